@@ -1,0 +1,44 @@
+"""Everything that can go wrong because of what the user gave, as one small tree.
+
+DeepfakeDetectError          catch this to catch them all
+├── MediaError               a file can't be read as a picture or a video
+├── WeightsError             a weight file is missing, altered or does not fit this version
+└── OptionsError             a setting is out of its range, or two contradict each other
+
+Bugs are not in this tree: they stay ``ValueError`` and ``TypeError``. Each message names the thing, says what was
+expected and what was found, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class DeepfakeDetectError(Exception):
+    """Base of every error a user can cause. `kind` is a stable word for programs, the message is for people."""
+
+    kind = "error"
+
+
+class MediaError(DeepfakeDetectError):
+    """A file can't be judged because it can't be read.
+
+    Args:
+        message: One line for people.
+        kind: One of `not_found`, `not_a_file`, `unreadable`, `empty`, `unsupported`, `damaged`, `too_large`,
+            `no_video`, `no_frames`.
+    """
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class WeightsError(DeepfakeDetectError):
+    """The weights or their manifest entry are missing, altered or unfit."""
+
+    kind = "weights"
+
+
+class OptionsError(DeepfakeDetectError):
+    """A setting is out of its range, or two settings contradict each other."""
+
+    kind = "options"

@@ -1,0 +1,69 @@
+"""Every knob of a run, with its default, range and unit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from .errors import OptionsError
+
+# name: (lowest, highest). None as a value means "not set" where the default is None.
+_RANGES: dict[str, tuple[float, float]] = {
+    "frames": (1, 1_000_000),
+    "min_frames": (1, 1_000_000),
+    "start_s": (0, math.inf),
+    "end_s": (0, math.inf),
+    "fps": (0.001, 1000),
+    "min_face_px": (20, 10_000),
+    "min_confidence": (0, 1),
+    "min_sharpness": (0, 1),
+    "max_pixels": (1, 10**9),
+    "max_heatmaps": (0, 100_000),
+    "batch_size": (1, 4096),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of a run. Numbers that belong to a net are not here: they travel with its weights.
+
+    Attributes:
+        frames: How many frames of a video are looked at, spread over its whole length. Default 32.
+        min_frames: With `fps`, never fewer than this many, as long as the video has them. Default 8.
+        start_s: Look from here on, seconds. Default: the beginning.
+        end_s: Look up to here, seconds. Default: the end.
+        fps: Look at so many frames a second instead of `frames` in all. Default: not set.
+        min_face_px: A face whose box is smaller on its longer side does not vote. Default 48.
+        min_confidence: A face the detector is less sure of does not vote, 0 to 1. Default 0.9.
+        min_sharpness: A face with less detail does not vote, 0 to 1, see `faces.sharpness`. Default 0.02.
+        max_pixels: A picture or a frame with more pixels is refused. Default 120 million.
+        max_heatmaps: How many heatmaps are kept for each person, the most telling ones. Default 64.
+        batch_size: Crops that are judged at a time. Default 32.
+        device: A torch device name. Default `cpu`.
+    """
+
+    frames: int = 32
+    min_frames: int = 8
+    start_s: float | None = None
+    end_s: float | None = None
+    fps: float | None = None
+    min_face_px: float = 48
+    min_confidence: float = 0.9
+    min_sharpness: float = 0.02
+    max_pixels: int = 120_000_000
+    max_heatmaps: int = 64
+    batch_size: int = 32
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name not in _RANGES or (value is None and item.default is None):
+                continue
+            lowest, highest = _RANGES[item.name]
+            if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value <= highest:
+                raise OptionsError(f"{item.name}: expected a number from {lowest:g} to {highest:g}, found {value!r}")
+        if self.start_s is not None and self.end_s is not None and self.start_s >= self.end_s:
+            raise OptionsError(
+                f"start_s {self.start_s:g} must lie before end_s {self.end_s:g}; swap them or leave one out"
+            )

@@ -1,0 +1,392 @@
+"""What passes between the stages: frozen, checked when made, in pixels and seconds of the media.
+
+Images are uint8 (H, W, 3) RGB, upright. Coordinates are pixels of that frame, a box is `(x0, y0, x1, y1)` and may reach
+beyond it. Times are seconds from the stream's own time stamps. A `logit` is the net's raw output, above 0 leans to
+manipulated; a `probability` is calibrated P(manipulated) at even prior odds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from .options import Options
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+Box = tuple[float, float, float, float]
+Kind = Literal["image", "video"]
+Label = Literal["manipulated", "inconclusive", "no_manipulation_found", "no_face"]
+Exclusion = Literal["too_small", "too_blurred", "too_uncertain"]
+
+
+def _check_image(pixels: np.ndarray, name: str) -> None:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise ValueError(f"{name} must be uint8 (H, W, 3), found {pixels.dtype} {pixels.shape}")
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a file is, before any judgement.
+
+    Attributes:
+        path: As the user gave it; an array has `<array>`.
+        kind: `image` or `video`.
+        size_bytes: Of the file.
+        sha256: Of the file's bytes.
+        width: Upright, pixels.
+        height: Upright, pixels.
+        duration_s: None for a picture, and where the container does not say.
+        fps: Average frames per second; None for a picture, and where the container does not say.
+        codec: Such as `h264` or `jpeg`.
+    """
+
+    path: str
+    kind: Kind
+    size_bytes: int
+    sha256: str
+    width: int
+    height: int
+    duration_s: float | None = None
+    fps: float | None = None
+    codec: str = ""
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"a picture needs an area, found {self.width} x {self.height}")
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One upright picture of the media.
+
+    Attributes:
+        pixels: uint8 (H, W, 3) RGB.
+        time_s: From the stream's time stamps; 0 for a picture.
+    """
+
+    pixels: np.ndarray
+    time_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_image(self.pixels, "pixels")
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face in one frame.
+
+    Attributes:
+        box: Pixels of the frame.
+        landmarks: Five (x, y): the person's right eye, left eye, nose tip, right and left mouth corner.
+        confidence: Of the detector, 0 to 1.
+    """
+
+    box: Box
+    landmarks: tuple[tuple[float, float], ...]
+    confidence: float
+
+    def __post_init__(self) -> None:
+        if not (self.box[2] > self.box[0] and self.box[3] > self.box[1]):
+            raise ValueError(f"a box needs an area, found {self.box}")
+        if len(self.landmarks) != 5:
+            raise ValueError(f"expected 5 landmarks, found {len(self.landmarks)}")
+
+    @property
+    def size_px(self) -> float:
+        """Longer side of the box."""
+        return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """A face cut out of a frame.
+
+    Attributes:
+        pixels: uint8 (S, S, 3) RGB.
+        to_frame: (2, 3) affine: pixel centre in the crop -> pixel centre in the frame.
+    """
+
+    pixels: np.ndarray
+    to_frame: np.ndarray
+
+    def __post_init__(self) -> None:
+        _check_image(self.pixels, "pixels")
+        if self.to_frame.shape != (2, 3):
+            raise ValueError(f"to_frame must be (2, 3), found {self.to_frame.shape}")
+
+
+@dataclass(frozen=True, eq=False)
+class Heatmap:
+    """Where in a crop the evidence lies.
+
+    Attributes:
+        evidence: float32 (h, w) in logits over the crop: above 0 leans to manipulated.
+        crop: The crop it was computed from.
+    """
+
+    evidence: np.ndarray
+    crop: Crop
+
+    def __post_init__(self) -> None:
+        if self.evidence.ndim != 2:
+            raise ValueError(f"evidence must be (h, w), found {self.evidence.shape}")
+
+
+@dataclass(frozen=True)
+class Score:
+    """What was found for one face in one frame.
+
+    Attributes:
+        time_s: Of the frame.
+        face: The face.
+        quality: 0 (nothing to judge) to 1: how much the picture of this face lets one judge.
+        excluded: Why it does not vote, or None when it does.
+        logit: The net's output; None when excluded.
+        heatmap: None when excluded, and where heatmaps were not asked for.
+    """
+
+    time_s: float
+    face: Face
+    quality: float
+    excluded: Exclusion | None = None
+    logit: float | None = None
+    heatmap: Heatmap | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.quality <= 1:
+            raise ValueError(f"quality must be 0 to 1, found {self.quality}")
+        if (self.excluded is None) != (self.logit is not None):
+            raise ValueError("a score has either a logit or a reason why not")
+
+
+@dataclass(frozen=True)
+class FaceTrack:
+    """One person through the media.
+
+    Attributes:
+        id: From 1, in order of appearance.
+        scores: In order of time, at least one.
+        logit: Pooled over the scores that vote; None when none does.
+        probability: Calibrated; None when `logit` is.
+    """
+
+    id: int
+    scores: tuple[Score, ...]
+    logit: float | None = None
+    probability: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.scores:
+            raise ValueError("a track needs at least one score")
+
+    @property
+    def start_s(self) -> float:
+        """When the person is first seen."""
+        return self.scores[0].time_s
+
+    @property
+    def end_s(self) -> float:
+        """When the person is last seen."""
+        return self.scores[-1].time_s
+
+    @property
+    def voting(self) -> tuple[Score, ...]:
+        """The scores that vote."""
+        return tuple(score for score in self.scores if score.logit is not None)
+
+    @property
+    def heatmaps(self) -> tuple[Heatmap, ...]:
+        """Of the scores that vote, in order of time."""
+        return tuple(score.heatmap for score in self.scores if score.heatmap is not None)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer for one file.
+
+    Attributes:
+        label: `manipulated`, `inconclusive`, `no_manipulation_found` or `no_face`.
+        probability: Calibrated P(manipulated) at even prior odds; None where no face could be judged.
+        likelihood_ratio: How many times more probable the finding is if manipulated than if not; None likewise.
+        reason: One sentence for a lay person.
+    """
+
+    label: Label
+    probability: float | None
+    likelihood_ratio: float | None
+    reason: str
+
+    def __post_init__(self) -> None:
+        if self.label not in get_args(Label):
+            raise ValueError(f"label must be one of {get_args(Label)}, found {self.label!r}")
+        judged = self.label in ("manipulated", "no_manipulation_found")
+        if (self.probability is None and judged) or (self.probability is not None and self.label == "no_face"):
+            raise ValueError(f"{self.label} with probability {self.probability}")
+        if (self.probability is None) != (self.likelihood_ratio is None):
+            raise ValueError("probability and likelihood_ratio are set together")
+        if self.probability is not None and not 0 <= self.probability <= 1:
+            raise ValueError(f"probability must be 0 to 1, found {self.probability}")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that fixes the shape of a net and the crop it expects. Read from the manifest, never guessed.
+
+    Attributes:
+        size: Side of the crop in pixels, a multiple of 16.
+        margin: Extra around the face on each side, as a fraction of the longer side of its box.
+        stages: How many of EfficientNet-Lite0's seven stages are kept, 4 or 5.
+        head: Channels in which the two levels are merged.
+        mean: Per channel, on the 0-255 scale.
+        std: Per channel, on the 0-255 scale.
+        pooling: `log_mean_exp` is the only one so far.
+        sharpness: The r of log-mean-exp; 0 would be the mean, infinity the maximum.
+    """
+
+    size: int = 224
+    margin: float = 0.18
+    stages: int = 5
+    head: int = 64
+    mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
+    std: tuple[float, float, float] = (128.0, 128.0, 128.0)
+    pooling: str = "log_mean_exp"
+    sharpness: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.size < 64 or self.size % 16:
+            raise ValueError(f"size must be a multiple of 16 and at least 64, found {self.size}")
+        if self.margin < 0:
+            raise ValueError(f"margin must be 0 or more, found {self.margin}")
+        if self.stages not in (4, 5):
+            raise ValueError(f"stages must be 4 or 5 (the map needs stride 16), found {self.stages}")
+        if self.pooling != "log_mean_exp" or self.sharpness <= 0:
+            raise ValueError(f"unknown pooling {self.pooling!r} with sharpness {self.sharpness}")
+
+
+@dataclass(frozen=True)
+class Bands:
+    """How pooled logits of one kind of media become a probability and a label.
+
+    P = 1 / (1 + exp(-(slope * logit + offset))), fitted so that both classes weigh the same.
+
+    Attributes:
+        slope: Above 0.
+        offset: On the logit scale.
+        lower: A probability up to this is `no_manipulation_found`.
+        upper: A probability from this on is `manipulated`.
+        genuine: How many genuine files it was fitted on.
+        manipulated: How many manipulated files it was fitted on.
+        false_alarm_rate: Share of these genuine files at or above `upper`.
+        miss_rate: Share of these manipulated files at or below `lower`.
+        largest_ratio: No likelihood ratio is stated above this, nor below its inverse: so few held-out media can't
+            support more.
+    """
+
+    slope: float
+    offset: float
+    lower: float
+    upper: float
+    genuine: int
+    manipulated: int
+    false_alarm_rate: float
+    miss_rate: float
+    largest_ratio: float
+
+    def __post_init__(self) -> None:
+        if self.slope <= 0:
+            raise ValueError(f"slope must be above 0, found {self.slope}")
+        if self.largest_ratio <= 1:
+            raise ValueError(f"largest_ratio must be above 1, found {self.largest_ratio}")
+        if not 0 <= self.lower < self.upper <= 1:
+            raise ValueError(f"bands must be ordered within 0 to 1, found {self.lower} and {self.upper}")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was learned on held-out media about what a logit means.
+
+    Attributes:
+        name: Such as `first-2026-11`.
+        date: ISO, of the fit.
+        data: What it was fitted on, in words.
+        image: For pictures.
+        video: For videos.
+    """
+
+    name: str
+    date: str
+    data: str
+    image: Bands
+    video: Bands
+
+    def bands(self, kind: Kind) -> Bands:
+        """Those of one kind of media."""
+        return self.image if kind == "image" else self.video
+
+
+@dataclass(frozen=True)
+class ToolInfo:
+    """What did the judging: version of this package, name and SHA-256 of the weights, name of the calibration."""
+
+    version: str
+    model: str
+    model_sha256: str
+    calibration: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a file could not be judged: a stable word for programs and one line for people."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything known about one file. Exactly one of `verdict` and `error` is set.
+
+    Attributes:
+        path: As the user gave it.
+        tool: What did the judging.
+        media: None when the file could not be opened.
+        sampled_times_s: The frames that were looked at.
+        verdict: None when the file could not be judged.
+        tracks: The people, in order of appearance; the first on a tie.
+        warnings: What the reader must know, such as that the file is cut short.
+        timing_s: Seconds by stage; the only part in which two runs differ.
+        error: Why the file could not be judged.
+        options: Settings of the run.
+        pixels: The picture, where it was given as an array: there is no file to read it from again.
+    """
+
+    path: str
+    tool: ToolInfo
+    media: MediaInfo | None = None
+    sampled_times_s: tuple[float, ...] = ()
+    verdict: Verdict | None = None
+    tracks: tuple[FaceTrack, ...] = ()
+    warnings: tuple[str, ...] = ()
+    timing_s: dict[str, float] = field(default_factory=dict, compare=False)
+    error: Failure | None = None
+    options: Options = field(default_factory=Options)
+    pixels: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if (self.verdict is None) == (self.error is None):
+            raise ValueError("a report has either a verdict or an error")
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write report.json, the annotated picture or video and the contact sheet into a folder.
+
+        Raises:
+            MediaError: The media changed or disappeared since it was judged.
+            OSError: The folder can't be written.
+        """
+        from .report import save
+
+        save(self, folder)
