@@ -1,0 +1,124 @@
+"""Frames -> faces, with the MTCNN of facenet-pytorch (Zhang et al., 2016), its traps fenced off.
+
+The traps: it crashes on pictures of about 10 pixels and on anything but RGB, wants equal frames in a batch, and returns
+object arrays. Here each frame goes in alone, as RGB, never smaller than its first pyramid level needs.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from .types import Face
+
+if TYPE_CHECKING:
+    from .types import Frame
+
+# The longer side at which faces are looked for. Larger frames are reduced first: a face that is then under
+# 20 pixels is too small to judge anyway.
+_DETECTION_SIDE_PX = 960
+_SMALLEST_FACE_PX = 20
+_SMALLEST_FRAME_PX = 24
+
+
+class FaceFinder:
+    """Finds the faces of one frame after another.
+
+    Args:
+        device: A torch device name.
+        confidence: Below this a candidate is dropped without a word, 0 to 1.
+    """
+
+    def __init__(self, *, device: str = "cpu", confidence: float = 0.7) -> None:
+        from facenet_pytorch import MTCNN
+
+        self._mtcnn = MTCNN(
+            keep_all=True,
+            device=device,
+            post_process=False,
+            min_face_size=_SMALLEST_FACE_PX,
+            thresholds=[0.6, 0.7, confidence],
+        )
+
+    def find(self, frame: Frame) -> tuple[Face, ...]:
+        """The faces of a frame, the largest first; an empty tuple when there are none.
+
+        A face that fills the picture to its edge is missed by the detector: when nothing is found, it looks once more
+        with a border added, in which the edge repeats.
+        """
+        faces = self._find(frame.pixels)
+        if faces:
+            return faces
+        height, width = frame.pixels.shape[:2]
+        border = round(0.3 * max(height, width))
+        bordered = cv2.copyMakeBorder(frame.pixels, border, border, border, border, cv2.BORDER_REPLICATE)
+        return tuple(
+            _moved(face, -border)
+            for face in self._find(bordered)
+            if _inside_share(face, border, width, height) > 0.5
+        )
+
+    def _find(self, pixels: np.ndarray) -> tuple[Face, ...]:
+        height, width = pixels.shape[:2]
+        scale = min(1.0, _DETECTION_SIDE_PX / max(height, width))
+        if scale < 1:
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        if min(pixels.shape[:2]) < _SMALLEST_FRAME_PX:
+            return ()
+        boxes, confidences, landmarks = self._mtcnn.detect(np.ascontiguousarray(pixels), landmarks=True)
+        if boxes is None:
+            return ()
+        # Horizontal and vertical scale differ by the rounding of the reduced size.
+        back = np.array([width / pixels.shape[1], height / pixels.shape[0]])
+        faces = []
+        for box, confidence, points in zip(boxes, confidences, landmarks, strict=True):
+            x0, y0, x1, y1 = np.asarray(box, np.float64) * np.tile(back, 2)
+            if not (x1 > x0 and y1 > y0):
+                continue
+            five = np.asarray(points, np.float64) * back
+            faces.append(
+                Face(
+                    box=(float(x0), float(y0), float(x1), float(y1)),
+                    landmarks=tuple((float(x), float(y)) for x, y in five),
+                    confidence=float(confidence),
+                )
+            )
+        return tuple(sorted(faces, key=lambda face: -face.size_px))
+
+
+def sharpness(pixels: np.ndarray) -> float:
+    """How much fine detail a crop has: the spread of its Laplacian over the spread of its grey values.
+
+    Relative to the contrast, so that a dark face is not taken for a blurred one.
+    """
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return float(cv2.Laplacian(grey, cv2.CV_32F).std() / (grey.std() + 4.0))
+
+
+def quality(face: Face, pixels: np.ndarray) -> float:
+    """0 to 1: how much the picture of a face lets one judge, from its size, sharpness and the detector's confidence.
+
+    Args:
+        pixels: The crop, uint8 (S, S, 3).
+    """
+    size = min(1.0, face.size_px / 128)
+    detail = min(1.0, sharpness(pixels) / 0.15)
+    certain = min(1.0, max(0.0, (face.confidence - 0.7) / 0.29))
+    return float((size * detail * certain) ** (1 / 3))
+
+
+def _moved(face: Face, by: int) -> Face:
+    x0, y0, x1, y1 = face.box
+    landmarks = tuple((x + by, y + by) for x, y in face.landmarks)
+    return Face((x0 + by, y0 + by, x1 + by, y1 + by), landmarks, face.confidence)
+
+
+def _inside_share(face: Face, border: int, width: int, height: int) -> float:
+    x0, y0, x1, y1 = face.box
+    across = min(x1, border + width) - max(x0, border)
+    down = min(y1, border + height) - max(y0, border)
+    return max(0.0, across) * max(0.0, down) / math.prod((x1 - x0, y1 - y0))

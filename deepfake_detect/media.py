@@ -1,0 +1,592 @@
+"""Path -> what the file is, and a lazy stream of upright RGB frames; which frames of a video are looked at.
+
+A file is recognised by its content. Pictures are read by Pillow, videos by PyAV (FFmpeg), from an open file and never from
+a name, so that no name can be taken for an address and nothing outside the file is opened.
+
+A video is gone through twice. First its packets are listed without decoding: this gives every frame's own time stamp, the
+key frames, and how much of the file is really there (containers lie about that). Then only what the chosen frames need is
+decoded, in order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import stat
+import struct
+import sys
+import warnings
+import zlib
+from array import array
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO
+
+import av
+import numpy as np
+import pillow_heif
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from .errors import MediaError
+from .types import Frame, MediaInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from os import PathLike
+    from types import TracebackType
+
+    from .options import Options
+
+log = logging.getLogger(__name__)
+
+_PICTURE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF")
+_ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
+# Containers that hold their own media. What refers to other files or addresses (hls, concat, dash) is not among them.
+_VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,h264,hevc,mpegvideo"
+# What Pillow and the decoders below it raise on damaged data.
+_DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError,
+                   ZeroDivisionError, RuntimeError, MemoryError, struct.error, zlib.error)  # fmt: skip
+# A shorter loss than this at the end is rounding, not damage.
+_TOLERATED_LOSS_S = 0.5
+_ANIMATION_FRAME_S = 0.1
+
+
+class Media:
+    """An open picture or video. Use it in a `with` statement.
+
+    Attributes:
+        info: What the file is.
+        warnings: What was noticed so far; grows while frames are read.
+    """
+
+    def __init__(self, info: MediaInfo, options: Options) -> None:
+        self.info = info
+        self.warnings: list[str] = []
+        self._options = options
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames to look at, in order of time, each decoded when it is asked for.
+
+        Raises:
+            MediaError: Nothing could be decoded.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+    def __enter__(self) -> Media:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open(path: str | PathLike[str], options: Options) -> Media:  # noqa: A001 - media.open reads as what it does
+    """Open a file.
+
+    Raises:
+        MediaError: It is not there, not a file, empty, or neither a picture nor a video that can be read.
+    """
+    name = os.fspath(path)
+    file = _open_file(name)
+    try:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            raise MediaError(f"{shown(name)}: the file is empty; get it again from its source", kind="empty")
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        head = file.read(4096)
+        file.seek(0)
+        identity = _Identity(name, size, digest)
+        if _is_picture(head):
+            return _open_picture(file, identity, options)
+        return _open_video(file, identity, options)
+    except BaseException:
+        file.close()
+        raise
+
+
+def from_array(pixels: np.ndarray, options: Options) -> Media:
+    """Take an RGB picture from memory.
+
+    Args:
+        pixels: uint8 (H, W, 3) RGB.
+
+    Raises:
+        MediaError: The array has another shape or type.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise MediaError(
+            f"array: expected uint8 (height, width, 3) in RGB order, found {pixels.dtype} {pixels.shape}; convert it",
+            kind="unsupported",
+        )
+    height, width = pixels.shape[:2]
+    _check_pixels("array", width, height, options)
+    data = np.ascontiguousarray(pixels)
+    info = MediaInfo("<array>", "image", data.nbytes, hashlib.sha256(data.tobytes()).hexdigest(), width, height,
+                     codec="array")  # fmt: skip
+    return _Picture(info, options, data)
+
+
+def shown(name: str) -> str:
+    """A path as it can be printed: bytes that are not text, and control characters, become escapes."""
+    readable = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in readable)
+
+
+@dataclass(frozen=True)
+class _Identity:
+    path: str
+    size: int
+    sha256: str
+
+    def error(self, found: str, *, kind: str) -> MediaError:
+        return MediaError(f"{shown(self.path)}: {found}", kind=kind)
+
+
+def _open_file(name: str) -> BinaryIO:
+    try:
+        # Looked at before it is opened: opening a pipe that nobody writes to would wait forever.
+        mode = os.stat(name).st_mode
+        if stat.S_ISDIR(mode):
+            raise MediaError(f"{shown(name)}: is a folder; give the files in it", kind="not_a_file")
+        if not stat.S_ISREG(mode):
+            raise MediaError(
+                f"{shown(name)}: is not a regular file (a pipe, socket or device); save it to a file first",
+                kind="not_a_file",
+            )
+        return io.open(name, "rb")
+    except FileNotFoundError as error:
+        raise MediaError(f"{shown(name)}: no such file; check the path", kind="not_found") from error
+    except ValueError as error:
+        raise MediaError(f"{shown(name)}: is not a possible file name; check the path", kind="not_found") from error
+    except OSError as error:
+        raise MediaError(
+            f"{shown(name)}: can't be read ({error.strerror}); check its permissions", kind="unreadable"
+        ) from error
+
+
+def _is_picture(head: bytes) -> bool:
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")):
+        return True
+    if head.startswith(b"BM") and len(head) > 18 and int.from_bytes(head[14:18], "little") in (12, 40, 52, 56, 108, 124):
+        return True
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return True
+    if head[4:8] == b"ftyp":
+        brands = head[8 : min(len(head), int.from_bytes(head[:4], "big"))]
+        return any(brands[i : i + 4] in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"avis")
+                   for i in range(0, len(brands), 4) if i != 4)  # fmt: skip
+    return False
+
+
+def _check_pixels(name: str, width: int, height: int, options: Options) -> None:
+    if width * height > options.max_pixels:
+        raise MediaError(
+            f"{name}: {width} x {height} is more than {options.max_pixels / 1e6:g} million pixels;"
+            " reduce it or raise max_pixels",
+            kind="too_large",
+        )
+
+
+# Pictures
+
+
+class _Picture(Media):
+    def __init__(self, info: MediaInfo, options: Options, pixels: np.ndarray) -> None:
+        super().__init__(info, options)
+        self._pixels = pixels
+
+    def frames(self) -> Iterator[Frame]:
+        yield Frame(self._pixels)
+
+
+def _open_picture(file: BinaryIO, identity: _Identity, options: Options) -> Media:
+    pillow_heif.register_heif_opener()
+    with warnings.catch_warnings():
+        # The size is checked below, against our own limit; a corrupt tag in an otherwise fine picture is no one's news.
+        warnings.simplefilter("ignore")
+        try:
+            image = Image.open(file, formats=_PICTURE_FORMATS)
+        except Image.DecompressionBombError as error:
+            found = f"has more than {options.max_pixels / 1e6:g} million pixels; reduce it or raise max_pixels"
+            raise identity.error(found, kind="too_large") from error
+        except UnidentifiedImageError as error:
+            found = "begins like a picture but can't be read as one; it is damaged or cut short, get it again"
+            raise identity.error(found, kind="damaged") from error
+        except _DECODER_ERRORS as error:
+            raise identity.error(f"damaged picture ({_first_line(error)}); get it again", kind="damaged") from error
+        _check_pixels(shown(identity.path), *image.size, options)
+        if image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False):
+            return _Animation(file, image, identity, options)
+        try:
+            pixels, notes = _read_picture(image)
+        except _DECODER_ERRORS as error:
+            raise identity.error(f"damaged picture ({_first_line(error)}); get it again", kind="damaged") from error
+    codec = (image.format or "").lower().replace("mpo", "jpeg")
+    height, width = pixels.shape[:2]
+    info = MediaInfo(identity.path, "image", identity.size, identity.sha256, width, height, codec=codec)
+    picture = _Picture(info, options, pixels)
+    picture.warnings += notes
+    if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
+        picture.warnings.append(f"The file has {image.n_frames} pages; only the first was looked at.")  # type: ignore[attr-defined]
+    file.close()
+    return picture
+
+
+def _read_picture(image: Image.Image) -> tuple[np.ndarray, list[str]]:
+    notes = []
+    try:
+        image.load()
+    except OSError as error:
+        if "truncated" not in str(error) and "broken" not in str(error):
+            raise
+        before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
+        try:
+            image.load()
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = before
+        missing = _blank_share(np.asarray(image))
+        if missing >= 1:
+            raise
+        notes.append(f"The file is cut short: about the lower {missing:.0%} of the picture is missing.")
+    upright = ImageOps.exif_transpose(image)
+    return _to_rgb(upright if upright is not None else image), notes
+
+
+def _blank_share(pixels: np.ndarray) -> float:
+    """The share of rows at the bottom that all look like the last one: what a decoder fills in for missing data."""
+    rows = pixels.reshape(len(pixels), -1)
+    differs = np.flatnonzero((rows != rows[-1]).any(axis=1))
+    return 1.0 - (differs[-1] + 1) / len(rows) if len(differs) else 1.0
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    """Any mode of Pillow -> uint8 (H, W, 3). Transparent parts show white, as most viewers do."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image).astype(np.float64)
+        # Sixteen-bit files use their whole range, wider ones are rare and rarely do.
+        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        if values.max(initial=0) > 65535:
+            top = float(values.max())
+        grey = (values.clip(0, top) / top * 255 + 0.5).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode in ("P", "PA") or "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))
+
+
+class _Animation(Media):
+    """GIF, WebP, PNG or AVIF with several frames: a video read by Pillow."""
+
+    def __init__(self, file: BinaryIO, image: Image.Image, identity: _Identity, options: Options) -> None:
+        self._file, self._image = file, image
+        times, clock = array("d"), 0.0
+        damaged = False
+        count: int = image.n_frames  # type: ignore[attr-defined]
+        for i in range(count):
+            try:
+                image.seek(i)
+                image.load()
+            except _DECODER_ERRORS as error:
+                if not times:
+                    raise identity.error(f"damaged animation ({_first_line(error)})", kind="damaged") from error
+                damaged = True
+                break
+            times.append(clock)
+            clock += float(image.info.get("duration") or 0) / 1000 or _ANIMATION_FRAME_S
+        width, height = image.size
+        codec = (image.format or "").lower()
+        super().__init__(
+            MediaInfo(identity.path, "video", identity.size, identity.sha256, width, height,
+                      round(clock, 6), round(len(times) / clock, 6), codec),
+            options,
+        )  # fmt: skip
+        self._times = times
+        if damaged:
+            self.warnings.append(f"The file is cut short: {count - len(times)} of {count} frames are missing.")
+
+    def frames(self) -> Iterator[Frame]:
+        for i in choose(self._times, self._options, end_s=self.info.duration_s or 0.0, name=shown(self.info.path)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._image.seek(i)
+                pixels = _to_rgb(self._image)
+            yield Frame(pixels, self._times[i])
+
+    def close(self) -> None:
+        self._file.close()
+
+
+# Videos
+
+
+@dataclass
+class _PacketIndex:
+    """What a pass over the packets tells: time stamps in stream ticks, in order of presentation, and the key frames."""
+
+    stamps: array[int] = field(default_factory=lambda: array("q"))
+    keys: array[int] = field(default_factory=lambda: array("q"))
+    untimed: int = 0
+
+
+def _open_video(file: BinaryIO, identity: _Identity, options: Options) -> Media:
+    try:
+        container = _open_container(file)
+    except (av.FFmpegError, *_DECODER_ERRORS) as error:
+        found = f"is neither a picture nor a video that can be read ({_first_line(error)})"
+        raise identity.error(found, kind="unsupported") from error
+    try:
+        streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+        if not streams:
+            raise identity.error("has no video in it, only sound or data", kind="no_video")
+        stream = streams[0]
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if stream.time_base is None:
+            raise identity.error("its video has no time base; it is damaged", kind="damaged")
+        _check_pixels(shown(identity.path), width, height, options)
+        return _Video(file, container, stream, identity, options)
+    except av.FFmpegError as error:
+        container.close()
+        raise identity.error(f"damaged video ({_first_line(error)}); get it again", kind="damaged") from error
+    except BaseException:
+        container.close()
+        raise
+
+
+def _open_container(file: BinaryIO) -> av.container.InputContainer:
+    file.seek(0)
+    return av.open(file, mode="r", options={"format_whitelist": _VIDEO_FORMATS}, metadata_errors="replace")
+
+
+class _Video(Media):
+    def __init__(
+        self,
+        file: BinaryIO,
+        container: av.container.InputContainer,
+        stream: av.video.stream.VideoStream,
+        identity: _Identity,
+        options: Options,
+    ) -> None:
+        self._file, self._container, self._number = file, container, stream.index
+        self._identity = identity
+        codec = stream.codec_context.name
+        fps = float(stream.average_rate) if stream.average_rate else None
+        self._fps = fps if fps and fps < 1000 else 25.0
+        claimed = self._claimed_s(container, stream)
+        self._index = _list_packets(container, stream)
+        base = stream.time_base
+        assert base is not None
+        self._base = float(base)
+        if not self._index.stamps and not self._index.untimed:
+            raise identity.error("has a video stream without a single frame; it is damaged", kind="no_frames")
+        if self._index.untimed:
+            # Raw streams carry no time stamps: frames are counted instead.
+            count = self._index.untimed + len(self._index.stamps)
+            self._times = array("d", (i / self._fps for i in range(count)))
+        else:
+            self._times = array("d", (stamp * self._base for stamp in self._index.stamps))
+        present = self._times[-1] - self._times[0] + 1 / self._fps
+        duration = max(claimed or 0.0, present)
+        first = self._first_frame(stream)
+        height, width = first.shape[:2]
+        super().__init__(
+            MediaInfo(identity.path, "video", identity.size, identity.sha256, width, height,
+                      round(duration, 6), round(fps, 6) if fps else None, codec),
+            options,
+        )  # fmt: skip
+        if claimed and claimed - present > max(_TOLERATED_LOSS_S, 0.02 * claimed):
+            lost = 1 - present / claimed
+            self.warnings.append(
+                f"The file is cut short: it says {claimed:.1f} s, {present:.1f} s are there, {lost:.0%} is missing."
+            )
+
+    @staticmethod
+    def _claimed_s(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float | None:
+        if stream.duration and stream.time_base:
+            return float(stream.duration * stream.time_base)
+        return container.duration / av.time_base if container.duration else None
+
+    def _first_frame(self, stream: av.video.stream.VideoStream) -> np.ndarray:
+        """Decoded once to learn the upright size: rotation is a property of frames, not of the container."""
+        self._rewind()
+        for frame in self._decode():
+            return _upright(frame)
+        raise self._identity.error("no frame of the video could be decoded; it is damaged, get it again", kind="damaged")
+
+    def _rewind(self) -> None:
+        """Begin again from the first packet. A new container, since not every format can seek to its start."""
+        self._container.close()
+        self._container = _open_container(self._file)
+        self._stream = self._container.streams[self._number]
+        self._stream.thread_type = "AUTO"
+
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        """The frames from here on. A packet that can't be decoded is passed over; the next may be fine again."""
+        try:
+            for packet in self._container.demux(self._stream):
+                try:
+                    yield from packet.decode()
+                except av.FFmpegError as error:
+                    log.debug("%s: %s", shown(self._identity.path), error)
+        except (av.FFmpegError, OSError) as error:
+            log.debug("%s: %s", shown(self._identity.path), error)
+
+    def frames(self) -> Iterator[Frame]:
+        wanted = choose(self._times, self._options, end_s=self._times[0] + (self.info.duration_s or 0.0),
+                        name=shown(self.info.path))  # fmt: skip
+        got = 0
+        for frame in self._counted(wanted) if self._index.untimed else self._timed(wanted):
+            got += 1
+            yield frame
+        if not got:
+            raise self._identity.error("none of the chosen frames could be decoded; it is damaged", kind="damaged")
+        if got < len(wanted):
+            self.warnings.append(f"{len(wanted) - got} of {len(wanted)} chosen frames could not be decoded.")
+
+    def _counted(self, wanted: Sequence[int]) -> Iterator[Frame]:
+        chosen = set(wanted)
+        self._rewind()
+        for i, frame in enumerate(self._decode()):
+            if i in chosen:
+                yield Frame(_upright(frame), self._times[min(i, len(self._times) - 1)])
+            if i >= wanted[-1]:
+                return
+
+    def _timed(self, wanted: Sequence[int]) -> Iterator[Frame]:
+        stamps, keys = self._index.stamps, self._index.keys
+        targets = [stamps[i] for i in wanted]
+        self._rewind()
+        decoded, at, may_seek = self._decode(), None, True
+        last: int | None = None
+        for target in targets:
+            key = keys[bisect_right(keys, target) - 1] if keys and keys[0] <= target else None
+            # A jump pays only when a key frame lies between here and there.
+            if may_seek and key is not None and key > (stamps[0] if at is None else at):
+                try:
+                    self._container.seek(key, stream=self._stream)
+                    decoded = self._decode()
+                except av.FFmpegError:
+                    may_seek = False
+            for frame in decoded:
+                if frame.pts is None:
+                    continue
+                at = frame.pts
+                if at >= target:
+                    if at > target and may_seek and at > _next(stamps, target):
+                        # The jump overshot: this file's key frames are not where they are said to be. Read it through.
+                        may_seek = False
+                        self._rewind()
+                        decoded = self._decode()
+                        frame = next((f for f in decoded if f.pts is not None and f.pts >= target), None)
+                        if frame is None:
+                            return
+                        at = frame.pts
+                    if last is None or at > last:
+                        last = at
+                        yield Frame(_upright(frame), round(at * self._base, 6))
+                    break
+
+    def close(self) -> None:
+        self._container.close()
+        self._file.close()
+
+
+def _list_packets(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> _PacketIndex:
+    index = _PacketIndex()
+    try:
+        for packet in container.demux(stream):
+            if packet.size == 0 or packet.is_discard:
+                continue
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is None:
+                index.untimed += 1
+                continue
+            index.stamps.append(stamp)
+            if packet.is_keyframe and not packet.is_corrupt:
+                index.keys.append(stamp)
+    except (av.FFmpegError, OSError) as error:
+        log.debug("packets end early: %s", error)
+    index.stamps = array("q", sorted(set(index.stamps)))
+    index.keys = array("q", sorted(index.keys))
+    return index
+
+
+def _next(stamps: Sequence[int], stamp: int) -> int:
+    i = bisect_right(stamps, stamp)
+    return stamps[i] if i < len(stamps) else sys.maxsize
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    pixels: np.ndarray = frame.to_ndarray(format="rgb24")
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def choose(times: Sequence[float], options: Options, *, end_s: float, name: str) -> list[int]:
+    """Which frames to look at.
+
+    `options.frames` of them, each the middle of an equal share of the time asked for; or one every 1 / `options.fps`
+    seconds, but never fewer than `options.min_frames` while the video has them.
+
+    Args:
+        times: Time stamps of all frames, ascending, seconds.
+        end_s: Where the media ends, seconds.
+        name: For the message.
+
+    Returns:
+        Indices into `times`, ascending, each once.
+
+    Raises:
+        MediaError: The time asked for lies outside the media.
+    """
+    origin = times[0]
+    start = origin + (options.start_s or 0.0)
+    end = min(end_s, times[-1] + 1e-6) if options.end_s is None else origin + options.end_s
+    first, last = bisect_left(times, start - 1e-9), bisect_right(times, end)
+    available = last - first
+    if available < 1:
+        raise MediaError(
+            f"{name}: has no frame between {start - origin:g} s and {end - origin:g} s;"
+            f" it is {max(0.0, end_s - origin):.1f} s long, choose --start and --end within that",
+            kind="no_frames",
+        )
+    count = options.frames
+    if options.fps is not None:
+        count = max(options.min_frames, int((times[last - 1] - times[first]) * options.fps + 1e-6) + 1)
+    if count >= available:
+        return list(range(first, last))
+    span_start, span_end = times[first], times[last - 1]
+    step = (span_end - span_start) / count
+    chosen = {
+        min(max(bisect_left(times, span_start + (i + 0.5) * step), first), last - 1) for i in range(count)
+    }
+    # Where time stamps bunch up several targets meet in one frame: fill up with neighbours by count.
+    missing = count - len(chosen)
+    if missing:
+        rest = [i for i in range(first, last) if i not in chosen]
+        chosen.update(rest[int((j + 0.5) * len(rest) / missing)] for j in range(missing))
+    return sorted(chosen)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return text[0][:120] if text and text[0] else type(error).__name__
+
+
+def check_unchanged(info: MediaInfo) -> None:
+    """Make sure that the file at `info.path` still is the one that was judged.
+
+    Raises:
+        MediaError: It has other bytes now, or is gone.
+    """
+    with _open_file(info.path) as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != info.sha256:
+            raise MediaError(f"{shown(info.path)}: changed since it was judged; judge it again", kind="unreadable")

@@ -1,0 +1,160 @@
+"""Faces of successive frames -> people. The only stage with a memory; it is born and gone with the file.
+
+Within a shot, a face belongs to the person whose predicted place it overlaps and whose looks it does not contradict.
+Across a cut or a gap, place says nothing, and looks alone must be near certain: it is better that one person is counted
+twice than that two people share a track, for then one person's evidence would be held against another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .types import Face, Frame
+
+# Until this long after a person was last seen, place counts.
+_SHORT_GAP_S = 1.5
+_LEAST_OVERLAP = 0.15
+# Likeness of two aligned faces is a correlation, 1 for the same picture. Neighbouring frames of one person lie above
+# .6, different people mostly below .8: so place needs only _NOT_SOMEONE_ELSE, looks alone need _SURELY_THE_SAME.
+_NOT_SOMEONE_ELSE = 0.45
+_SURELY_THE_SAME = 0.86
+_CLEARLY_BETTER = 0.04
+# Two frames are on different sides of a cut when their small pictures hardly correlate.
+_CUT_BELOW = 0.35
+_LOOKS_PX = 24
+# Where eyes, nose and mouth corners lie in an aligned face, in units of its side.
+_ALIGNED = np.array([[0.32, 0.38], [0.68, 0.38], [0.5, 0.58], [0.36, 0.76], [0.64, 0.76]], np.float32)
+
+
+@dataclass(eq=False)
+class _Person:
+    id: int
+    box: np.ndarray
+    velocity: np.ndarray
+    looks: np.ndarray
+    time_s: float
+    shot: int
+
+
+class Tracker:
+    """Gives each face the number of its person.
+
+    Use one for each file: `update` for every frame, in order of time.
+    """
+
+    def __init__(self) -> None:
+        self._people: list[_Person] = []
+        self._thumbnail: np.ndarray | None = None
+        self._shot = 0
+
+    def update(self, frame: Frame, faces: Sequence[Face]) -> tuple[int, ...]:
+        """The person of each face, numbered from 1 in order of appearance; never one number twice in a frame."""
+        thumbnail = _thumbnail(frame.pixels)
+        if self._thumbnail is not None and _correlation(thumbnail, self._thumbnail) < _CUT_BELOW:
+            self._shot += 1
+        self._thumbnail = thumbnail
+        looks = [appearance(frame.pixels, face) for face in faces]
+        boxes = [np.array(face.box) for face in faces]
+        assigned = self._assign(boxes, looks, frame.time_s)
+        result = []
+        for i, (box, look) in enumerate(zip(boxes, looks, strict=True)):
+            person = assigned.get(i)
+            if person is None:
+                person = _Person(len(self._people) + 1, box, np.zeros(4), look, frame.time_s, self._shot)
+                self._people.append(person)
+            else:
+                self._move(person, box, look, frame.time_s)
+            result.append(person.id)
+        return tuple(result)
+
+    def _assign(self, boxes: list[np.ndarray], looks: list[np.ndarray], time_s: float) -> dict[int, _Person]:
+        """Best pairs first, each person and each face once."""
+        near, far = [], []
+        for person in self._people:
+            elapsed = time_s - person.time_s
+            same_shot = person.shot == self._shot and elapsed <= _SHORT_GAP_S
+            expected = person.box + person.velocity * elapsed
+            for i, (box, look) in enumerate(zip(boxes, looks, strict=True)):
+                likeness = _correlation(look, person.looks)
+                overlap = max(iou(expected, box), iou(person.box, box)) if same_shot else 0.0
+                if overlap >= _LEAST_OVERLAP and likeness >= _NOT_SOMEONE_ELSE:
+                    near.append((overlap + 2 * likeness, i, person))
+                elif likeness >= _SURELY_THE_SAME and 0.5 < _width(box) / _width(person.box) < 2:
+                    far.append((likeness, i, person))
+        assigned: dict[int, _Person] = {}
+        for score, i, person in sorted(near, key=lambda match: -match[0]):
+            if i not in assigned and person not in assigned.values():
+                assigned[i] = person
+        for score, i, person in sorted(far, key=lambda match: -match[0]):
+            rivals = [other for other, j, who in far if (j == i) != (who is person)]
+            unrivalled = all(score - other >= _CLEARLY_BETTER for other in rivals)
+            if unrivalled and i not in assigned and person not in assigned.values():
+                assigned[i] = person
+        return assigned
+
+    def _move(self, person: _Person, box: np.ndarray, look: np.ndarray, time_s: float) -> None:
+        elapsed = time_s - person.time_s
+        if person.shot == self._shot and 0 < elapsed <= _SHORT_GAP_S:
+            person.velocity = 0.5 * person.velocity + 0.5 * (box - person.box) / elapsed
+        else:
+            person.velocity = np.zeros(4)
+        # Looks drift slowly with light and pose, and a single bad frame must not replace them.
+        person.looks = look if person.shot != self._shot else 0.7 * person.looks + 0.3 * look
+        person.box, person.time_s, person.shot = box, time_s, self._shot
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boxes (x0, y0, x1, y1); 0 when they don't touch."""
+    across = min(a[2], b[2]) - max(a[0], b[0])
+    down = min(a[3], b[3]) - max(a[1], b[1])
+    if across <= 0 or down <= 0:
+        return 0.0
+    shared = across * down
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
+    return float(shared / union)
+
+
+def appearance(pixels: np.ndarray, face: Face) -> np.ndarray:
+    """What a face looks like: small, aligned by its landmarks, each colour channel in Lab.
+
+    Returns:
+        float32 (24 * 24 * 3,): lightness normalised by the whole face, colours against neutral grey.
+    """
+    landmarks = np.array(face.landmarks, np.float32)
+    matrix, _ = cv2.estimateAffinePartial2D(landmarks, _ALIGNED * _LOOKS_PX, method=cv2.LMEDS)
+    if matrix is None or not np.isfinite(matrix).all():
+        x0, y0, x1, y1 = face.box
+        scale = _LOOKS_PX / max(x1 - x0, y1 - y0)
+        matrix = np.array([[scale, 0, -x0 * scale], [0, scale, -y0 * scale]])
+    # Reduced in two steps, as warping alone would skip most pixels of a large face.
+    scale = float(np.hypot(matrix[0, 0], matrix[0, 1]))
+    steps = 1 if scale > 0.5 else min(8, int(1 / scale))
+    large = cv2.warpAffine(pixels, matrix * steps, (_LOOKS_PX * steps,) * 2, borderMode=cv2.BORDER_REPLICATE)
+    aligned = cv2.resize(large, (_LOOKS_PX, _LOOKS_PX), interpolation=cv2.INTER_AREA)
+    lab = cv2.cvtColor(aligned, cv2.COLOR_RGB2LAB).astype(np.float32)
+    light = lab[..., 0]
+    lab[..., 0] = (light - light.mean()) / (light.std() + 4)
+    lab[..., 1:] = (lab[..., 1:] - 128) / 24
+    return np.asarray(lab, np.float32).ravel()
+
+
+def _thumbnail(pixels: np.ndarray) -> np.ndarray:
+    small = cv2.resize(pixels, (24, 24), interpolation=cv2.INTER_AREA)
+    values: np.ndarray = cv2.GaussianBlur(small, (0, 0), 1.0).astype(np.float32).reshape(-1, 3)
+    return (values - values.mean(0)).ravel()
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / size if size > 1e-6 else float(np.allclose(a, b))
+
+
+def _width(box: np.ndarray) -> float:
+    return max(1.0, float(box[2] - box[0]))
