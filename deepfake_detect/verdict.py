@@ -1,0 +1,174 @@
+"""Scores -> verdict: which faces vote, pooling over a person's frames, calibration, bands. Pure functions.
+
+The words follow forensic practice (ENFSI guideline for evaluative reporting, 2015): they state how strongly the finding
+supports one proposition over the other, never certainty, and never that something is "real".
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .types import Bands, Calibration, Face, FaceTrack, Kind, Label, Score, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .options import Options
+    from .types import Exclusion
+
+# One frame counts no more than this, in logits: beyond it a net is not surer, only louder.
+_LOUDEST = 8.0
+# A segment must be this much worse than its bar to speak for the whole: the worst of many segments is always bad.
+_SEGMENT_PENALTY = 1.0
+_SHORTEST_SEGMENT = 4
+# A person seen in fewer frames decides a video's verdict only where nobody is seen longer.
+_FEW_FRAMES = 3
+
+_EXCLUSION_WORDS: dict[Exclusion, str] = {
+    "too_small": "too small in the picture",
+    "too_blurred": "too blurred",
+    "too_uncertain": "too uncertain a detection",
+}
+
+
+def exclusion(face: Face, sharpness: float, options: Options) -> Exclusion | None:
+    """Why a face does not vote, or None when it does."""
+    if face.size_px < options.min_face_px:
+        return "too_small"
+    if face.confidence < options.min_confidence:
+        return "too_uncertain"
+    if sharpness < options.min_sharpness:
+        return "too_blurred"
+    return None
+
+
+def pool(scores: Sequence[Score]) -> float | None:
+    """One logit for a person: the quality-weighted mean of the frames, or the worst segment if that is much worse.
+
+    Single frames are limited in how much they count, and a segment is represented by its median, so that one glitch does
+    not convict; a quarter of the frames is enough for a segment, so that a short forged part does not drown.
+
+    Args:
+        scores: Of one person, in order of time.
+
+    Returns:
+        The logit, or None when none of the scores votes.
+    """
+    voting = [score for score in scores if score.logit is not None]
+    if not voting:
+        return None
+    logits = np.array([score.logit for score in voting], np.float64).clip(-_LOUDEST, _LOUDEST)
+    weights = np.array([max(score.quality, 0.05) for score in voting], np.float64)
+    mean = float((logits * weights).sum() / weights.sum())
+    length = max(_SHORTEST_SEGMENT, math.ceil(len(logits) / 4))
+    if length >= len(logits):
+        return mean
+    worst = float(np.median(np.lib.stride_tricks.sliding_window_view(logits, length), axis=1).max())
+    return max(mean, worst - _SEGMENT_PENALTY)
+
+
+def likelihood_ratio(logit: float, bands: Bands) -> float:
+    """How many times more probable such a logit is for manipulated media than for genuine ones.
+
+    Since the calibration weighs both classes alike, its posterior odds are the ratio; kept within what the amount of
+    held-out media can support (Vergeer et al., Forensic Science International 2016).
+    """
+    exponent = bands.slope * logit + bands.offset
+    limit = math.log(bands.largest_ratio)
+    return math.exp(min(max(exponent, -limit), limit))
+
+
+def probability(ratio: float) -> float:
+    """P(manipulated) at even prior odds."""
+    return ratio / (1 + ratio)
+
+
+def judge(track: FaceTrack, *, kind: Kind, calibration: Calibration) -> FaceTrack:
+    """The track with its pooled logit and probability."""
+    logit = pool(track.scores)
+    if logit is None:
+        return track
+    return replace(track, logit=logit, probability=probability(likelihood_ratio(logit, calibration.bands(kind))))
+
+
+def decide(tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration) -> Verdict:
+    """The media's verdict: that of the person with the strongest evidence of manipulation.
+
+    Args:
+        tracks: Judged by `judge`.
+    """
+    if not tracks:
+        return Verdict("no_face", None, None, "No face was found, so there is nothing this tool can judge.")
+    worst = deciding(tracks)
+    if worst is None or worst.logit is None:
+        return Verdict("inconclusive", None, None, _unjudged_reason(tracks))
+    bands = calibration.bands(kind)
+    ratio = likelihood_ratio(worst.logit, bands)
+    # The bands were fitted before the ratio's limit, which is on what is stated and not on what is decided.
+    unlimited = 1 / (1 + math.exp(-(bands.slope * worst.logit + bands.offset)))
+    label: Label = "inconclusive"
+    if unlimited >= bands.upper:
+        label = "manipulated"
+    elif unlimited <= bands.lower:
+        label = "no_manipulation_found"
+    return Verdict(label, probability(ratio), ratio, _reason(label, worst, tracks, kind=kind, ratio=ratio, bands=bands))
+
+
+def deciding(tracks: Sequence[FaceTrack]) -> FaceTrack | None:
+    """The person whose evidence decides, or None when nobody could be judged."""
+    judged = [track for track in tracks if track.logit is not None]
+    if not judged:
+        return None
+    enough = min(_FEW_FRAMES, max(len(track.voting) for track in judged))
+    return max((t for t in judged if len(t.voting) >= enough), key=lambda track: track.logit or -math.inf)
+
+
+def strongest_moment(track: FaceTrack) -> Score | None:
+    """The frame that speaks most for manipulation."""
+    return max(track.voting, key=lambda score: score.logit or -math.inf, default=None)
+
+
+def strength(ratio: float) -> str:
+    """A likelihood ratio in words, for the proposition it supports (scale of the ENFSI guideline)."""
+    size = max(ratio, 1 / ratio)
+    for limit, words in ((2, "no"), (10, "weak"), (100, "moderate"), (1000, "moderately strong")):
+        if size < limit:
+            return words
+    return "strong"
+
+
+def _reason(
+    label: Label, worst: FaceTrack, tracks: Sequence[FaceTrack], *, kind: Kind, ratio: float, bands: Bands
+) -> str:
+    who = "The face" if len(tracks) == 1 else f"The face of person {worst.id}"
+    what = "picture" if kind == "image" else "video"
+    times = max(ratio, 1 / ratio)
+    bounded = "at least " if times >= bands.largest_ratio * 0.999 else "about "
+    amount = f"{bounded}{times:.0f} times" if times >= 10 else f"{bounded}{times:.1f} times"
+    if label == "manipulated":
+        moment = strongest_moment(worst)
+        when = f", most of all at {moment.time_s:.1f} s" if kind == "video" and moment else ""
+        return (
+            f"{who} shows traces of manipulation{when}; such a finding is {amount} more probable for a manipulated"
+            f" {what} than for a genuine one ({strength(ratio)} support)."
+        )
+    if label == "no_manipulation_found":
+        count = sum(len(track.voting) for track in tracks)
+        faces = "the face" if count == 1 else f"the {count} views of faces"
+        return (
+            f"No traces of the manipulations this tool knows were found in {faces} judged; such a finding is {amount} more"
+            f" probable for a genuine {what} ({strength(ratio)} support), and it does not rule out manipulation."
+        )
+    return f"{who} shows too little evidence either way to tell; a sharper or longer original may help."
+
+
+def _unjudged_reason(tracks: Sequence[FaceTrack]) -> str:
+    reasons = Counter(score.excluded for track in tracks for score in track.scores if score.excluded)
+    main = reasons.most_common(1)[0][0]
+    who = "A face was found, but it is" if len(tracks) == 1 else f"{len(tracks)} people were found, but their faces are"
+    return f"{who} {_EXCLUSION_WORDS[main]} to judge; a larger or sharper original may help."
