@@ -1,0 +1,241 @@
+"""Arguments -> Options -> Detector -> what is printed and written -> exit status. The only module that prints."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import __version__
+from .errors import DeepfakeDetectError, MediaError, OptionsError
+from .options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rich.console import Console
+
+    from .types import FaceTrack, Report
+
+ALL_JUDGED, SOME_NOT_JUDGED, WRONG_USAGE, LABEL_FOUND, INTERRUPTED = 0, 1, 2, 3, 130
+
+_LABELS = ("manipulated", "inconclusive", "no_manipulation_found", "no_face")
+_EPILOG = """\
+examples:
+  deepfake-detect photo.jpg                      a verdict with its reason
+  deepfake-detect clip.mp4 --report out          and the JSON, an annotated copy and a contact sheet in out/
+  deepfake-detect --json *.mp4 > results.jsonl   one JSON object a line, one per file
+  deepfake-detect long.mkv --start 60 --end 90   only this part
+  deepfake-detect --fail-on manipulated clip.mp4 || echo look at it
+  deepfake-detect -- -odd-name.jpg               a name that begins with a dash
+
+exit status:
+  0  every file was judged          1  some could not be       2  wrong usage
+  3  a label of --fail-on occurred  130  interrupted
+
+Nothing leaves this machine. "No manipulation found" does not mean genuine: the tool knows manipulated faces,
+and says nothing about a picture whose face is authentic and whose body is not, nor about voices.
+"""
+_STYLES = {"manipulated": "bold red", "inconclusive": "bold yellow", "no_manipulation_found": "bold green",
+           "no_face": "bold"}  # fmt: skip
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    result = argparse.ArgumentParser(
+        prog="deepfake-detect",
+        description="Look for traces of manipulation in the faces of pictures and videos, on this machine.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument("files", nargs="+", metavar="FILE", help="a picture or a video")
+    result.add_argument("--json", action="store_true", help="print one JSON object a line and nothing else")
+    result.add_argument("--report", type=Path, metavar="DIR", help="write the report into DIR (several files: a folder each)")
+    result.add_argument("--fail-on", type=_labels, default=(), metavar="LABEL[,LABEL]",
+                        help=f"exit with 3 if one of these occurs: {', '.join(_LABELS)}")  # fmt: skip
+    sampling = result.add_argument_group("which frames of a video")
+    default = Options()
+    sampling.add_argument("--frames", type=int, default=default.frames, metavar="N",
+                          help="look at N frames spread over the length (default %(default)s)")  # fmt: skip
+    sampling.add_argument("--fps", type=float, metavar="F", help="look at F frames a second instead")
+    sampling.add_argument("--start", type=float, metavar="S", help="begin at S seconds")
+    sampling.add_argument("--end", type=float, metavar="S", help="stop at S seconds")
+    voice = result.add_mutually_exclusive_group()
+    voice.add_argument("-q", "--quiet", action="store_true", help="print no summary and no progress, only errors")
+    voice.add_argument("-v", "--verbose", action="store_true", help="show every frame, timings, and what the decoder says")
+    result.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        The exit status; argparse leaves with 2 by itself on wrong usage.
+    """
+    try:
+        return _run(parser().parse_args(arguments))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone; so should we, without a second complaint at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SOME_NOT_JUDGED
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.DEBUG if arguments.verbose else logging.ERROR, format="%(name)s: %(message)s")
+    for chatty in ("PIL", "libav", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    try:
+        options = Options(frames=arguments.frames, fps=arguments.fps, start_s=arguments.start, end_s=arguments.end)
+    except OptionsError as error:
+        return _stop(str(error), WRONG_USAGE)
+    if arguments.report is not None and arguments.report.exists() and not arguments.report.is_dir():
+        return _stop(f"--report {arguments.report}: is a file; give a folder", WRONG_USAGE)
+
+    # torch is loaded from here on: --help, --version and wrong usage answer at once.
+    from rich.console import Console
+
+    from .detector import Detector
+    from .report import to_json
+
+    try:
+        detector = Detector(options)
+    except DeepfakeDetectError as error:
+        return _stop(str(error), SOME_NOT_JUDGED)
+    out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+    folders = _folders(arguments.files, arguments.report)
+    status = ALL_JUDGED
+    labels = set()
+    with _progress(err, len(arguments.files), shown=err.is_terminal and not arguments.quiet) as tick:
+        for name, report in zip(arguments.files, detector.detect_many(arguments.files, progress=tick), strict=True):
+            if report.error is not None:
+                status = SOME_NOT_JUDGED
+                print(f"deepfake-detect: {report.error.message}", file=sys.stderr)
+            if report.verdict is not None:
+                labels.add(report.verdict.label)
+            if arguments.json:
+                print(to_json(report), flush=True)
+            elif report.error is None and not arguments.quiet:
+                _summarise(out, report, verbose=arguments.verbose)
+            if arguments.report is not None and not _save(report, folders[name].pop(0)):
+                status = SOME_NOT_JUDGED
+    if labels & set(arguments.fail_on) and status == ALL_JUDGED:
+        return LABEL_FOUND
+    return status
+
+
+def _save(report: Report, folder: Path) -> bool:
+    try:
+        report.save(folder)
+    except MediaError as error:
+        print(f"deepfake-detect: {error}", file=sys.stderr)
+        return False
+    except OSError as error:
+        print(f"deepfake-detect: {folder}: can't be written ({error.strerror}); check the folder", file=sys.stderr)
+        return False
+    return True
+
+
+def _folders(names: Sequence[str], root: Path | None) -> dict[str, list[Path]]:
+    """Where each file's report goes: `root` itself for one file, else a folder each, named after the file and never
+    the same for two."""
+    if root is None:
+        return {}
+    result: dict[str, list[Path]] = {}
+    taken: set[str] = set()
+    for name in names:
+        base = Path(name).name.lstrip("-.") or "file"
+        folder, number = base, 2
+        while folder.casefold() in taken:
+            folder, number = f"{base}-{number}", number + 1
+        taken.add(folder.casefold())
+        result.setdefault(name, []).append(root if len(names) == 1 else root / folder)
+    return result
+
+
+def _summarise(out: Console, report: Report, *, verbose: bool) -> None:
+    from rich.markup import escape
+
+    from .media import shown
+
+    verdict, info = report.verdict, report.media
+    if verdict is None or info is None:
+        return
+    out.print(f"[bold]{escape(shown(report.path))}[/bold]", soft_wrap=True)
+    label = verdict.label.replace("_", " ")
+    if verdict.probability is not None:
+        label += f"   P(manipulated) {verdict.probability:.2f} at even prior odds"
+    out.print(f"  [{_STYLES[verdict.label]}]{label}[/]", soft_wrap=True)
+    out.print(f"  {escape(verdict.reason)}", soft_wrap=True)
+    if info.kind == "video":
+        length = f", {info.duration_s:.1f} s" if info.duration_s else ""
+        out.print(f"  video {info.width} x {info.height}{length}, {len(report.sampled_times_s)} frames looked at")
+    for track in report.tracks:
+        out.print(f"  {_person(track, video=info.kind == 'video')}", soft_wrap=True)
+        if verbose:
+            for score in track.scores:
+                said = f"{score.logit:+.2f}" if score.logit is not None else str(score.excluded).replace("_", " ")
+                out.print(f"    {score.time_s:8.2f} s  face {score.face.size_px:.0f} px  quality {score.quality:.2f}  {said}")
+    for warning in report.warnings:
+        out.print(f"  [yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
+    if verbose:
+        out.print("  " + ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report.timing_s.items()))
+
+
+def _person(track: FaceTrack, *, video: bool) -> str:
+    from .verdict import strongest_moment
+
+    said = f"person {track.id}: "
+    if track.probability is None:
+        reasons = sorted({str(score.excluded).replace("_", " ") for score in track.scores})
+        return said + f"not judged ({', '.join(reasons)})"
+    said += f"P {track.probability:.2f}, evidence {track.logit:+.1f}"
+    moment = strongest_moment(track)
+    if video and moment is not None:
+        said += f", seen {track.start_s:.1f} to {track.end_s:.1f} s, strongest at {moment.time_s:.1f} s"
+        said += f" ({len(track.voting)} of {len(track.scores)} views judged)"
+    return said
+
+
+@contextlib.contextmanager
+def _progress(err: Console, count: int, *, shown: bool) -> Iterator[Callable[[object, float], None] | None]:
+    """A bar with the time left, over all files."""
+    if not shown:
+        yield None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("judging", total=count)
+        done = 0
+        last: object = None
+
+        def tick(source: object, share: float) -> None:
+            nonlocal done, last
+            if last is not None and source is not last:
+                done += 1
+            last = source
+            bar.update(task, completed=min(count, done + share))
+
+        yield tick
+
+
+def _labels(text: str) -> tuple[str, ...]:
+    labels = tuple(part.strip() for part in text.split(","))
+    unknown = [label for label in labels if label not in _LABELS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown label {unknown[0]!r}; choose from {', '.join(_LABELS)}")
+    return labels
+
+
+def _stop(message: str, status: int) -> int:
+    print(f"deepfake-detect: {message}", file=sys.stderr)
+    return status
