@@ -1,0 +1,1 @@
+"""Making the weights: data, blends, augmentation, training, evaluation, export. Inference never imports any of it."""

@@ -1,0 +1,153 @@
+"""What happens to pictures on their way to us, drawn once and done alike to both halves of a pair.
+
+`degrade` takes the same seed for both halves. Nothing it draws depends on the pixels, so both go through the same steps
+with the same strengths and the same noise. A net can then learn nothing from how a picture was treated.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import av
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+
+def degrade(pixels: np.ndarray, face_px: float, seed: int) -> np.ndarray:
+    """Colour, processing, scale, noise and compression, as cameras, apps and messengers add them.
+
+    Args:
+        pixels: uint8 (H, W, 3) RGB.
+        face_px: Longer side of the face in it, for the draw of a new scale.
+        seed: The same for both halves of a pair. Pictures of one size get the very same treatment.
+
+    Returns:
+        uint8 (h, w, 3) RGB; the scale may have changed.
+    """
+    rng = np.random.default_rng(seed)
+    if rng.random() < 0.5:
+        pixels = _light(pixels, rng)
+    # Genuine pictures are retouched and enhanced too: processed over all of the picture is not manipulated.
+    if rng.random() < 0.2:
+        pixels = _process(pixels, rng)
+    if rng.random() < 0.6:
+        pixels = _rescale(pixels, face_px, rng)
+    if rng.random() < 0.25:
+        pixels = _blur(pixels, rng)
+    if rng.random() < 0.25:
+        pixels = _noise(pixels, rng)
+    if rng.random() < 0.15:
+        pixels = _still(pixels, rng)
+    draw = rng.random()
+    if draw < 0.42:
+        pixels = film(pixels, crf=int(rng.integers(16, 36)), frames=int(rng.integers(1, 5)), rng=rng)
+    elif draw < 0.92:
+        pixels = _still(pixels, rng)
+    return pixels
+
+
+def _light(pixels: np.ndarray, rng: Generator) -> np.ndarray:
+    levels = np.arange(256, dtype=np.float32) / 255
+    levels = levels ** np.float32(np.exp(rng.uniform(-0.35, 0.35)))
+    levels = (levels - 0.5) * np.float32(rng.uniform(0.8, 1.2)) + 0.5 + np.float32(rng.uniform(-0.1, 0.1))
+    tables = (levels[:, None] + rng.uniform(-0.04, 0.04, 3)).clip(0, 1) * 255 + 0.5
+    result = cv2.LUT(pixels, tables.astype(np.uint8).reshape(1, 256, 3))
+    saturation = float(rng.uniform(0.6, 1.4)) if rng.random() < 0.9 else 0.0
+    grey = cv2.cvtColor(cv2.cvtColor(result, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return cv2.addWeighted(result, saturation, grey, 1 - saturation, 0)
+
+
+def _process(pixels: np.ndarray, rng: Generator) -> np.ndarray:
+    draw = rng.random()
+    if draw < 0.3:
+        return cv2.bilateralFilter(pixels, 5, float(rng.uniform(10, 40)), float(rng.uniform(2, 5)))
+    if draw < 0.6:
+        soft = cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.7, 2)))
+        amount = float(rng.uniform(0.3, 1.2))
+        return cv2.addWeighted(pixels, 1 + amount, soft, -amount, 0)
+    if draw < 0.75:
+        return cv2.medianBlur(pixels, 3)
+    height, width = pixels.shape[:2]
+    scale = float(rng.uniform(0.35, 0.8))
+    small = cv2.resize(pixels, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+    how = int(rng.choice((cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)))
+    return cv2.resize(small, (width, height), interpolation=how)
+
+
+def _rescale(pixels: np.ndarray, face_px: float, rng: Generator) -> np.ndarray:
+    wanted = float(np.exp(rng.uniform(np.log(60), np.log(260))))
+    scale = min(wanted / face_px, 1.3)
+    height, width = pixels.shape[:2]
+    size = (max(16, round(width * scale)), max(16, round(height * scale)))
+    shrinking = int(rng.choice((cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)))
+    growing = int(rng.choice((cv2.INTER_LINEAR, cv2.INTER_CUBIC)))
+    return cv2.resize(pixels, size, interpolation=shrinking if scale < 1 else growing)
+
+
+def _blur(pixels: np.ndarray, rng: Generator) -> np.ndarray:
+    if rng.random() < 0.5:
+        return cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.4, 1.6)))
+    length = int(rng.choice((3, 5, 7)))
+    kernel = np.zeros((length, length), np.float32)
+    kernel[length // 2] = 1
+    turn = cv2.getRotationMatrix2D((length // 2, length // 2), float(rng.uniform(0, 180)), 1)
+    kernel = cv2.warpAffine(kernel, turn, (length, length))
+    return cv2.filter2D(pixels, -1, kernel / kernel.sum())
+
+
+def _noise(pixels: np.ndarray, rng: Generator) -> np.ndarray:
+    noise = rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(1, 7))
+    if rng.random() < 0.4:
+        noise = cv2.GaussianBlur(noise, (0, 0), 0.7) * 1.5
+    return np.asarray(pixels + noise).clip(0, 255).astype(np.uint8)
+
+
+def _still(pixels: np.ndarray, rng: Generator) -> np.ndarray:
+    """JPEG or WebP."""
+    if rng.random() < 0.82:
+        sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)[int(rng.random() < 0.3)]
+        options = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 99)), cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+        encoded = cv2.imencode(".jpg", pixels, options)[1]
+    else:
+        encoded = cv2.imencode(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, int(rng.integers(35, 95))])[1]
+    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+
+
+def film(pixels: np.ndarray, *, crf: int, frames: int, rng: Generator) -> np.ndarray:
+    """The picture as the last frame of a short H.264 video in which it drifts.
+
+    Args:
+        crf: Of x264, 0 (lossless) to 51.
+        frames: How many frames are coded; from the second on they are predicted, as nearly all frames of a video are.
+
+    Returns:
+        uint8 (H', W', 3), H' and W' even and at most one pixel smaller.
+    """
+    height, width = pixels.shape[0] // 2 * 2, pixels.shape[1] // 2 * 2
+    # Macroblocks begin elsewhere in every crop of a real video; the drift also moves the picture against their grid.
+    drift = np.cumsum(rng.integers(-2, 3, (frames, 2)), axis=0)
+    drift -= drift[-1]
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+    encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
+    encoder.thread_count = 1
+    encoder.options = {"crf": str(crf), "preset": str(rng.choice(("superfast", "veryfast", "faster"))), "bf": "0",
+                       "x264-params": "log-level=none"}  # fmt: skip
+    decoder = av.CodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    packets = []
+    for i in range(frames):
+        moved = pixels[:height, :width]
+        if drift[i].any():
+            shift = np.array([[1, 0, drift[i][0]], [0, 1, drift[i][1]]], np.float32)
+            moved = cv2.warpAffine(moved, shift, (width, height), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+        packets += encoder.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(moved), format="rgb24"))
+    packets += encoder.encode(None)
+    decoded = [frame for packet in packets for frame in decoder.decode(packet)]
+    decoded += decoder.decode(None)
+    result: np.ndarray = decoded[-1].to_ndarray(format="rgb24")
+    return result

@@ -1,0 +1,88 @@
+"""The training faces: which files there are, where the face and its landmarks lie, which are kept back."""
+
+from __future__ import annotations
+
+import csv
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import MediaError
+
+MESH_PARTS = (
+    "oval", "right_brow", "left_brow", "right_eye", "left_eye", "nose", "lips_outer", "lips_inner",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingFace:
+    """One labelled picture with one known face.
+
+    Attributes:
+        path: Below the data folder.
+        label: `real` or `fake`.
+        source: The data set it comes from.
+        group: Files with the same group share a person or a clip.
+        box: float (4,), pixels of the file.
+        five: float (5, 2): eyes, nose, mouth corners.
+        mesh: Part name -> float (n, 2) points around its outline, or None where no mesh was found.
+    """
+
+    path: str
+    label: str
+    source: str
+    group: str
+    box: np.ndarray
+    five: np.ndarray
+    mesh: dict[str, np.ndarray] | None
+
+    @property
+    def held_back(self) -> bool:
+        """Whether the face is kept out of training, to measure blends on: one group in twenty, by its name."""
+        return zlib.crc32(self.group.encode()) % 20 == 0
+
+    def read(self, root: Path) -> np.ndarray:
+        """The picture as uint8 (H, W, 3) RGB."""
+        encoded = np.frombuffer((root / self.path).read_bytes(), np.uint8)
+        pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+        if pixels is None:
+            raise MediaError(f"{self.path}: expected a picture OpenCV can read; check the file", kind="damaged")
+        return np.ascontiguousarray(pixels[..., ::-1])
+
+    def points(self) -> np.ndarray:
+        """All mesh points, float32 (n, 2)."""
+        if self.mesh is None:
+            raise ValueError(f"{self.path} has no mesh")
+        return np.concatenate([self.mesh[part] for part in MESH_PARTS]).astype(np.float32)
+
+
+def read_faces(root: Path, *, split: str = "train", leave_out: frozenset[str] = frozenset()) -> list[TrainingFace]:
+    """The faces of `index.csv` that `landmarks.npz` knows, in the order of the index.
+
+    Args:
+        root: Folder with both files.
+        split: Column `split` of the index.
+        leave_out: Groups not to return, such as those whose pictures ship as samples.
+    """
+    with (root / "index.csv").open(newline="") as lines:
+        rows = {row["path"]: row for row in csv.DictReader(lines) if row["split"] == split}
+    faces = []
+    with np.load(root / "landmarks.npz") as known:
+        paths = [str(path) for path in known["path"]]
+        boxes, fives = known["box"].astype(np.float32), known["five"].astype(np.float32)
+        parts = {part: known[part].astype(np.float32) for part in MESH_PARTS}
+    for i, path in enumerate(paths):
+        row = rows.get(path)
+        if row is None or row["group"] in leave_out:
+            continue
+        mesh = {part: points[i] for part, points in parts.items()}
+        complete = all(np.isfinite(points).all() for points in mesh.values())
+        faces.append(
+            TrainingFace(
+                path, row["label"], row["source"], row["group"], boxes[i], fives[i], mesh if complete else None
+            )
+        )
+    return faces

