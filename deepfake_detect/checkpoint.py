@@ -66,7 +66,9 @@ def find(name: str | None = None, *, folder: Path | None = None) -> ManifestEntr
             raise WeightsError(f"no weights named {name!r}; there are {', '.join(sorted(models))}")
         return _entry(name, models[name], folder)
     except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{folder / 'manifest.json'}: entry {name!r} does not fit this version ({error!r})") from error
+        raise WeightsError(
+            f"{folder / 'manifest.json'}: entry {name!r} does not fit this version ({error!r})"
+        ) from error
 
 
 def _entry(name: str, values: dict[str, Any], folder: Path) -> ManifestEntry:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
+import io
 import logging
 import os
 import sys
@@ -15,7 +15,7 @@ from .errors import DeepfakeDetectError, MediaError, OptionsError
 from .options import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console
 
@@ -54,7 +54,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("files", nargs="+", metavar="FILE", help="a picture or a video")
     result.add_argument("--json", action="store_true", help="print one JSON object a line and nothing else")
-    result.add_argument("--report", type=Path, metavar="DIR", help="write the report into DIR (several files: a folder each)")
+    result.add_argument(
+        "--report", type=Path, metavar="DIR", help="write the report into DIR (several files: a folder each)"
+    )
     result.add_argument("--fail-on", type=_labels, default=(), metavar="LABEL[,LABEL]",
                         help=f"exit with 3 if one of these occurs: {', '.join(_LABELS)}")  # fmt: skip
     sampling = result.add_argument_group("which frames of a video")
@@ -66,7 +68,9 @@ def parser() -> argparse.ArgumentParser:
     sampling.add_argument("--end", type=float, metavar="S", help="stop at S seconds")
     voice = result.add_mutually_exclusive_group()
     voice.add_argument("-q", "--quiet", action="store_true", help="print no summary and no progress, only errors")
-    voice.add_argument("-v", "--verbose", action="store_true", help="show every frame, timings, and what the decoder says")
+    voice.add_argument(
+        "-v", "--verbose", action="store_true", help="show every frame, timings, and what the decoder says"
+    )
     result.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return result
 
@@ -96,7 +100,7 @@ def _run(arguments: argparse.Namespace) -> int:
         options = Options(frames=arguments.frames, fps=arguments.fps, start_s=arguments.start, end_s=arguments.end)
     except OptionsError as error:
         return _stop(str(error), WRONG_USAGE)
-    if arguments.report is not None and arguments.report.exists() and not arguments.report.is_dir():
+    if arguments.report is not None and os.path.lexists(arguments.report) and not os.path.isdir(arguments.report):
         return _stop(f"--report {arguments.report}: is a file; give a folder", WRONG_USAGE)
 
     # torch is loaded from here on: --help, --version and wrong usage answer at once.
@@ -109,12 +113,19 @@ def _run(arguments: argparse.Namespace) -> int:
         detector = Detector(options)
     except DeepfakeDetectError as error:
         return _stop(str(error), SOME_NOT_JUDGED)
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal's encoding lacks must not end the run.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     out, err = Console(highlight=False), Console(stderr=True, highlight=False)
     folders = _folders(arguments.files, arguments.report)
     status = ALL_JUDGED
     labels = set()
-    with _progress(err, len(arguments.files), shown=err.is_terminal and not arguments.quiet) as tick:
-        for name, report in zip(arguments.files, detector.detect_many(arguments.files, progress=tick), strict=True):
+    bar = _Bar(err, len(arguments.files), shown=err.is_terminal and not arguments.quiet)
+    try:
+        reports = detector.detect_many(arguments.files, progress=bar.tick)
+        for name, report in zip(arguments.files, reports, strict=True):
+            bar.finish()
             if report.error is not None:
                 status = SOME_NOT_JUDGED
                 print(f"deepfake-detect: {report.error.message}", file=sys.stderr)
@@ -126,6 +137,8 @@ def _run(arguments: argparse.Namespace) -> int:
                 _summarise(out, report, verbose=arguments.verbose)
             if arguments.report is not None and not _save(report, folders[name].pop(0)):
                 status = SOME_NOT_JUDGED
+    finally:
+        bar.stop()
     if labels & set(arguments.fail_on) and status == ALL_JUDGED:
         return LABEL_FOUND
     return status
@@ -182,7 +195,9 @@ def _summarise(out: Console, report: Report, *, verbose: bool) -> None:
         if verbose:
             for score in track.scores:
                 said = f"{score.logit:+.2f}" if score.logit is not None else str(score.excluded).replace("_", " ")
-                out.print(f"    {score.time_s:8.2f} s  face {score.face.size_px:.0f} px  quality {score.quality:.2f}  {said}")
+                out.print(
+                    f"    {score.time_s:8.2f} s  face {score.face.size_px:.0f} px  quality {score.quality:.2f}  {said}"
+                )
     for warning in report.warnings:
         out.print(f"  [yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
     if verbose:
@@ -204,28 +219,35 @@ def _person(track: FaceTrack, *, video: bool) -> str:
     return said
 
 
-@contextlib.contextmanager
-def _progress(err: Console, count: int, *, shown: bool) -> Iterator[Callable[[object, float], None] | None]:
-    """A bar with the time left, over all files."""
-    if not shown:
-        yield None
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+class _Bar:
+    """A bar with the time left, over all files, on stderr. Without a terminal it does nothing.
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("judging", total=count)
-        done = 0
-        last: object = None
+    It gives way to what is printed between two files. stdout stays as it is: a program may read it.
+    """
 
-        def tick(source: object, share: float) -> None:
-            nonlocal done, last
-            if last is not None and source is not last:
-                done += 1
-            last = source
-            bar.update(task, completed=min(count, done + share))
+    def __init__(self, err: Console, count: int, *, shown: bool) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        yield tick
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=err, transient=True, redirect_stdout=False) if shown else None
+        self._task = self._bar.add_task("judging", total=count) if self._bar else None
+        self._done = 0
+
+    def tick(self, _: object, share: float) -> None:
+        """So much of the present file is done."""
+        if self._bar is not None and self._task is not None:
+            self._bar.start()
+            self._bar.update(self._task, completed=self._done + share)
+
+    def finish(self) -> None:
+        """The present file is done, whatever came of it."""
+        self._done += 1
+        self.stop()
+
+    def stop(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
 
 
 def _labels(text: str) -> tuple[str, ...]:

@@ -57,9 +57,9 @@ def cut_square(pixels: np.ndarray, x0: int, y0: int, side: int) -> np.ndarray:
     after_x, after_y = side - before_x - inside.shape[1], side - before_y - inside.shape[0]
     if not (before_x or before_y or after_x or after_y):
         return inside
-    return cv2.copyMakeBorder(
-        inside, before_y, max(after_y, 0), before_x, max(after_x, 0), cv2.BORDER_REPLICATE
-    )[:side, :side]
+    return cv2.copyMakeBorder(inside, before_y, max(after_y, 0), before_x, max(after_x, 0), cv2.BORDER_REPLICATE)[
+        :side, :side
+    ]
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:

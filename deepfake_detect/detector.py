@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import os
 import time
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import __version__, checkpoint, media, verdict
 from .crop import cut
-from .errors import DeepfakeDetectError, WeightsError
+from .errors import DeepfakeDetectError, OptionsError, WeightsError
 from .faces import FaceFinder, quality, sharpness
 from .model import EvidenceNet
 from .options import Options
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     Progress = Callable[[float], None]
 
 
+log = logging.getLogger(__name__)
+
+
 class Detector:
     """Judges pictures and videos of faces.
 
@@ -37,6 +42,10 @@ class Detector:
         options: Settings of every run.
         weights: Name of a net in the manifest; None for the default.
         weights_folder: Folder with another manifest.json and its files; None for the one that ships.
+
+    Attributes:
+        tool: What does the judging: version, net, calibration.
+        calibration: What the net's logits mean.
 
     Raises:
         WeightsError: The weights are missing, altered or do not fit.
@@ -47,14 +56,17 @@ class Detector:
     ) -> None:
         self.options = options or Options()
         entry = checkpoint.find(weights, folder=weights_folder)
-        self._architecture, self._calibration = entry.architecture, entry.calibration
+        self._architecture, self.calibration = entry.architecture, entry.calibration
         self._net = EvidenceNet(entry.architecture)
         try:
             self._net.load_state_dict(checkpoint.read(entry))
         except RuntimeError as error:
             raise WeightsError(f"{entry.path}: its tensors do not fit the manifest's architecture ({error})") from error
-        self._net.eval().to(self.options.device)
-        self._finder = FaceFinder(device=self.options.device)
+        try:
+            self._net.eval().to(self.options.device)
+        except (RuntimeError, AssertionError) as error:
+            raise OptionsError(f"device {self.options.device!r} can't be used here ({error}); try 'cpu'") from error
+        self._finder = FaceFinder(device=self.options.device, smallest_px=self.options.min_face_px)
         self.tool = ToolInfo(__version__, entry.name, entry.sha256, entry.calibration.name)
 
     def detect(self, source: Source, *, progress: Progress | None = None) -> Report:
@@ -79,7 +91,6 @@ class Detector:
         with opened:
             tracker = Tracker()
             frames = opened.frames()
-            total = self.options.frames if opened.info.kind == "video" else 1
             while True:
                 with clock.stage("decode"):
                     frame = next(frames, None)
@@ -98,15 +109,15 @@ class Detector:
                     with clock.stage("classify"):
                         sightings.score(self._net)
                 if progress:
-                    progress(min(0.99, len(times) / total))
+                    progress(min(0.99, len(times) / opened.planned))
         with clock.stage("classify"):
             sightings.score(self._net)
         with clock.stage("verdict"):
             kind = opened.info.kind
             tracks = tuple(
-                verdict.judge(track, kind=kind, calibration=self._calibration) for track in sightings.tracks()
+                verdict.judge(track, kind=kind, calibration=self.calibration) for track in sightings.tracks()
             )
-            answer = verdict.decide(tracks, kind=kind, calibration=self._calibration)
+            answer = verdict.decide(tracks, kind=kind, calibration=self.calibration)
         if progress:
             progress(1.0)
         return Report(
@@ -116,7 +127,7 @@ class Detector:
             sampled_times_s=tuple(times),
             verdict=answer,
             tracks=tracks,
-            warnings=tuple(opened.warnings),
+            warnings=(*opened.warnings, *verdict.exclusions(tracks)),
             timing_s=dict(clock.seconds),
             options=self.options,
             pixels=source if isinstance(source, np.ndarray) else None,
@@ -128,10 +139,22 @@ class Detector:
         """Judge many, lazily and in order. What can't be judged gives a report with `error` set, and the rest go on."""
         for source in sources:
             try:
-                yield self.detect(source, progress=(lambda share, s=source: progress(s, share)) if progress else None)
+                yield self.detect(source, progress=partial(progress, source) if progress else None)
             except DeepfakeDetectError as error:
-                path = "<array>" if isinstance(source, np.ndarray) else os.fspath(source)
-                yield Report(path=path, tool=self.tool, error=Failure(error.kind, str(error)), options=self.options)
+                yield self._failed(source, Failure(error.kind, str(error)))
+            except Exception as error:
+                # A bug, ours or a decoder's. It must not cost the files that come after, and is told as what it is.
+                log.exception("internal error")
+                found = f"{_shown(source)}: internal error ({type(error).__name__}); please report it with this file"
+                yield self._failed(source, Failure("internal", found))
+
+    def _failed(self, source: Source, failure: Failure) -> Report:
+        path = "<array>" if isinstance(source, np.ndarray) else os.fspath(source)
+        return Report(path=path, tool=self.tool, error=failure, options=self.options)
+
+
+def _shown(source: Source) -> str:
+    return "<array>" if isinstance(source, np.ndarray) else media.shown(os.fspath(source))
 
 
 @dataclass
@@ -164,7 +187,7 @@ class _Waiting:
 class _Sightings:
     """The faces of a file by person, and those whose crop still waits to be judged.
 
-    Keeps memory flat: crops are let go once judged, but for the most telling of each person.
+    Keeps memory flat: crops are let go once judged, but for the most telling ones.
     """
 
     def __init__(self, options: Options) -> None:
@@ -172,7 +195,7 @@ class _Sightings:
         # None holds the place of a face that waits.
         self._scores: dict[int, list[Score | None]] = defaultdict(list)
         self._waiting: list[_Waiting] = []
-        self._kept: dict[int, list[tuple[float, int]]] = defaultdict(list)
+        self._kept: list[tuple[float, int, int]] = []
 
     @property
     def waiting(self) -> int:
@@ -196,23 +219,21 @@ class _Sightings:
         for one, evidence, raw in zip(self._waiting, maps, logits, strict=True):
             logit = float(raw)
             heatmap = Heatmap(evidence, one.crop) if self._keeps(one, logit) else None
-            self._scores[one.person][one.place] = Score(
-                one.time_s, one.face, one.quality, logit=logit, heatmap=heatmap
-            )
+            self._scores[one.person][one.place] = Score(one.time_s, one.face, one.quality, logit=logit, heatmap=heatmap)
         self._waiting.clear()
 
     def _keeps(self, one: _Waiting, logit: float) -> bool:
-        """Whether this heatmap is among the person's most telling; the one it displaces is dropped."""
-        kept = self._kept[one.person]
-        if len(kept) < self._options.max_heatmaps:
-            heapq.heappush(kept, (logit, one.place))
+        """Whether this heatmap is among the most telling; the one it displaces is dropped."""
+        entry = (logit, one.person, one.place)
+        if len(self._kept) < self._options.max_heatmaps:
+            heapq.heappush(self._kept, entry)
             return True
-        if not kept or logit <= kept[0][0]:
+        if not self._kept or entry <= self._kept[0]:
             return False
-        _, place = heapq.heapreplace(kept, (logit, one.place))
-        dropped = self._scores[one.person][place]
+        _, person, place = heapq.heapreplace(self._kept, entry)
+        dropped = self._scores[person][place]
         if dropped is not None:
-            self._scores[one.person][place] = replace(dropped, heatmap=None)
+            self._scores[person][place] = replace(dropped, heatmap=None)
         return True
 
     def tracks(self) -> tuple[FaceTrack, ...]:

@@ -6,6 +6,7 @@ its full strength at `HOTTEST`.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import cv2
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 HOTTEST = 4.0
 _OPACITY = 0.65
+_MOST_PEOPLE = 40
 # One colour a person (Okabe and Ito's palette, told apart by colour-blind people too).
 _COLOURS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66), (0, 114, 178), (213, 94, 0))
 
@@ -53,7 +55,12 @@ def overlay_frame(pixels: np.ndarray, heatmap: Heatmap) -> np.ndarray:
     size = heatmap.crop.pixels.shape[0]
     evidence = cv2.resize(heatmap.evidence, (size, size), interpolation=cv2.INTER_LINEAR)
     placed = cv2.warpAffine(
-        evidence, heatmap.crop.to_frame, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=-1.0
+        evidence,
+        heatmap.crop.to_frame,
+        (width, height),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=-1.0,
     )
     return _mix(pixels, *heat(placed))
 
@@ -94,7 +101,10 @@ def contact_sheet(tracks: Sequence[FaceTrack], *, columns: int = 6, rows_each: i
     """
     tile, gap, band = 168, 8, 22
     font = ImageFont.load_default(13)
-    shown = [(track, _telling(track, columns * rows_each)) for track in tracks]
+    # A crowd is cut to those with the strongest evidence, in order of appearance: a JPEG has at most 65,500 rows.
+    strongest = sorted(tracks, key=lambda track: math.inf if track.logit is None else -track.logit)[:_MOST_PEOPLE]
+    chosen = sorted(strongest, key=lambda track: track.id)
+    shown = [(track, _telling(track, columns * rows_each)) for track in chosen]
     shown = [(track, scores) for track, scores in shown if scores]
     height = sum(band + -(-len(scores) // columns) * (2 * tile + band + gap) for _, scores in shown) + 40
     canvas = Image.new("RGB", (gap + columns * (tile + gap), max(height, 60)), (250, 250, 250))
@@ -102,7 +112,9 @@ def contact_sheet(tracks: Sequence[FaceTrack], *, columns: int = 6, rows_each: i
     y = 4
     for track, scores in shown:
         said = "not judged" if track.logit is None else f"pooled evidence {track.logit:+.2f}"
-        pen.text((gap, y), f"person {track.id}   {said}   {track.start_s:.1f} s to {track.end_s:.1f} s", (20, 20, 20), font)
+        pen.text(
+            (gap, y), f"person {track.id}   {said}   {track.start_s:.1f} s to {track.end_s:.1f} s", (20, 20, 20), font
+        )
         y += band
         for start in range(0, len(scores), columns):
             for i, score in enumerate(scores[start : start + columns]):
@@ -125,7 +137,7 @@ def _telling(track: FaceTrack, count: int) -> list[Score]:
 
 def _mix(pixels: np.ndarray, colours: np.ndarray, opacity: np.ndarray) -> np.ndarray:
     weight = opacity[..., None]
-    return (pixels * (1 - weight) + colours * weight + 0.5).astype(np.uint8)
+    return np.asarray(pixels * (1 - weight) + colours * weight + 0.5).astype(np.uint8)
 
 
 def _label(

@@ -17,10 +17,10 @@ from .types import Face
 if TYPE_CHECKING:
     from .types import Frame
 
-# The longer side at which faces are looked for. Larger frames are reduced first: a face that is then under
-# 20 pixels is too small to judge anyway.
+# The longer side at which faces are looked for; larger frames are reduced to it, unless the smallest face worth judging
+# would then be smaller than the detector can see.
 _DETECTION_SIDE_PX = 960
-_SMALLEST_FACE_PX = 20
+_SMALLEST_SEEN_PX = 20
 _SMALLEST_FRAME_PX = 24
 
 
@@ -30,16 +30,18 @@ class FaceFinder:
     Args:
         device: A torch device name.
         confidence: Below this a candidate is dropped without a word, 0 to 1.
+        smallest_px: Faces down to this size are to be found.
     """
 
-    def __init__(self, *, device: str = "cpu", confidence: float = 0.7) -> None:
+    def __init__(self, *, device: str = "cpu", confidence: float = 0.7, smallest_px: float = 48) -> None:
         from facenet_pytorch import MTCNN
 
+        self._least_scale = _SMALLEST_SEEN_PX / smallest_px
         self._mtcnn = MTCNN(
             keep_all=True,
             device=device,
             post_process=False,
-            min_face_size=_SMALLEST_FACE_PX,
+            min_face_size=_SMALLEST_SEEN_PX,
             thresholds=[0.6, 0.7, confidence],
         )
 
@@ -49,45 +51,36 @@ class FaceFinder:
         A face that fills the picture to its edge is missed by the detector: when nothing is found, it looks once more
         with a border added, in which the edge repeats.
         """
-        faces = self._find(frame.pixels)
-        if faces:
-            return faces
         height, width = frame.pixels.shape[:2]
-        border = round(0.3 * max(height, width))
-        bordered = cv2.copyMakeBorder(frame.pixels, border, border, border, border, cv2.BORDER_REPLICATE)
-        return tuple(
-            _moved(face, -border)
-            for face in self._find(bordered)
-            if _inside_share(face, border, width, height) > 0.5
-        )
-
-    def _find(self, pixels: np.ndarray) -> tuple[Face, ...]:
-        height, width = pixels.shape[:2]
-        scale = min(1.0, _DETECTION_SIDE_PX / max(height, width))
+        longer = max(height, width)
+        scale = min(1.0, max(_DETECTION_SIDE_PX / longer, self._least_scale))
+        pixels = frame.pixels
         if scale < 1:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        faces = self._find(pixels)
+        if not faces:
+            border = round(0.3 * max(pixels.shape[:2]))
+            bordered = cv2.copyMakeBorder(pixels, border, border, border, border, cv2.BORDER_REPLICATE)
+            moved = [_moved(face, -border) for face in self._find(bordered)]
+            faces = [face for face in moved if _inside_share(face, pixels.shape[1], pixels.shape[0]) > 0.5]
+        # Horizontal and vertical scale differ by the rounding of the reduced size.
+        across, down = width / pixels.shape[1], height / pixels.shape[0]
+        return tuple(sorted((_scaled(face, across, down) for face in faces), key=lambda face: -face.size_px))
+
+    def _find(self, pixels: np.ndarray) -> list[Face]:
         if min(pixels.shape[:2]) < _SMALLEST_FRAME_PX:
-            return ()
+            return []
         boxes, confidences, landmarks = self._mtcnn.detect(np.ascontiguousarray(pixels), landmarks=True)
         if boxes is None:
-            return ()
-        # Horizontal and vertical scale differ by the rounding of the reduced size.
-        back = np.array([width / pixels.shape[1], height / pixels.shape[0]])
+            return []
         faces = []
         for box, confidence, points in zip(boxes, confidences, landmarks, strict=True):
-            x0, y0, x1, y1 = np.asarray(box, np.float64) * np.tile(back, 2)
-            if not (x1 > x0 and y1 > y0):
-                continue
-            five = np.asarray(points, np.float64) * back
-            faces.append(
-                Face(
-                    box=(float(x0), float(y0), float(x1), float(y1)),
-                    landmarks=tuple((float(x), float(y)) for x, y in five),
-                    confidence=float(confidence),
-                )
-            )
-        return tuple(sorted(faces, key=lambda face: -face.size_px))
+            x0, y0, x1, y1 = (float(value) for value in box)
+            if x1 > x0 and y1 > y0:
+                five = tuple((float(x), float(y)) for x, y in points)
+                faces.append(Face((x0, y0, x1, y1), five, float(confidence)))
+        return faces
 
 
 def sharpness(pixels: np.ndarray) -> float:
@@ -117,8 +110,14 @@ def _moved(face: Face, by: int) -> Face:
     return Face((x0 + by, y0 + by, x1 + by, y1 + by), landmarks, face.confidence)
 
 
-def _inside_share(face: Face, border: int, width: int, height: int) -> float:
+def _scaled(face: Face, across: float, down: float) -> Face:
     x0, y0, x1, y1 = face.box
-    across = min(x1, border + width) - max(x0, border)
-    down = min(y1, border + height) - max(y0, border)
-    return max(0.0, across) * max(0.0, down) / math.prod((x1 - x0, y1 - y0))
+    landmarks = tuple((x * across, y * down) for x, y in face.landmarks)
+    return Face((x0 * across, y0 * down, x1 * across, y1 * down), landmarks, face.confidence)
+
+
+def _inside_share(face: Face, width: int, height: int) -> float:
+    """The share of a box that lies within the picture."""
+    x0, y0, x1, y1 = face.box
+    inside = max(0.0, min(x1, width) - max(x0, 0)) * max(0.0, min(y1, height) - max(y0, 0))
+    return inside / math.prod((x1 - x0, y1 - y0))

@@ -10,8 +10,8 @@ decoded, in order.
 
 from __future__ import annotations
 
+import builtins
 import hashlib
-import io
 import logging
 import os
 import stat
@@ -22,7 +22,7 @@ import zlib
 from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -33,6 +33,7 @@ from .errors import MediaError
 from .types import Frame, MediaInfo
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Iterator, Sequence
     from os import PathLike
     from types import TracebackType
@@ -41,10 +42,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PICTURE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF")
+# A JPEG of several pictures (MPO) is opened by the reader of JPEG.
+_PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF")
 _ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
-# Containers that hold their own media. What refers to other files or addresses (hls, concat, dash) is not among them.
-_VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,h264,hevc,mpegvideo"
+# Containers that hold their own media. What refers to other files or addresses (hls, concat, dash) is not among them,
+# nor are raw streams, which have no time stamps and are found in almost any noise.
+_VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
 # What Pillow and the decoders below it raise on damaged data.
 _DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError,
                    ZeroDivisionError, RuntimeError, MemoryError, struct.error, zlib.error)  # fmt: skip
@@ -65,6 +68,8 @@ class Media:
         self.info = info
         self.warnings: list[str] = []
         self._options = options
+        #: How many frames will be looked at, as far as is known.
+        self.planned = 1
 
     def frames(self) -> Iterator[Frame]:
         """The frames to look at, in order of time, each decoded when it is asked for.
@@ -149,7 +154,7 @@ class _Identity:
         return MediaError(f"{shown(self.path)}: {found}", kind=kind)
 
 
-def _open_file(name: str) -> BinaryIO:
+def _open_file(name: str) -> io.BufferedReader:
     try:
         # Looked at before it is opened: opening a pipe that nobody writes to would wait forever.
         mode = os.stat(name).st_mode
@@ -160,7 +165,7 @@ def _open_file(name: str) -> BinaryIO:
                 f"{shown(name)}: is not a regular file (a pipe, socket or device); save it to a file first",
                 kind="not_a_file",
             )
-        return io.open(name, "rb")
+        return builtins.open(name, "rb")
     except FileNotFoundError as error:
         raise MediaError(f"{shown(name)}: no such file; check the path", kind="not_found") from error
     except ValueError as error:
@@ -174,7 +179,11 @@ def _open_file(name: str) -> BinaryIO:
 def _is_picture(head: bytes) -> bool:
     if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")):
         return True
-    if head.startswith(b"BM") and len(head) > 18 and int.from_bytes(head[14:18], "little") in (12, 40, 52, 56, 108, 124):
+    if (
+        head.startswith(b"BM")
+        and len(head) >= 18
+        and int.from_bytes(head[14:18], "little") in (12, 40, 52, 56, 108, 124)
+    ):
         return True
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return True
@@ -206,7 +215,7 @@ class _Picture(Media):
         yield Frame(self._pixels)
 
 
-def _open_picture(file: BinaryIO, identity: _Identity, options: Options) -> Media:
+def _open_picture(file: io.BufferedReader, identity: _Identity, options: Options) -> Media:
     pillow_heif.register_heif_opener()
     with warnings.catch_warnings():
         # The size is checked below, against our own limit; a corrupt tag in an otherwise fine picture is no one's news.
@@ -214,7 +223,7 @@ def _open_picture(file: BinaryIO, identity: _Identity, options: Options) -> Medi
         try:
             image = Image.open(file, formats=_PICTURE_FORMATS)
         except Image.DecompressionBombError as error:
-            found = f"has more than {options.max_pixels / 1e6:g} million pixels; reduce it or raise max_pixels"
+            found = f"has more pixels than can be read safely ({_first_line(error)}); reduce it"
             raise identity.error(found, kind="too_large") from error
         except UnidentifiedImageError as error:
             found = "begins like a picture but can't be read as one; it is damaged or cut short, get it again"
@@ -222,9 +231,9 @@ def _open_picture(file: BinaryIO, identity: _Identity, options: Options) -> Medi
         except _DECODER_ERRORS as error:
             raise identity.error(f"damaged picture ({_first_line(error)}); get it again", kind="damaged") from error
         _check_pixels(shown(identity.path), *image.size, options)
-        if image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False):
-            return _Animation(file, image, identity, options)
         try:
+            if image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False):
+                return _Animation(file, image, identity, options)
             pixels, notes = _read_picture(image)
         except _DECODER_ERRORS as error:
             raise identity.error(f"damaged picture ({_first_line(error)}); get it again", kind="damaged") from error
@@ -233,14 +242,14 @@ def _open_picture(file: BinaryIO, identity: _Identity, options: Options) -> Medi
     info = MediaInfo(identity.path, "image", identity.size, identity.sha256, width, height, codec=codec)
     picture = _Picture(info, options, pixels)
     picture.warnings += notes
-    if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
-        picture.warnings.append(f"The file has {image.n_frames} pages; only the first was looked at.")  # type: ignore[attr-defined]
     file.close()
     return picture
 
 
 def _read_picture(image: Image.Image) -> tuple[np.ndarray, list[str]]:
     notes = []
+    if image.format == "TIFF" and (pages := _pages(image)) > 1:
+        notes.append(f"The file has {pages} pages; only the first was looked at.")
     try:
         image.load()
     except OSError as error:
@@ -259,6 +268,16 @@ def _read_picture(image: Image.Image) -> tuple[np.ndarray, list[str]]:
     return _to_rgb(upright if upright is not None else image), notes
 
 
+def _pages(image: Image.Image) -> int:
+    """How many pages a TIFF has; 1 where the second can't be read, which is no reason to refuse the first."""
+    try:
+        pages: int = getattr(image, "n_frames", 1)
+        image.seek(0)
+    except _DECODER_ERRORS:
+        return 1
+    return pages
+
+
 def _blank_share(pixels: np.ndarray) -> float:
     """The share of rows at the bottom that all look like the last one: what a decoder fills in for missing data."""
     rows = pixels.reshape(len(pixels), -1)
@@ -269,11 +288,12 @@ def _blank_share(pixels: np.ndarray) -> float:
 def _to_rgb(image: Image.Image) -> np.ndarray:
     """Any mode of Pillow -> uint8 (H, W, 3). Transparent parts show white, as most viewers do."""
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image).astype(np.float64)
-        # Sixteen-bit files use their whole range, wider ones are rare and rarely do.
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
-        if values.max(initial=0) > 65535:
-            top = float(values.max())
+        values = np.nan_to_num(np.asarray(image).astype(np.float32))
+        # Integers use the range of 8 or 16 bits, floats often 0 to 1; what is larger is scaled to its own maximum.
+        most = float(values.max(initial=0))
+        top = next(
+            (limit for limit in (1.0, 255.0, 65535.0) if most <= limit and (limit > 1 or image.mode == "F")), most
+        )
         grey = (values.clip(0, top) / top * 255 + 0.5).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode in ("P", "PA") or "A" in image.mode or "a" in image.mode or "transparency" in image.info:
@@ -286,7 +306,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 class _Animation(Media):
     """GIF, WebP, PNG or AVIF with several frames: a video read by Pillow."""
 
-    def __init__(self, file: BinaryIO, image: Image.Image, identity: _Identity, options: Options) -> None:
+    def __init__(self, file: io.BufferedReader, image: Image.Image, identity: _Identity, options: Options) -> None:
         self._file, self._image = file, image
         times, clock = array("d"), 0.0
         damaged = False
@@ -314,7 +334,9 @@ class _Animation(Media):
             self.warnings.append(f"The file is cut short: {count - len(times)} of {count} frames are missing.")
 
     def frames(self) -> Iterator[Frame]:
-        for i in choose(self._times, self._options, end_s=self.info.duration_s or 0.0, name=shown(self.info.path)):
+        wanted = choose(self._times, self._options, end_s=self.info.duration_s or 0.0, name=shown(self.info.path))
+        self.planned = len(wanted)
+        for i in wanted:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._image.seek(i)
@@ -334,10 +356,9 @@ class _PacketIndex:
 
     stamps: array[int] = field(default_factory=lambda: array("q"))
     keys: array[int] = field(default_factory=lambda: array("q"))
-    untimed: int = 0
 
 
-def _open_video(file: BinaryIO, identity: _Identity, options: Options) -> Media:
+def _open_video(file: io.BufferedReader, identity: _Identity, options: Options) -> Media:
     try:
         container = _open_container(file)
     except (av.FFmpegError, *_DECODER_ERRORS) as error:
@@ -348,6 +369,8 @@ def _open_video(file: BinaryIO, identity: _Identity, options: Options) -> Media:
         if not streams:
             raise identity.error("has no video in it, only sound or data", kind="no_video")
         stream = streams[0]
+        if stream.codec_context is None:
+            raise identity.error("its video is in a format that can't be decoded; convert it first", kind="unsupported")
         width, height = stream.codec_context.width, stream.codec_context.height
         if stream.time_base is None:
             raise identity.error("its video has no time base; it is damaged", kind="damaged")
@@ -361,7 +384,7 @@ def _open_video(file: BinaryIO, identity: _Identity, options: Options) -> Media:
         raise
 
 
-def _open_container(file: BinaryIO) -> av.container.InputContainer:
+def _open_container(file: io.BufferedReader) -> av.container.InputContainer:
     file.seek(0)
     return av.open(file, mode="r", options={"format_whitelist": _VIDEO_FORMATS}, metadata_errors="replace")
 
@@ -369,7 +392,7 @@ def _open_container(file: BinaryIO) -> av.container.InputContainer:
 class _Video(Media):
     def __init__(
         self,
-        file: BinaryIO,
+        file: io.BufferedReader,
         container: av.container.InputContainer,
         stream: av.video.stream.VideoStream,
         identity: _Identity,
@@ -379,21 +402,14 @@ class _Video(Media):
         self._identity = identity
         codec = stream.codec_context.name
         fps = float(stream.average_rate) if stream.average_rate else None
-        self._fps = fps if fps and fps < 1000 else 25.0
         claimed = self._claimed_s(container, stream)
         self._index = _list_packets(container, stream)
-        base = stream.time_base
-        assert base is not None
-        self._base = float(base)
-        if not self._index.stamps and not self._index.untimed:
+        self._base = float(stream.time_base or 0)
+        if not self._index.stamps:
             raise identity.error("has a video stream without a single frame; it is damaged", kind="no_frames")
-        if self._index.untimed:
-            # Raw streams carry no time stamps: frames are counted instead.
-            count = self._index.untimed + len(self._index.stamps)
-            self._times = array("d", (i / self._fps for i in range(count)))
-        else:
-            self._times = array("d", (stamp * self._base for stamp in self._index.stamps))
-        present = self._times[-1] - self._times[0] + 1 / self._fps
+        self._times = array("d", (stamp * self._base for stamp in self._index.stamps))
+        # The last frame is shown for as long as any other.
+        present = self._times[-1] - self._times[0] + (1 / fps if fps else 0.0)
         duration = max(claimed or 0.0, present)
         first = self._first_frame(stream)
         height, width = first.shape[:2]
@@ -412,6 +428,9 @@ class _Video(Media):
     def _claimed_s(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float | None:
         if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
+        if len(container.streams) > 1:
+            # The length of the whole, and sound may well be longer than the video.
+            return None
         return container.duration / av.time_base if container.duration else None
 
     def _first_frame(self, stream: av.video.stream.VideoStream) -> np.ndarray:
@@ -419,13 +438,15 @@ class _Video(Media):
         self._rewind()
         for frame in self._decode():
             return _upright(frame)
-        raise self._identity.error("no frame of the video could be decoded; it is damaged, get it again", kind="damaged")
+        raise self._identity.error(
+            "no frame of the video could be decoded; it is damaged, get it again", kind="damaged"
+        )
 
     def _rewind(self) -> None:
         """Begin again from the first packet. A new container, since not every format can seek to its start."""
         self._container.close()
         self._container = _open_container(self._file)
-        self._stream = self._container.streams[self._number]
+        self._stream = next(s for s in self._container.streams.video if s.index == self._number)
         self._stream.thread_type = "AUTO"
 
     def _decode(self) -> Iterator[av.VideoFrame]:
@@ -433,7 +454,7 @@ class _Video(Media):
         try:
             for packet in self._container.demux(self._stream):
                 try:
-                    yield from packet.decode()
+                    yield from self._stream.decode(packet)
                 except av.FFmpegError as error:
                     log.debug("%s: %s", shown(self._identity.path), error)
         except (av.FFmpegError, OSError) as error:
@@ -442,25 +463,21 @@ class _Video(Media):
     def frames(self) -> Iterator[Frame]:
         wanted = choose(self._times, self._options, end_s=self._times[0] + (self.info.duration_s or 0.0),
                         name=shown(self.info.path))  # fmt: skip
-        got = 0
-        for frame in self._counted(wanted) if self._index.untimed else self._timed(wanted):
-            got += 1
-            yield frame
+        self.planned, got = len(wanted), 0
+        try:
+            for frame in self._decode_chosen(wanted):
+                got += 1
+                yield frame
+        except (av.FFmpegError, *_DECODER_ERRORS) as error:
+            if not got:
+                raise self._identity.error(f"damaged video ({_first_line(error)})", kind="damaged") from error
+            log.debug("%s: %s", shown(self._identity.path), error)
         if not got:
             raise self._identity.error("none of the chosen frames could be decoded; it is damaged", kind="damaged")
         if got < len(wanted):
             self.warnings.append(f"{len(wanted) - got} of {len(wanted)} chosen frames could not be decoded.")
 
-    def _counted(self, wanted: Sequence[int]) -> Iterator[Frame]:
-        chosen = set(wanted)
-        self._rewind()
-        for i, frame in enumerate(self._decode()):
-            if i in chosen:
-                yield Frame(_upright(frame), self._times[min(i, len(self._times) - 1)])
-            if i >= wanted[-1]:
-                return
-
-    def _timed(self, wanted: Sequence[int]) -> Iterator[Frame]:
+    def _decode_chosen(self, wanted: Sequence[int]) -> Iterator[Frame]:
         stamps, keys = self._index.stamps, self._index.keys
         targets = [stamps[i] for i in wanted]
         self._rewind()
@@ -475,24 +492,19 @@ class _Video(Media):
                     decoded = self._decode()
                 except av.FFmpegError:
                     may_seek = False
-            for frame in decoded:
-                if frame.pts is None:
-                    continue
-                at = frame.pts
-                if at >= target:
-                    if at > target and may_seek and at > _next(stamps, target):
-                        # The jump overshot: this file's key frames are not where they are said to be. Read it through.
-                        may_seek = False
-                        self._rewind()
-                        decoded = self._decode()
-                        frame = next((f for f in decoded if f.pts is not None and f.pts >= target), None)
-                        if frame is None:
-                            return
-                        at = frame.pts
-                    if last is None or at > last:
-                        last = at
-                        yield Frame(_upright(frame), round(at * self._base, 6))
-                    break
+            found = _first_from(decoded, target)
+            if found is not None and may_seek and (found.pts or 0) > _next(stamps, target):
+                # The jump overshot: this file's key frames are not where they are said to be. Read it through.
+                may_seek = False
+                self._rewind()
+                decoded = self._decode()
+                found = _first_from(decoded, target)
+            if found is None or found.pts is None:
+                continue
+            at = found.pts
+            if last is None or at > last:
+                last = at
+                yield Frame(_upright(found), round(at * self._base, 6))
 
     def close(self) -> None:
         self._container.close()
@@ -507,7 +519,6 @@ def _list_packets(container: av.container.InputContainer, stream: av.video.strea
                 continue
             stamp = packet.pts if packet.pts is not None else packet.dts
             if stamp is None:
-                index.untimed += 1
                 continue
             index.stamps.append(stamp)
             if packet.is_keyframe and not packet.is_corrupt:
@@ -517,6 +528,10 @@ def _list_packets(container: av.container.InputContainer, stream: av.video.strea
     index.stamps = array("q", sorted(set(index.stamps)))
     index.keys = array("q", sorted(index.keys))
     return index
+
+
+def _first_from(frames: Iterator[av.VideoFrame], stamp: int) -> av.VideoFrame | None:
+    return next((frame for frame in frames if frame.pts is not None and frame.pts >= stamp), None)
 
 
 def _next(stamps: Sequence[int], stamp: int) -> int:
@@ -565,9 +580,7 @@ def choose(times: Sequence[float], options: Options, *, end_s: float, name: str)
         return list(range(first, last))
     span_start, span_end = times[first], times[last - 1]
     step = (span_end - span_start) / count
-    chosen = {
-        min(max(bisect_left(times, span_start + (i + 0.5) * step), first), last - 1) for i in range(count)
-    }
+    chosen = {min(max(bisect_left(times, span_start + (i + 0.5) * step), first), last - 1) for i in range(count)}
     # Where time stamps bunch up several targets meet in one frame: fill up with neighbours by count.
     missing = count - len(chosen)
     if missing:

@@ -84,6 +84,9 @@ class EvidenceNet(nn.Module):
     Output: maps (N, size / 8, size / 8) and logits (N,); above 0 leans to manipulated.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture

@@ -37,7 +37,7 @@ class Options:
         min_confidence: A face the detector is less sure of does not vote, 0 to 1. Default 0.9.
         min_sharpness: A face with less detail does not vote, 0 to 1, see `faces.sharpness`. Default 0.02.
         max_pixels: A picture or a frame with more pixels is refused. Default 120 million.
-        max_heatmaps: How many heatmaps are kept for each person, the most telling ones. Default 64.
+        max_heatmaps: How many heatmaps of a file are kept, the most telling ones. Default 512 (about 80 MB).
         batch_size: Crops that are judged at a time. Default 32.
         device: A torch device name. Default `cpu`.
     """
@@ -51,7 +51,7 @@ class Options:
     min_confidence: float = 0.9
     min_sharpness: float = 0.02
     max_pixels: int = 120_000_000
-    max_heatmaps: int = 64
+    max_heatmaps: int = 512
     batch_size: int = 32
     device: str = "cpu"
 
@@ -61,8 +61,9 @@ class Options:
             if item.name not in _RANGES or (value is None and item.default is None):
                 continue
             lowest, highest = _RANGES[item.name]
-            if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value <= highest:
-                raise OptionsError(f"{item.name}: expected a number from {lowest:g} to {highest:g}, found {value!r}")
+            wanted, kinds = ("a whole number", int) if item.type == "int" else ("a number", (int, float))
+            if isinstance(value, bool) or not isinstance(value, kinds) or not lowest <= value <= highest:
+                raise OptionsError(f"{item.name}: expected {wanted} from {lowest:g} to {highest:g}, found {value!r}")
         if self.start_s is not None and self.end_s is not None and self.start_s >= self.end_s:
             raise OptionsError(
                 f"start_s {self.start_s:g} must lie before end_s {self.end_s:g}; swap them or leave one out"

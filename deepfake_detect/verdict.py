@@ -51,7 +51,8 @@ def pool(scores: Sequence[Score]) -> float | None:
     """One logit for a person: the quality-weighted mean of the frames, or the worst segment if that is much worse.
 
     Single frames are limited in how much they count, and a segment is represented by its median, so that one glitch does
-    not convict; a quarter of the frames is enough for a segment, so that a short forged part does not drown.
+    not convict; a quarter of the frames is enough for a segment, so that a short forged part does not drown. Three or four
+    frames are pooled by their median.
 
     Args:
         scores: Of one person, in order of time.
@@ -67,7 +68,7 @@ def pool(scores: Sequence[Score]) -> float | None:
     mean = float((logits * weights).sum() / weights.sum())
     length = max(_SHORTEST_SEGMENT, math.ceil(len(logits) / 4))
     if length >= len(logits):
-        return mean
+        return mean if len(logits) < 3 else float(np.median(logits))
     worst = float(np.median(np.lib.stride_tricks.sliding_window_view(logits, length), axis=1).max())
     return max(mean, worst - _SEGMENT_PENALTY)
 
@@ -86,6 +87,17 @@ def likelihood_ratio(logit: float, bands: Bands) -> float:
 def probability(ratio: float) -> float:
     """P(manipulated) at even prior odds."""
     return ratio / (1 + ratio)
+
+
+def label_of(logit: float, bands: Bands) -> Label:
+    """Which band a pooled logit falls into.
+
+    The bands lie on the probability before the ratio's limit: the limit is on what is stated, not on what is decided.
+    """
+    unlimited = 1 / (1 + math.exp(-(bands.slope * logit + bands.offset)))
+    if unlimited >= bands.upper:
+        return "manipulated"
+    return "no_manipulation_found" if unlimited <= bands.lower else "inconclusive"
 
 
 def judge(track: FaceTrack, *, kind: Kind, calibration: Calibration) -> FaceTrack:
@@ -109,13 +121,7 @@ def decide(tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration)
         return Verdict("inconclusive", None, None, _unjudged_reason(tracks))
     bands = calibration.bands(kind)
     ratio = likelihood_ratio(worst.logit, bands)
-    # The bands were fitted before the ratio's limit, which is on what is stated and not on what is decided.
-    unlimited = 1 / (1 + math.exp(-(bands.slope * worst.logit + bands.offset)))
-    label: Label = "inconclusive"
-    if unlimited >= bands.upper:
-        label = "manipulated"
-    elif unlimited <= bands.lower:
-        label = "no_manipulation_found"
+    label = label_of(worst.logit, bands)
     return Verdict(label, probability(ratio), ratio, _reason(label, worst, tracks, kind=kind, ratio=ratio, bands=bands))
 
 
@@ -125,12 +131,13 @@ def deciding(tracks: Sequence[FaceTrack]) -> FaceTrack | None:
     if not judged:
         return None
     enough = min(_FEW_FRAMES, max(len(track.voting) for track in judged))
-    return max((t for t in judged if len(t.voting) >= enough), key=lambda track: track.logit or -math.inf)
+    seen_enough = [track for track in judged if len(track.voting) >= enough]
+    return max(seen_enough, key=lambda track: -math.inf if track.logit is None else track.logit)
 
 
 def strongest_moment(track: FaceTrack) -> Score | None:
     """The frame that speaks most for manipulation."""
-    return max(track.voting, key=lambda score: score.logit or -math.inf, default=None)
+    return max(track.voting, key=lambda score: -math.inf if score.logit is None else score.logit, default=None)
 
 
 def strength(ratio: float) -> str:
@@ -165,6 +172,19 @@ def _reason(
             f" probable for a genuine {what} ({strength(ratio)} support), and it does not rule out manipulation."
         )
     return f"{who} shows too little evidence either way to tell; a sharper or longer original may help."
+
+
+def exclusions(tracks: Sequence[FaceTrack]) -> tuple[str, ...]:
+    """A sentence for each person of whom some views do not vote."""
+    sentences = []
+    for track in tracks:
+        reasons = Counter(score.excluded for score in track.scores if score.excluded)
+        if reasons:
+            counted = ", ".join(f"{count} {_EXCLUSION_WORDS[reason]}" for reason, count in sorted(reasons.items()))
+            sentences.append(
+                f"Person {track.id}: {reasons.total()} of {len(track.scores)} views do not count ({counted})."
+            )
+    return tuple(sentences)
 
 
 def _unjudged_reason(tracks: Sequence[FaceTrack]) -> str:

@@ -59,7 +59,9 @@ def write_clip(pixels: np.ndarray, path: Path, *, seed: int) -> None:
             matrix[:, 2] += (7 * np.sin(1.3 * t), 5 * np.cos(1.7 * t))
             shot = cv2.warpAffine(pixels, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
             noisy = shot + rng.normal(0, 1.8, shot.shape) + 3 * np.sin(2.3 * t)
-            frame = av.VideoFrame.from_ndarray(noisy.clip(0, 255).astype(np.uint8)[:height, :width].copy(), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(
+                noisy.clip(0, 255).astype(np.uint8)[:height, :width].copy(), format="rgb24"
+            )
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 

@@ -92,10 +92,10 @@ def _blur(pixels: np.ndarray, rng: Generator) -> np.ndarray:
     if rng.random() < 0.5:
         return cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.4, 1.6)))
     length = int(rng.choice((3, 5, 7)))
-    kernel = np.zeros((length, length), np.float32)
-    kernel[length // 2] = 1
+    line = np.zeros((length, length), np.float32)
+    line[length // 2] = 1
     turn = cv2.getRotationMatrix2D((length // 2, length // 2), float(rng.uniform(0, 180)), 1)
-    kernel = cv2.warpAffine(kernel, turn, (length, length))
+    kernel = cv2.warpAffine(line, turn, (length, length))
     return cv2.filter2D(pixels, -1, kernel / kernel.sum())
 
 
@@ -114,7 +114,7 @@ def _still(pixels: np.ndarray, rng: Generator) -> np.ndarray:
         encoded = cv2.imencode(".jpg", pixels, options)[1]
     else:
         encoded = cv2.imencode(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, int(rng.integers(35, 95))])[1]
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
 
 
 def film(pixels: np.ndarray, *, crf: int, frames: int, rng: Generator) -> np.ndarray:
@@ -144,7 +144,9 @@ def film(pixels: np.ndarray, *, crf: int, frames: int, rng: Generator) -> np.nda
         moved = pixels[:height, :width]
         if drift[i].any():
             shift = np.array([[1, 0, drift[i][0]], [0, 1, drift[i][1]]], np.float32)
-            moved = cv2.warpAffine(moved, shift, (width, height), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+            moved = cv2.warpAffine(
+                moved, shift, (width, height), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
+            )
         packets += encoder.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(moved), format="rgb24"))
     packets += encoder.encode(None)
     decoded = [frame for packet in packets for frame in decoder.decode(packet)]

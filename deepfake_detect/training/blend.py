@@ -125,7 +125,7 @@ def draw_mask(mesh: dict[str, np.ndarray], size: tuple[int, int], shape: str, rn
     """
     oval = mesh["oval"]
     width = float(np.ptp(oval[:, 0])) or 1.0
-    mask = np.zeros(size, np.float32)
+    mask: np.ndarray = np.zeros(size, np.float32)
     for outline in _outlines(mesh, shape):
         hull = cv2.convexHull(outline.astype(np.float32)).round().astype(np.int32)
         cv2.fillConvexPoly(mask, hull, 1.0)
@@ -173,7 +173,7 @@ def _outlines(mesh: dict[str, np.ndarray], shape: str) -> list[np.ndarray]:
 
 def _about(points: np.ndarray, scale: float) -> np.ndarray:
     centre = points.mean(0)
-    return (points - centre) * scale + centre
+    return np.asarray((points - centre) * scale + centre)
 
 
 def _deform(mask: np.ndarray, rng: Generator, *, strength: float) -> np.ndarray:
@@ -204,9 +204,9 @@ def multi_band(source: Picture, target: Picture, mask: np.ndarray, *, levels: in
     height, width = mask.shape
     step = 2**levels
     pad = ((0, -height % step), (0, -width % step))
-    s = np.pad(source.astype(np.float32), (*pad, (0, 0)), mode="edge")
-    t = np.pad(target.astype(np.float32), (*pad, (0, 0)), mode="edge")
-    m = np.pad(mask, pad, mode="edge")
+    s: np.ndarray = np.pad(source.astype(np.float32), (*pad, (0, 0)), mode="edge")
+    t: np.ndarray = np.pad(target.astype(np.float32), (*pad, (0, 0)), mode="edge")
+    m: np.ndarray = np.pad(mask, pad, mode="edge")
     bands = []
     for _ in range(levels):
         small_s, small_t = cv2.pyrDown(s), cv2.pyrDown(t)
@@ -267,7 +267,9 @@ def _resample(pixels: Picture, rng: Generator, *, least: float = 0.25, most: flo
     height, width = pixels.shape[:2]
     scale = rng.uniform(least, most)
     down = int(rng.choice((cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_NEAREST), p=(0.5, 0.3, 0.2)))
-    up = int(rng.choice((cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4, cv2.INTER_NEAREST), p=(0.4, 0.3, 0.2, 0.1)))
+    up = int(
+        rng.choice((cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4, cv2.INTER_NEAREST), p=(0.4, 0.3, 0.2, 0.1))
+    )
     small = cv2.resize(pixels, (max(8, round(width * scale)), max(8, round(height * scale))), interpolation=down)
     return cv2.resize(small, (width, height), interpolation=up)
 
@@ -285,7 +287,9 @@ def _smooth(pixels: Picture, rng: Generator) -> Picture:
     if draw < 0.65:
         return cv2.medianBlur(pixels, int(rng.choice((3, 5))))
     if draw < 0.8:
-        return cv2.edgePreservingFilter(pixels, flags=1, sigma_s=float(rng.uniform(5, 20)), sigma_r=float(rng.uniform(0.05, 0.3)))
+        return cv2.edgePreservingFilter(
+            pixels, flags=1, sigma_s=float(rng.uniform(5, 20)), sigma_r=float(rng.uniform(0.05, 0.3))
+        )
     return cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.6, 2.2)))
 
 
@@ -303,7 +307,7 @@ def _recompress(pixels: Picture, rng: Generator) -> Picture:
     padded = cv2.copyMakeBorder(pixels, dy, 0, dx, 0, cv2.BORDER_REPLICATE)
     kind, quality = ((".jpg", cv2.IMWRITE_JPEG_QUALITY), (".webp", cv2.IMWRITE_WEBP_QUALITY))[int(rng.random() < 0.3)]
     encoded = cv2.imencode(kind, padded, [quality, int(rng.integers(20, 75))])[1]
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)[dy:, dx:]
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[dy:, dx:]
 
 
 def _renoise(pixels: Picture, rng: Generator) -> Picture:
@@ -407,4 +411,4 @@ def match_colour(source: Picture, target: Picture, mask: np.ndarray, rng: Genera
     matched = (s - own.mean(0)) * spread + t.mean(0)
     amount = float(rng.choice((1.0, 1.0, 0.8, 0.5)))
     mixed = s + amount * (matched - s)
-    return cv2.cvtColor(mixed.clip(0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB)
+    return cv2.cvtColor(np.asarray(mixed).clip(0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB)

@@ -128,11 +128,14 @@ def main() -> None:
     items = [item for item in scores if item.logit is not None]
     now = datetime.now(UTC).date().isoformat()
     calibration: dict[str, Any] = {"name": f"{name}-{now}", "date": now, "data": arguments.data}
+    check: dict[str, dict[str, float]] = {}
     for kind in ("image", "video"):
         mine = [item for item in items if item.kind == kind]
         calibration[kind] = vars(fit(mine))
-        print(kind, json.dumps(calibration[kind]), "on other groups:", json.dumps(carried_over(mine)))
+        check[kind] = {figure: round(value, 4) for figure, value in carried_over(mine).items()}
+        print(kind, json.dumps(calibration[kind]), "on other groups:", json.dumps(check[kind]))
     entry["calibration"] = calibration
+    entry["calibration_on_other_groups"] = check
     write_manifest(arguments.folder, manifest)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from ..errors import MediaError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MESH_PARTS = (
     "oval", "right_brow", "left_brow", "right_eye", "left_eye", "nose", "lips_outer", "lips_inner",

@@ -14,7 +14,7 @@ import json
 import math
 import os
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,12 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from ..detector import Detector
-from ..verdict import deciding
+from ..verdict import deciding, label_of, likelihood_ratio, probability
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from ..types import Report
+    from ..types import Calibration, Report
 
 _RESAMPLES = 1000
 
@@ -91,7 +91,10 @@ def judge(item: Item, report: Report) -> Item:
 
 
 def run(root: Path, items: Sequence[Item], scores: Path, detector: Detector) -> list[Item]:
-    """Judge what `scores` does not hold yet; each row is written as soon as it is known."""
+    """Judge what `scores` does not hold yet; each row is written as soon as it is known.
+
+    Logits depend on the net alone. What an earlier run found is labelled anew, by the calibration there is now.
+    """
     known = {item.path: item for item in read_scores(scores) if item.model == detector.tool.model_sha256}
     todo = [item for item in items if item.path not in known]
     if not known and scores.exists():
@@ -107,7 +110,16 @@ def run(root: Path, items: Sequence[Item], scores: Path, detector: Detector) -> 
             lines.flush()
             if i % 50 == 49:
                 print(f"{i + 1} of {len(todo)}", file=sys.stderr)
-    return [known[item.path] for item in items]
+    return [relabelled(known[item.path], detector.calibration) for item in items]
+
+
+def relabelled(item: Item, calibration: Calibration) -> Item:
+    """The item with the label and probability that this calibration gives its logit; as it is where it has none."""
+    if item.logit is None:
+        return item
+    bands = calibration.image if item.kind == "image" else calibration.video
+    chance = probability(likelihood_ratio(item.logit, bands))
+    return replace(item, verdict=label_of(item.logit, bands), probability=chance)
 
 
 def read_scores(path: Path) -> list[Item]:
@@ -115,10 +127,22 @@ def read_scores(path: Path) -> list[Item]:
     if not path.exists():
         return []
     with path.open(newline="") as lines:
-        return [
-            Item(**{**row, "probability": _number(row["probability"]), "logit": _number(row["logit"])})
-            for row in csv.DictReader(lines)
-        ]
+        return [_item(row) for row in csv.DictReader(lines)]
+
+
+def _item(row: dict[str, str]) -> Item:
+    return Item(
+        path=row["path"],
+        label=row["label"],
+        source=row["source"],
+        method=row["method"],
+        group=row["group"],
+        kind=row["kind"],
+        verdict=row["verdict"],
+        probability=_number(row["probability"]),
+        logit=_number(row["logit"]),
+        model=row["model"],
+    )
 
 
 def auc(items: Iterable[Item]) -> float:
@@ -155,7 +179,21 @@ def interval(items: Sequence[Item], figure: Callable[[list[Item]], float], *, se
     if len(defined) < _RESAMPLES / 2:
         return math.nan, math.nan
     low, high = np.percentile(defined, [2.5, 97.5])
+    if low == high:
+        # Every sample gave the same: the bootstrap knows nothing of what was never seen.
+        return math.nan, math.nan
     return float(low), float(high)
+
+
+def share_interval(items: Sequence[Item], label: str) -> tuple[float, float]:
+    """95 % interval of `share`: the bootstrap, or where it can't tell (none or all), Wilson's over the groups."""
+    low, high = interval(items, lambda some: share(some, label))
+    groups = len({item.group for item in items})
+    if not math.isnan(low) or not groups:
+        return low, high
+    found, z = share(items, label), 1.96
+    centre, spread = found + z * z / (2 * groups), z * math.sqrt(found * (1 - found) / groups + (z / (2 * groups)) ** 2)
+    return (centre - spread) / (1 + z * z / groups), (centre + spread) / (1 + z * z / groups)
 
 
 def table(items: Sequence[Item]) -> list[dict[str, Any]]:
@@ -167,7 +205,9 @@ def table(items: Sequence[Item]) -> list[dict[str, Any]]:
         methods = sorted({item.method for item in mine if item.label == "fake"})
         if len(methods) > 1:
             genuine = [item for item in mine if item.label == "real"]
-            rows += [_row(source, m, genuine + [i for i in mine if i.label == "fake" and i.method == m]) for m in methods]
+            rows += [
+                _row(source, m, genuine + [i for i in mine if i.label == "fake" and i.method == m]) for m in methods
+            ]
     return rows
 
 
@@ -183,7 +223,7 @@ def _row(source: str, method: str, items: list[Item]) -> dict[str, Any]:
         "auc": auc(items),
         "auc_95": interval(items, auc),
         "false_alarms": share(genuine, "manipulated"),
-        "false_alarms_95": interval(genuine, lambda some: share(some, "manipulated")),
+        "false_alarms_95": share_interval(genuine, "manipulated"),
         "found": share(fake, "manipulated"),
         "missed": share(fake, "no_manipulation_found"),
         "inconclusive": share(items, "inconclusive"),

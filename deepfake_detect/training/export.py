@@ -69,7 +69,9 @@ def export(source: Path, folder: Path, name: str, *, trained_on: str) -> dict[st
 def golden_crops(size: int) -> np.ndarray:
     """Four pictures made by a formula, uint8 (4, size, size, 3): what the golden sample is computed on."""
     y, x = np.mgrid[0:size, 0:size] / size
-    waves = [np.stack([np.sin((3 + k) * x * 6 + c) * np.cos((2 + k) * y * 5 - c) for c in range(3)], -1) for k in range(4)]
+    waves = [
+        np.stack([np.sin((3 + k) * x * 6 + c) * np.cos((2 + k) * y * 5 - c) for c in range(3)], -1) for k in range(4)
+    ]
     return ((np.stack(waves) * 0.5 + 0.5) * 255).astype(np.uint8)
 
 
@@ -106,7 +108,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("weights"), help="(%(default)s)")
     parser.add_argument("--trained-on", required=True, help="the training data in words")
     arguments = parser.parse_args()
-    print(json.dumps(export(arguments.source, arguments.folder, arguments.name, trained_on=arguments.trained_on), indent=1))
+    print(
+        json.dumps(
+            export(arguments.source, arguments.folder, arguments.name, trained_on=arguments.trained_on), indent=1
+        )
+    )
 
 
 if __name__ == "__main__":

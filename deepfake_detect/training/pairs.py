@@ -152,7 +152,7 @@ class PairMaker:
         x0, y0, x1, y1 = (float(v) for v in _jittered(box, seed))
         region = cut_square(mask, *square((x0, y0, x1, y1), margin=self._architecture.margin))
         side = self._architecture.size // 8
-        return cv2.resize(region, (side, side), interpolation=cv2.INTER_AREA)
+        return np.minimum(cv2.resize(region, (side, side), interpolation=cv2.INTER_AREA), np.float32(1))
 
     def _fake_mask(self, fake: TrainingFace, seed: int) -> np.ndarray:
         side = self._architecture.size // 8
@@ -166,9 +166,10 @@ class PairMaker:
         """Of forty faces drawn, the one whose landmarks fit best, someone else."""
         candidates = rng.integers(len(self._everyone), size=40)
         distance = np.abs(self._shapes[candidates] - _shape(face)).mean((1, 2))
-        for i in candidates[np.argsort(distance)]:
-            if self._everyone[i].group != face.group:
-                return self._everyone[i]
+        for i in candidates[np.argsort(distance)].tolist():
+            other: TrainingFace = self._everyone[i]
+            if other.group != face.group:
+                return other
         raise ValueError("every candidate is the same person; more than one group is needed")
 
 
@@ -220,7 +221,7 @@ def _restored_copies(root: Path | None, face: TrainingFace) -> list[Path]:
 
 
 def _read(path: Path) -> np.ndarray:
-    return np.ascontiguousarray(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)[..., ::-1])
+    return np.ascontiguousarray(np.asarray(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR))[..., ::-1])
 
 
 def _jittered(box: np.ndarray, seed: int) -> np.ndarray:

@@ -18,8 +18,11 @@ import numpy as np
 
 from .data import TrainingFace, read_faces
 
-_NETS = {"video2x": ("REALESRGAN_ANIMAVIDEOV3_UP2X", 2), "anime4x": ("REALESRGAN_X4PLUSANIME_UP4X", 4),
-         "photo4x": ("REALESRGAN_X4PLUS_UP4X", 4)}
+_NETS = {
+    "video2x": ("REALESRGAN_ANIMAVIDEOV3_UP2X", 2),
+    "anime4x": ("REALESRGAN_X4PLUSANIME_UP4X", 4),
+    "photo4x": ("REALESRGAN_X4PLUS_UP4X", 4),
+}
 _loaded: dict[str, object] = {}
 
 log = logging.getLogger(__name__)
@@ -96,8 +99,9 @@ def main() -> None:
     chosen = [faces[i] for i in rng.permutation(len(faces))[: arguments.count]]
     low, high = (64, 150) if _NETS[arguments.net][1] == 2 else (48, 110)
     (arguments.out / arguments.net).mkdir(parents=True, exist_ok=True)
-    jobs = [(str(arguments.out), face, str(arguments.data), arguments.net, int(rng.integers(low, high)))
-            for face in chosen]
+    jobs = [
+        (str(arguments.out), face, str(arguments.data), arguments.net, int(rng.integers(low, high))) for face in chosen
+    ]
     with ProcessPoolExecutor(arguments.workers) as pool:
         for _ in pool.map(_redraw_one, jobs, chunksize=4):
             pass

@@ -30,7 +30,7 @@ from torch.nn import functional
 
 from ..model import EvidenceNet
 from ..types import Architecture
-from .pairs import IGNORE, Pair, PairMaker
+from .pairs import Pair, PairMaker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -210,10 +210,10 @@ def train(
         raise ValueError(f"{run} holds a run with other settings ({kept}); give another folder")
     kept.write_text(text)
 
-    # Workers are forked before torch starts its threads; a fork after that may hang.
-    context = multiprocessing.get_context("fork")
+    # A forked worker may hang when its parent already has threads, and torch and OpenCV have: they are spawned.
+    context = multiprocessing.get_context("spawn")
     arguments = (data, restored, architecture)
-    options = {"leave_out": leave_out, "whole_share": settings.whole_share}
+    options: dict[str, Any] = {"leave_out": leave_out, "whole_share": settings.whole_share}
     with context.Pool(workers, _prepare, (arguments, options)) as pool:
         held_back = PairMaker(*arguments, **options, held_back=True)
         measured = [held_back.make(seed) for seed in range(measured_pairs)]
@@ -226,9 +226,11 @@ def train(
             from safetensors.torch import load_file
 
             net.load_state_dict({name: value.float() for name, value in load_file(start).items()})
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = net.to(memory_format=torch.channels_last)
         average = torch.optim.swa_utils.AveragedModel(
-            net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.averaging), use_buffers=True
+            net,
+            multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.averaging),  # type: ignore[no-untyped-call]
+            use_buffers=True,
         )
         optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
         seen = 0
@@ -244,7 +246,7 @@ def train(
         since, losses, right = seen, [], []
         weights = run / "average.safetensors"
         for pairs in _batches(pool, settings, seen, workers):
-            if seen >= settings.pictures or (stop_after is not None and seen >= stop_after):
+            if seen >= settings.pictures:
                 break
             net.train()
             crops, masks, labels = collate(pairs)
@@ -253,7 +255,7 @@ def train(
             maps, logits = net(crops.contiguous(memory_format=torch.channels_last))
             total = loss(maps, logits, masks, labels, map_weight=settings.map_weight)
             optimiser.zero_grad(set_to_none=True)
-            total.backward()
+            total.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(net.parameters(), 5.0)
             optimiser.step()
             average.update_parameters(net)
@@ -262,7 +264,11 @@ def train(
             right.append(float(((logits.detach() > 0) == (labels > 0)).float().mean()))
             if seen >= next_row or seen >= settings.pictures:
                 next_row += every
-                row = {"seen": seen, "loss": round(float(np.mean(losses)), 4), "accuracy": round(float(np.mean(right)), 4)}
+                row = {
+                    "seen": seen,
+                    "loss": round(float(np.mean(losses)), 4),
+                    "accuracy": round(float(np.mean(right)), 4),
+                }
                 row["per_s"] = round((seen - since) / (time.monotonic() - began), 1)
                 row |= {name: round(value, 4) for name, value in measure(average.module, measured).items()}
                 _append(run / "log.csv", row)
@@ -271,6 +277,8 @@ def train(
                 _save_weights(average.module, weights)
                 _save_state(state_file, net, average, optimiser, seen)
                 began, since, losses, right = time.monotonic(), seen, [], []
+                if stop_after is not None and seen >= stop_after:
+                    break
     return weights
 
 
@@ -281,7 +289,12 @@ def _save_weights(net: nn.Module, path: Path) -> None:
 
 
 def _save_state(path: Path, net: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, seen: int) -> None:
-    state = {"net": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict(), "seen": seen}
+    state = {
+        "net": net.state_dict(),
+        "average": average.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "seen": seen,
+    }
     torch.save(state, path.with_suffix(".part"))
     os.replace(path.with_suffix(".part"), path)
 
@@ -323,16 +336,18 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     arguments = parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    picked = [
-        of(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(of) if hasattr(arguments, f.name)})
-        for of in (Settings, Architecture)
-    ]
+    values = vars(arguments)
+    settings = Settings(**{f.name: values[f.name] for f in dataclasses.fields(Settings)})
+    architecture = Architecture(
+        **{f.name: values[f.name] for f in dataclasses.fields(Architecture) if f.name in values}
+    )
     leave_out = frozenset(arguments.leave_out.read_text().split()) if arguments.leave_out else frozenset()
     weights = train(
         arguments.run,
         arguments.data,
         arguments.restored,
-        *picked,
+        settings,
+        architecture,
         leave_out=leave_out,
         every=arguments.every,
         measured_pairs=arguments.measured_pairs,

@@ -1,0 +1,205 @@
+"""training.blend, augment, pairs: nothing but the forgery may tell the two halves of a pair apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import drawn_face, texture
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from deepfake_detect.training import blend
+from deepfake_detect.training.augment import degrade, film
+from deepfake_detect.training.blend import Forgery, alpha_blend, draw_mask, forge, multi_band, poisson, warp_onto
+from deepfake_detect.training.pairs import IGNORE, PairMaker, ciplab_mask
+from deepfake_detect.types import Architecture
+
+
+def forgery(seed: int, family: str) -> Forgery:
+    """One of the wanted family."""
+    pixels, face = drawn_face(seed)
+    donor = drawn_face(seed + 1000) if family == "other" else None
+    restored = cv2.medianBlur(pixels, 5) if family == "regenerated" else None
+    if family == "self":
+        # Without a donor or a redrawn copy the family is drawn by the generator: ask until it is this one.
+        for attempt in range(50):
+            made = forge(pixels, face, np.random.default_rng([seed, attempt]))
+            if made.family == family:
+                return made
+        raise AssertionError("no self-blend in fifty")
+    return forge(pixels, face, np.random.default_rng(seed), donor=donor, restored=restored)
+
+
+@pytest.mark.parametrize("family", blend.FAMILIES)
+def test_outside_the_mask_both_halves_are_equal_to_the_last_bit(family: str) -> None:
+    changed = 0
+    for seed in range(40):
+        made = forgery(seed, family)
+        assert made.family == family
+        outside = made.mask == 0
+        assert outside.any()
+        assert np.array_equal(made.genuine[outside], made.forged[outside])
+        changed += int((made.genuine != made.forged).any())
+    assert changed >= 38
+
+
+def outside_features(pixels: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """What a classifier could go by outside the mask: colour, grain, blockiness, at two scales."""
+    grey = pixels.astype(np.float32).mean(-1)
+    fine = grey - cv2.GaussianBlur(grey, (0, 0), 1.0)
+    coarse = cv2.GaussianBlur(grey, (0, 0), 1.0) - cv2.GaussianBlur(grey, (0, 0), 3.0)
+    steps = np.abs(np.diff(grey, axis=1, prepend=grey[:, :1]))
+    grid = steps[:, ::8][outside[:, ::8]].mean() - steps[outside].mean()
+    values = [pixels[outside].mean(0), pixels[outside].std(0)]
+    values += [[np.abs(band[outside]).mean(), band[outside].std()] for band in (fine, coarse, steps)]
+    return np.concatenate([*values, [grid]])
+
+
+def test_periphery_leak() -> None:
+    """A classifier that sees only what lies outside the mask can't tell forged from genuine, after all augmentation.
+
+    Codecs spread a change into the blocks around it, so pixels within a block's reach of the mask are left out too.
+    """
+    features, labels, groups = [], [], []
+    for seed in range(420):
+        made = forgery(seed, blend.FAMILIES[seed % 3])
+        reach = cv2.dilate((made.mask > 0).astype(np.uint8), np.ones((49, 49), np.uint8))
+        halves = [degrade(half, 120, seed) for half in (made.genuine, made.forged)]
+        assert halves[0].shape == halves[1].shape
+        outside = cv2.resize(reach, halves[0].shape[1::-1], interpolation=cv2.INTER_NEAREST) == 0
+        if outside.mean() < 0.1:
+            continue
+        features += [outside_features(half, outside) for half in halves]
+        labels += [0, 1]
+        groups += [seed, seed]
+    table, truth = np.array(features), np.array(labels)
+    assert len(table) > 600
+    fitted = np.array(groups) % 2 == 0
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=10, max_iter=2000))
+    classifier.fit(table[fitted], truth[fitted])
+    scores = classifier.decision_function(table[~fitted])
+    assert roc_auc_score(truth[~fitted], scores) == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_leak_test_can_fail() -> None:
+    """The same classifier finds a leak when there is one: one half recompressed, the other not."""
+    features = []
+    for seed in range(80):
+        pixels, _ = drawn_face(seed)
+        leaky = cv2.imdecode(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_COLOR)
+        everywhere = np.ones(pixels.shape[:2], bool)
+        features += [outside_features(pixels, everywhere), outside_features(leaky, everywhere)]
+    truth = np.tile([0, 1], 80)
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=10, max_iter=2000)).fit(features[:80], truth[:80])
+    assert roc_auc_score(truth[80:], classifier.decision_function(features[80:])) > 0.9
+
+
+@pytest.mark.parametrize("shape", blend.SHAPES)
+def test_masks_cover_their_part(shape: str) -> None:
+    _, face = drawn_face(3)
+    assert face.mesh is not None
+    centres = {"mouth": face.mesh["lips_outer"], "eyes": face.mesh["left_eye"], "nose": face.mesh["nose"],
+               "lower_half": face.mesh["lips_outer"]}  # fmt: skip
+    x, y = centres.get(shape, face.mesh["nose"]).mean(0).round().astype(int)
+    covered = 0
+    for seed in range(10):
+        mask = draw_mask(face.mesh, (200, 200), shape, np.random.default_rng(seed))
+        assert mask.dtype == np.float32
+        assert 0 <= mask.min() <= mask.max() <= 1
+        assert mask[0, 0] == mask[-1, -1] == 0
+        covered += int(mask[y, x] > 0.2)
+    assert covered >= 8
+
+
+@pytest.mark.parametrize("paste", [alpha_blend, multi_band, poisson])
+def test_ways_to_paste_agree_where_there_is_nothing_to_do(paste: object) -> None:
+    pixels, face = drawn_face(1)
+    assert face.mesh is not None
+    mask = draw_mask(face.mesh, (200, 200), "inner", np.random.default_rng(0))
+    pasted = paste(pixels, pixels, mask)  # type: ignore[operator]
+    assert np.abs(pasted.astype(int) - pixels).max() <= 3
+
+
+def test_alpha_blend_takes_source_at_1_and_target_at_0() -> None:
+    source, target = texture(20, 20, 1), texture(20, 20, 2)
+    mask = np.zeros((20, 20), np.float32)
+    mask[:10] = 1
+    pasted = alpha_blend(source, target, mask)
+    assert np.array_equal(pasted[:10], source[:10])
+    assert np.array_equal(pasted[10:], target[10:])
+
+
+def test_a_warped_donor_has_its_eyes_where_the_face_has_them() -> None:
+    _, face = drawn_face(1)
+    donor_pixels, donor = drawn_face(2, size=240)
+    assert donor.mesh is not None
+    assert face.mesh is not None
+    marked = np.zeros_like(donor_pixels)
+    cv2.circle(marked, tuple(int(v) for v in donor.mesh["left_eye"].mean(0).round()), 5, (255, 255, 255), -1)
+    warped = warp_onto(marked, donor, face, (200, 200))
+    found = np.argwhere(warped[..., 0] > 128).mean(0)[::-1]
+    assert np.allclose(found, face.mesh["left_eye"].mean(0), atol=2)
+
+
+def test_augmentation_of_one_seed_is_one_function() -> None:
+    pixels = texture(120, 140)
+    for seed in range(60):
+        once, twice = degrade(pixels, 80, seed), degrade(pixels.copy(), 80, seed)
+        assert np.array_equal(once, twice)
+        assert once.dtype == np.uint8
+    assert len({degrade(pixels, 80, seed).tobytes() for seed in range(20)}) == 20
+
+
+def test_film_compresses_more_at_a_higher_crf() -> None:
+    pixels = texture(96, 128)
+    errors = [
+        float(np.abs(film(pixels, crf=crf, frames=3, rng=np.random.default_rng(0)).astype(int) - pixels).mean())
+        for crf in (10, 25, 40)
+    ]
+    assert errors[0] < 0.9 * errors[1] < 0.8 * errors[2]
+
+
+def test_pairs(drawn_data: Path) -> None:
+    maker = PairMaker(drawn_data, None, Architecture())
+    families = set()
+    for seed in range(40):
+        pair = maker.make(seed)
+        families.add(pair.family)
+        assert pair.crops.shape == (2, 224, 224, 3)
+        assert pair.crops.dtype == np.uint8
+        assert pair.mask.shape == (28, 28)
+        assert pair.mask.max() <= 1
+        again = maker.make(seed)
+        assert np.array_equal(pair.crops, again.crops)
+    assert families == {"self", "other", "regenerated", "whole"}
+
+
+def test_held_back_faces_are_never_trained_on(drawn_data: Path) -> None:
+    used = {face.group for face in PairMaker(drawn_data, None, Architecture())._everyone}
+    kept = {face.group for face in PairMaker(drawn_data, None, Architecture(), held_back=True)._everyone}
+    assert used
+    assert kept
+    assert not used & kept
+    assert "person0" not in {
+        face.group for face in PairMaker(drawn_data, None, Architecture(), leave_out=frozenset({"person0"}))._everyone
+    }
+
+
+@pytest.mark.parametrize(("digits", "eyes", "mouth"), [("1100", 1.0, 0.0), ("0001", 0.0, 1.0), ("0100", IGNORE, 0.0)])
+def test_ciplab_masks_follow_the_file_name(digits: str, eyes: float, mouth: float) -> None:
+    _, face = drawn_face(1)
+    named = type(face)(f"train/fake/ciplab/easy_1_{digits}.jpg", "fake", "ciplab", "x", face.box, face.five, face.mesh)
+    assert named.mesh is not None
+    mask = ciplab_mask(named)
+
+    def at(part: str) -> float:
+        x, y = named.mesh[part].mean(0).round().astype(int)  # type: ignore[index]
+        return float(mask[y, x])
+
+    assert at("left_eye") == at("right_eye") == eyes
+    assert at("lips_outer") == mouth

@@ -1,0 +1,281 @@
+"""media: every kind of file, its time stamps, its damage, and which frames are looked at."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from array import array
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pillow_heif
+import pytest
+from conftest import number_of, numbered, texture, write_video
+from PIL import Image
+
+from deepfake_detect import media
+from deepfake_detect.errors import MediaError
+from deepfake_detect.options import Options
+from deepfake_detect.types import Frame
+
+LEFT_RED = np.zeros((40, 60, 3), np.uint8)
+LEFT_RED[:, :30] = (250, 10, 10)
+LEFT_RED[:, 30:] = (10, 10, 250)
+
+
+def frames_of(path: Path, **options: object) -> list[Frame]:
+    with media.open(path, Options(**options)) as opened:  # type: ignore[arg-type]
+        return list(opened.frames())
+
+
+def save(path: Path, image: Image.Image, kind: str, **options: object) -> Path:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    path.write_bytes(buffer.getvalue())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec", "options"),
+    [
+        ("JPEG", "jpeg", {"quality": 95, "subsampling": 0}),
+        ("PNG", "png", {}),
+        ("WEBP", "webp", {"lossless": True}),
+        ("GIF", "gif", {}),
+        ("BMP", "bmp", {}),
+        ("TIFF", "tiff", {}),
+        ("HEIF", "heif", {"quality": 95}),
+        ("AVIF", "avif", {"quality": 95}),
+    ],
+)
+def test_pictures_are_known_by_content(kind: str, codec: str, options: dict[str, object], tmp_path: Path) -> None:
+    pillow_heif.register_heif_opener()
+    path = save(tmp_path / "named.mp4", Image.fromarray(LEFT_RED), kind, **options)
+    with media.open(path, Options()) as opened:
+        info = opened.info
+        (frame,) = opened.frames()
+    assert (info.kind, info.codec, info.width, info.height, info.duration_s) == ("image", codec, 60, 40, None)
+    assert np.abs(frame.pixels[:, 5:25].mean((0, 1)) - (250, 10, 10)).max() < 12
+    assert np.abs(frame.pixels[:, 35:55].mean((0, 1)) - (10, 10, 250)).max() < 12
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"),
+    [
+        ("a.mp4", "libx264", "yuv420p"),
+        ("a.mov", "libx264", "yuv444p"),
+        ("a.mkv", "libx264", "yuv420p"),
+        ("a.webm", "libvpx-vp9", "yuv420p"),
+        ("a.avi", "mpeg4", "yuv420p"),
+        ("a.ts", "libx264", "yuv420p"),
+        ("a10.mp4", "libx265", "yuv420p10le"),
+    ],
+)
+def test_videos_are_known_by_content(name: str, codec: str, pix_fmt: str, tmp_path: Path) -> None:
+    made = write_video(tmp_path / name, numbered(30), codec=codec, pix_fmt=pix_fmt)
+    path = shutil.move(made, tmp_path / "named.jpg")
+    with media.open(path, Options(frames=5)) as opened:
+        info = opened.info
+        frames = list(opened.frames())
+    assert (info.kind, info.width, info.height) == ("video", 128, 96)
+    assert info.fps == pytest.approx(25, abs=0.5)
+    assert info.duration_s == pytest.approx(1.2, abs=0.05)
+    numbers = [number_of(frame.pixels) for frame in frames]
+    assert numbers == [round((frame.time_s - frames[0].time_s) * 25) + numbers[0] for frame in frames]
+    assert len(numbers) == 5
+    assert numbers[0] <= 4
+    assert numbers[-1] >= 25
+
+
+@pytest.mark.parametrize(("kind", "name"), [("GIF", "gif"), ("WEBP", "webp"), ("PNG", "png")])
+def test_animations_are_videos(kind: str, name: str, tmp_path: Path) -> None:
+    pictures = [Image.fromarray(pixels) for pixels in numbered(6)]
+    path = save(tmp_path / "a.jpg", pictures[0], kind, save_all=True, append_images=pictures[1:], duration=200)
+    with media.open(path, Options()) as opened:
+        assert (opened.info.kind, opened.info.codec) == ("video", name)
+        assert opened.info.duration_s == pytest.approx(1.2)
+        frames = list(opened.frames())
+    assert [frame.time_s for frame in frames] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert [number_of(frame.pixels) for frame in frames] == list(range(6))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = {1: 0, 2: 0, 3: 2, 4: 2, 5: 3, 6: 1, 7: 1, 8: 3}[orientation]
+    stored = np.rot90(LEFT_RED, turned)
+    if orientation in (2, 4, 5, 7):
+        stored = np.fliplr(stored)
+    save(tmp_path / "a.png", Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif)
+    (frame,) = frames_of(tmp_path / "a.png")
+    assert np.array_equal(frame.pixels, LEFT_RED)
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_container_rotation_is_applied(degrees: int, tmp_path: Path) -> None:
+    upright = np.zeros((96, 128, 3), np.uint8)
+    upright[:, :64] = 220
+    stored = np.ascontiguousarray(np.rot90(upright, degrees // 90))
+    path = write_video(tmp_path / "a.mp4", [stored] * 5)
+    rotate_track(path, degrees)
+    frame = frames_of(path, frames=1)[0]
+    assert frame.pixels.shape == (96, 128, 3)
+    assert frame.pixels[:, :60].mean() > 200
+    assert frame.pixels[:, 68:].mean() < 20
+
+
+def rotate_track(path: Path, degrees: int) -> None:
+    """Write the display matrix of a phone held askew into the track header of an MP4 (ISO 14496-12, 8.3.2)."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    one = 0x10000
+    a, b = {0: (one, 0), 90: (0, one), 180: (-one, 0), 270: (0, -one)}[degrees]
+    for place, value in ((0, a), (1, b), (3, -b), (4, a)):
+        data[at + 4 * place : at + 4 * place + 4] = value.to_bytes(4, "big", signed=True)
+    path.write_bytes(bytes(data))
+
+
+def modes() -> list[tuple[str, Image.Image, tuple[int, int, int]]]:
+    rgba = np.zeros((8, 8, 4), np.uint8)
+    rgba[..., 0], rgba[..., 3] = 200, 0
+    return [
+        ("PNG", Image.fromarray(np.full((8, 8), 90, np.uint8)), (90, 90, 90)),
+        ("PNG", Image.fromarray(np.full((8, 8), 90 * 257, np.uint16)), (90, 90, 90)),
+        ("TIFF", Image.fromarray(np.full((8, 8), 90 * 257, np.uint16)), (90, 90, 90)),
+        ("TIFF", Image.new("CMYK", (8, 8), (0, 255, 255, 0)), (255, 0, 0)),
+        ("PNG", Image.new("RGB", (8, 8), (10, 200, 30)).quantize(2), (10, 200, 30)),
+        ("PNG", Image.fromarray(rgba), (255, 255, 255)),
+        ("PNG", Image.new("LA", (8, 8), (40, 255)), (40, 40, 40)),
+        ("PNG", Image.new("1", (8, 8), 1), (255, 255, 255)),
+    ]
+
+
+@pytest.mark.parametrize("place", range(len(modes())))
+def test_every_mode_becomes_rgb(place: int, tmp_path: Path) -> None:
+    kind, image, expected = modes()[place]
+    (frame,) = frames_of(save(tmp_path / "a", image, kind))
+    assert frame.pixels.shape == (8, 8, 3)
+    assert np.abs(frame.pixels.astype(int) - expected).max() <= 3
+
+
+def test_variable_frame_rate_keeps_its_time_stamps(tmp_path: Path) -> None:
+    stamps = [0, 40, 80, 400, 440, 1000, 1040, 3000]
+    path = write_video(tmp_path / "a.mkv", numbered(8), stamps=stamps)
+    assert [frame.time_s for frame in frames_of(path)] == pytest.approx([stamp / 1000 for stamp in stamps])
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.ts"])
+def test_seeking_gives_the_frames_that_reading_through_gives(name: str, tmp_path: Path) -> None:
+    codec = "mpeg4" if name.endswith("avi") else "libx264"
+    path = write_video(tmp_path / name, numbered(100), codec=codec, options={"g": "10", "bf": "2"})
+    chosen = frames_of(path, frames=7)
+    through = {round(f.time_s, 4): f for f in frames_of(path, frames=100)}
+    assert len(through) == 100
+    assert len(chosen) == 7
+    for frame in chosen:
+        assert np.array_equal(frame.pixels, through[round(frame.time_s, 4)].pixels)
+
+
+def test_start_and_end(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", numbered(100))
+    times = [frame.time_s for frame in frames_of(path, start_s=1.0, end_s=2.0)]
+    assert min(times) >= 1.0
+    assert max(times) <= 2.0
+    with pytest.raises(MediaError, match=r"no frame between 9 s and .*4\.0 s long"):
+        frames_of(path, start_s=9.0)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.ts", "faststart.mp4"])
+def test_a_video_cut_short_says_how_much_is_missing(name: str, tmp_path: Path) -> None:
+    grainy = [texture(96, 128, seed) for seed in range(100)]
+    path = tmp_path / name
+    if name == "faststart.mp4":
+        with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+            stream = container.add_stream("libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+            for pixels in grainy:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            container.mux(stream.encode(None))
+    else:
+        write_video(path, grainy)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with media.open(path, Options(frames=100)) as opened:
+        frames = list(opened.frames())
+    assert 30 <= len(frames) <= 70
+    if name != "a.ts":  # A transport stream does not say how long it was to be.
+        assert any("cut short" in warning and "missing" in warning for warning in opened.warnings), opened.warnings
+
+
+def test_a_picture_cut_short_says_how_much_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    whole = cv2.imencode(".jpg", texture(200, 200), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with media.open(path, Options()) as opened:
+        (frame,) = opened.frames()
+    assert frame.pixels.shape == (200, 200, 3)
+    (warning,) = opened.warnings
+    missing = int(warning.split("lower ")[1].split("%")[0])
+    assert 35 <= missing <= 65
+
+
+def test_a_damaged_packet_costs_its_frames_only(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", [texture(96, 128, seed) for seed in range(50)], options={"g": "5"})
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 2000] = bytes(2000)
+    path.write_bytes(bytes(data))
+    assert 30 <= len(frames_of(path, frames=50)) <= 50
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "expected"),
+    [
+        (100, {"frames": 4}, [13, 38, 62, 87]),
+        (3, {"frames": 32}, [0, 1, 2]),
+        (100, {"frames": 1}, [50]),
+        (100, {"fps": 5.0}, 20),
+        (100, {"fps": 0.1}, 8),
+        (5, {"fps": 0.1}, 5),
+        (100, {"frames": 1000}, 100),
+    ],
+)
+def test_choice_of_frames(count: int, options: dict[str, float], expected: list[int] | int) -> None:
+    times = array("d", (i / 25 for i in range(count)))
+    chosen = media.choose(times, Options(**options), end_s=count / 25, name="x")  # type: ignore[arg-type]
+    if isinstance(expected, int):
+        assert len(chosen) == expected
+        assert chosen == sorted(set(chosen))
+    else:
+        assert chosen == expected
+
+
+def test_bunched_time_stamps_still_give_enough_frames() -> None:
+    times = array("d", [i * 0.001 for i in range(90)] + [60.0])
+    assert len(media.choose(times, Options(frames=32), end_s=60.0, name="x")) == 32
+
+
+def test_memory_stays_flat_with_length(tmp_path: Path) -> None:
+    """Frames are made one at a time: asking for the first must not decode the rest."""
+    path = write_video(tmp_path / "a.mp4", numbered(100))
+    with media.open(path, Options(frames=100)) as opened:
+        stream = opened.frames()
+        first = next(stream)
+        assert first.time_s == 0
+        assert not isinstance(stream, list)
+
+
+def test_an_array_is_a_picture() -> None:
+    with media.from_array(LEFT_RED, Options()) as opened:
+        (frame,) = opened.frames()
+    assert np.array_equal(frame.pixels, LEFT_RED)
+    assert opened.info.path == "<array>"
+    with pytest.raises(MediaError, match=r"expected uint8 .* found float64"):
+        media.from_array(LEFT_RED.astype(float), Options())
+
+
+def test_names_that_are_no_text_are_shown_readably() -> None:
+    assert media.shown("a\udcff\n.jpg") == "a\\udcff\\n.jpg"

@@ -1,0 +1,123 @@
+"""model and checkpoint: what the net does to shapes and order, and that only the right bytes are used as weights."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import texture
+
+from deepfake_detect import Detector, WeightsError, checkpoint
+from deepfake_detect.model import EvidenceNet, pool
+from deepfake_detect.training.export import GOLDEN, golden_crops
+from deepfake_detect.types import Architecture, Crop
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+
+
+@pytest.fixture(scope="module")
+def net() -> EvidenceNet:
+    torch.manual_seed(0)
+    return EvidenceNet(Architecture()).eval()
+
+
+def crops(count: int) -> list[Crop]:
+    return [Crop(texture(224, 224, seed), np.eye(2, 3)) for seed in range(count)]
+
+
+def test_pool_keeps_a_constant_and_lies_between_mean_and_maximum() -> None:
+    assert pool(torch.full((1, 4, 4), 1.7), sharpness=1.0).item() == pytest.approx(1.7)
+    cells = torch.tensor([[[0.0, 4.0], [0.0, 0.0]]])
+    assert 1.0 < pool(cells, sharpness=1.0).item() < pool(cells, sharpness=5.0).item() < 4.0
+
+
+def test_maps_have_a_cell_for_eight_pixels(net: EvidenceNet) -> None:
+    maps, logits = net.score(crops(2))
+    assert maps.shape == (2, 28, 28)
+    assert np.allclose(pool(torch.from_numpy(maps), sharpness=1.0).numpy(), logits, atol=1e-5)
+
+
+def test_a_batch_gives_what_one_by_one_gives(net: EvidenceNet) -> None:
+    together = net.score(crops(5), batch_size=5)
+    apart = net.score(crops(5), batch_size=1)
+    assert np.allclose(together[0], apart[0], atol=1e-4)
+    assert np.allclose(together[1], apart[1], atol=1e-4)
+
+
+def test_nothing_in_nothing_out(net: EvidenceNet) -> None:
+    maps, logits = net.score([])
+    assert maps.shape == (0, 28, 28)
+    assert logits.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "values", [{"size": 100}, {"margin": -0.1}, {"stages": 7}, {"pooling": "mean"}, {"sharpness": 0}]
+)
+def test_impossible_architectures_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"must be|unknown"):
+        Architecture(**values)  # type: ignore[arg-type]
+
+
+def test_shipped_weights_give_the_golden_sample() -> None:
+    entry = checkpoint.find()
+    net = EvidenceNet(entry.architecture)
+    net.load_state_dict(checkpoint.read(entry))
+    net.eval()
+    made = [Crop(pixels, np.eye(2, 3)) for pixels in golden_crops(entry.architecture.size)]
+    maps, logits = net.score(made)
+    with np.load(WEIGHTS / GOLDEN) as golden:
+        assert np.allclose(maps, golden["maps"], atol=2e-3)
+        assert np.allclose(logits, golden["logits"], atol=2e-3)
+
+
+def test_the_shipped_net_is_small() -> None:
+    entry = checkpoint.find()
+    assert sum(value.numel() for value in checkpoint.read(entry).values()) < 8e6
+    assert entry.path.stat().st_size < 16e6
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(WEIGHTS, tmp_path / "weights"))
+
+
+def test_altered_weights_are_refused(copied: Path) -> None:
+    entry = checkpoint.find(folder=copied)
+    data = bytearray(entry.path.read_bytes())
+    data[-1] ^= 1
+    entry.path.write_bytes(bytes(data))
+    with pytest.raises(WeightsError, match=r"expected SHA-256 .* found .* install again"):
+        Detector(weights_folder=copied)
+
+
+def test_missing_weights_are_named(copied: Path) -> None:
+    entry = checkpoint.find(folder=copied)
+    entry.path.unlink()
+    with pytest.raises(WeightsError, match=re.escape(entry.path.name)):
+        checkpoint.read(entry)
+
+
+def test_an_unknown_name_lists_the_known_ones(copied: Path) -> None:
+    with pytest.raises(WeightsError, match=r"no weights named 'other'; there are "):
+        checkpoint.find("other", folder=copied)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"default": "x", "models": {"x": {}}}', '{"models": 3}'])
+def test_a_broken_manifest_is_a_weights_error(copied: Path, text: str) -> None:
+    (copied / "manifest.json").write_text(text)
+    with pytest.raises(WeightsError, match=r"manifest\.json"):
+        checkpoint.find(folder=copied)
+
+
+def test_weights_of_another_shape_are_refused(copied: Path) -> None:
+    path = copied / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["models"][manifest["default"]]["architecture"]["head"] = 32
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(WeightsError, match="do not fit"):
+        Detector(weights_folder=copied)

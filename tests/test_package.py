@@ -1,0 +1,124 @@
+"""The house itself: who imports whom, how an import behaves, what a wheel holds."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import statistics
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "deepfake_detect"
+LEVELS = {
+    "errors": 0, "options": 1, "types": 2, "media": 3, "faces": 3, "tracking": 3, "crop": 3, "model": 3, "checkpoint": 3,
+    "verdict": 3, "draw": 3, "detector": 4, "report": 4, "cli": 6, "__main__": 7, "training": 8,
+}  # fmt: skip
+# types.Report.save leads to its writer, as the interface promises; it is imported when called.
+ALLOWED_UPWARDS = {("types", "report")}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Names of this package's modules that a module imports, at its top or inside functions."""
+    found: set[str] = set()
+    depth = len(path.relative_to(PACKAGE).parts)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == depth:
+            found |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("deepfake_detect."):
+            found.add(str(node.module).split(".")[1])
+    return {name for name in found if name in LEVELS}
+
+
+def test_every_module_has_a_level() -> None:
+    names = {path.stem for path in PACKAGE.glob("*.py")} | {"training"}
+    assert names - {"__init__"} == set(LEVELS)
+
+
+@pytest.mark.parametrize("name", sorted(set(LEVELS) - {"training"}))
+def test_modules_import_only_what_is_below_them(name: str) -> None:
+    for other in imports_of(PACKAGE / f"{name}.py"):
+        assert LEVELS[other] < LEVELS[name] or (name, other) in ALLOWED_UPWARDS, f"{name} imports {other}"
+
+
+def test_only_training_imports_training() -> None:
+    modules = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "training"]
+    assert modules
+    assert not [path for path in modules if "training" in imports_of(path)]
+
+
+def test_import_is_quick_and_quiet() -> None:
+    program = """
+import os, sys, threading, time, warnings
+environment, filters = dict(os.environ), list(warnings.filters)
+began = time.perf_counter()
+import deepfake_detect
+spent = time.perf_counter() - began
+assert not {"torch", "cv2", "numpy", "av", "PIL"} & set(sys.modules), sorted(sys.modules)
+assert dict(os.environ) == environment and warnings.filters == filters and threading.active_count() == 1
+print(spent)
+"""
+    spent = [float(_python(program)) for _ in range(3)]
+    assert statistics.median(spent) < 0.15
+
+
+def test_help_and_version_do_not_load_torch() -> None:
+    program = """
+import sys
+from deepfake_detect.cli import main
+try: main(["--version"])
+except SystemExit as stop: assert stop.code == 0
+assert "torch" not in sys.modules
+"""
+    assert _python(program).startswith("deepfake-detect ")
+
+
+def test_public_names_are_there_and_no_others() -> None:
+    import deepfake_detect
+
+    for name in deepfake_detect.__all__:
+        assert getattr(deepfake_detect, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        _ = deepfake_detect.Nonsense  # type: ignore[attr-defined]
+
+
+def test_wheel_holds_code_and_weights_and_nothing_else(tmp_path: Path) -> None:
+    clean = tmp_path / "clean"
+    clean.mkdir()
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, clean)
+    for name in ("deepfake_detect", "weights", "tests"):
+        shutil.copytree(ROOT / name, clean / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(tmp_path / "dist"),
+        str(clean),
+    ]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    assert wheel.stat().st_size < 16e6
+    names = set(zipfile.ZipFile(wheel).namelist())
+    shipped = {path.name for path in (ROOT / "weights").iterdir() if path.is_file() and path.suffix != ".pyc"}
+    assert {f"deepfake_detect/weights/{name}" for name in shipped} <= names
+    assert {
+        "deepfake_detect/cli.py",
+        "deepfake_detect/report.schema.json",
+        "deepfake_detect/training/train.py",
+    } <= names
+    assert not [name for name in names if name.startswith(("tests/", "weights/"))]
+
+
+def _python(program: str) -> str:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()

@@ -1,0 +1,151 @@
+"""report and draw: the contract of the JSON, and what is drawn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import av
+import cv2
+import jsonschema
+import numpy as np
+import pytest
+from conftest import SAMPLES, read_rgb, texture
+
+from deepfake_detect import Detector, MediaError, Options, draw
+from deepfake_detect.report import SCHEMA_FILE, to_dict, to_json
+from deepfake_detect.types import Crop, Heatmap, Report
+
+PICTURE, CLIP = SAMPLES / "portrait_forged.jpg", SAMPLES / "clip_forged.mp4"
+
+
+@pytest.fixture(scope="module")
+def picture(detector: Detector) -> Report:
+    return detector.detect(PICTURE)
+
+
+@pytest.fixture(scope="module")
+def clip(detector: Detector) -> Report:
+    return detector.detect(CLIP)
+
+
+def test_reports_keep_the_contract(picture: Report, clip: Report, detector: Detector, tmp_path: Path) -> None:
+    schema = json.loads(SCHEMA_FILE.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    (missing,) = detector.detect_many([tmp_path / "none.jpg"])
+    (empty,) = detector.detect_many([texture(64, 64)])
+    for report in (picture, clip, missing, empty):
+        jsonschema.validate(json.loads(to_json(report)), schema)
+    assert to_dict(missing)["verdict"] is None
+    assert to_dict(missing)["error"]["kind"] == "not_found"
+    assert to_dict(empty)["verdict"]["probability"] is None
+
+
+def test_the_contract_refuses_what_it_should(picture: Report) -> None:
+    schema = json.loads(SCHEMA_FILE.read_text())
+    for change in (
+        {"verdict": None},
+        {"schema": "deepfake-detect/2"},
+        {"error": {"kind": "x", "message": "y"}},
+        {"more": 1},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**to_dict(picture), **change}, schema)
+
+
+def test_two_runs_give_the_same_but_for_times(clip: Report, detector: Detector) -> None:
+    first, second = to_dict(clip), to_dict(detector.detect(CLIP))
+    assert first.pop("timing_s").keys() == second.pop("timing_s").keys()
+    assert first == second
+
+
+def test_a_picture_and_its_array_are_judged_alike(detector: Detector) -> None:
+    pixels = read_rgb(PICTURE)
+    path = detector.detect(PICTURE).tracks[0]
+    array = detector.detect(pixels).tracks[0]
+    assert path.logit == pytest.approx(array.logit, abs=0.05)
+
+
+def test_save_writes_everything_and_no_more(picture: Report, clip: Report, tmp_path: Path) -> None:
+    before = CLIP.read_bytes()
+    picture.save(tmp_path / "picture")
+    clip.save(tmp_path / "clip")
+    assert sorted(p.name for p in (tmp_path / "picture").iterdir()) == [
+        "annotated.jpg",
+        "contact_sheet.jpg",
+        "report.json",
+    ]
+    assert sorted(p.name for p in (tmp_path / "clip").iterdir()) == [
+        "annotated.mp4",
+        "contact_sheet.jpg",
+        "report.json",
+    ]
+    assert json.loads((tmp_path / "clip/report.json").read_text()) == to_dict(clip)
+    with av.open(str(tmp_path / "clip/annotated.mp4")) as video:
+        frames = list(video.decode(video=0))
+    assert len(frames) == len(clip.sampled_times_s)
+    assert (frames[0].width, frames[0].height) == (384, 384)
+    assert CLIP.read_bytes() == before
+
+
+def test_an_array_can_be_saved(detector: Detector, tmp_path: Path) -> None:
+    detector.detect(read_rgb(PICTURE)).save(tmp_path)
+    assert (tmp_path / "annotated.jpg").stat().st_size > 1000
+
+
+def test_a_failure_is_saved_as_json_only(detector: Detector, tmp_path: Path) -> None:
+    (report,) = detector.detect_many([tmp_path / "none.jpg"])
+    report.save(tmp_path / "out")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["report.json"]
+
+
+def test_a_file_changed_since_is_not_annotated(detector: Detector, tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(PICTURE.read_bytes())
+    report = detector.detect(path)
+    path.write_bytes((SAMPLES / "portrait_genuine.jpg").read_bytes())
+    with pytest.raises(MediaError, match="changed since"):
+        report.save(tmp_path / "out")
+
+
+def test_only_the_most_telling_heatmaps_are_kept() -> None:
+    report = Detector(Options(max_heatmaps=5)).detect(CLIP)
+    (track,) = report.tracks
+    logits = sorted((score.logit or 0.0 for score in track.scores), reverse=True)
+    assert sorted((s.logit or 0.0 for s in track.scores if s.heatmap), reverse=True) == pytest.approx(logits[:5])
+
+
+def test_evidence_against_manipulation_is_not_drawn() -> None:
+    crop = Crop(texture(224, 224), np.eye(2, 3))
+    cold = Heatmap(np.full((28, 28), -0.5, np.float32), crop)
+    assert np.array_equal(draw.overlay_crop(cold), crop.pixels)
+
+
+def test_the_scale_is_fixed() -> None:
+    colours, opacity = draw.heat(np.array([[-9.0, 0.0, 2.0, draw.HOTTEST, 99.0]]))
+    assert opacity[0, 0] == opacity[0, 1] == 0
+    assert 0 < opacity[0, 2] < opacity[0, 3] == opacity[0, 4]
+    assert np.array_equal(colours[0, 3], colours[0, 4])
+
+
+def test_heat_lands_where_the_crop_was_cut() -> None:
+    pixels = np.full((100, 100, 3), 100, np.uint8)
+    crop = Crop(np.full((64, 64, 3), 100, np.uint8), np.array([[0.5, 0, 20], [0, 0.5, 40]]))
+    drawn = draw.overlay_frame(pixels, Heatmap(np.full((8, 8), 4.0, np.float32), crop))
+    changed = np.argwhere((drawn != 100).any(-1))
+    assert np.allclose(changed.min(0), (40, 20), atol=1)
+    assert np.allclose(changed.max(0), (71, 51), atol=1)
+
+
+def test_annotating_leaves_the_frame_alone(picture: Report) -> None:
+    pixels = read_rgb(PICTURE)
+    before = pixels.copy()
+    drawn = draw.annotate(pixels, [(picture.tracks[0], picture.tracks[0].scores[0])], caption="0.00 s")
+    assert drawn.shape == pixels.shape
+    assert (drawn != pixels).any()
+    assert np.array_equal(pixels, before)
+
+
+def test_a_contact_sheet_of_nobody_is_still_a_picture() -> None:
+    sheet = draw.contact_sheet([])
+    assert cv2.imencode(".jpg", sheet)[0]

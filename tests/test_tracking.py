@@ -1,0 +1,131 @@
+"""tracking: one number per person, through crossings, absences and cuts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import SAMPLES, read_rgb, texture, write_video
+
+from deepfake_detect import Detector, Options, media
+from deepfake_detect.tracking import Tracker, appearance, iou
+from deepfake_detect.types import Face, Frame
+
+HEIGHT, WIDTH, HEAD = 360, 640, 220
+
+
+def heads() -> dict[str, np.ndarray]:
+    """The two people of the samples, as square pictures."""
+    with media.open(SAMPLES / "clip_genuine.mp4", Options(frames=1)) as opened:
+        (frame,) = opened.frames()
+    pictures = {"A": read_rgb(SAMPLES / "portrait_genuine.jpg"), "B": frame.pixels}
+    return {name: cv2.resize(pixels, (HEAD, HEAD), interpolation=cv2.INTER_AREA) for name, pixels in pictures.items()}
+
+
+def scene(places: dict[str, int], *, background: int = 1, seed: int = 0) -> np.ndarray:
+    """People at these x positions; who is named later stands in front."""
+    pixels = texture(HEIGHT, WIDTH, background)
+    known = heads()
+    for name, x in places.items():
+        left, right = max(x, 0), min(x + HEAD, WIDTH)
+        if right > left:
+            pixels[70 : 70 + HEAD, left:right] = known[name][:, left - x : right - x]
+    noise = np.random.default_rng(seed).normal(0, 2, pixels.shape)
+    return (pixels + noise).clip(0, 255).astype(np.uint8)
+
+
+def who_is_where(detector: Detector, path: Path, places: list[dict[str, int]], fps: int) -> dict[int, list[str]]:
+    """Track number -> the people whose place its faces lie on, frame by frame."""
+    people = defaultdict(list)
+    report = detector.detect(path)
+    assert report.tracks
+    for track in report.tracks:
+        for score in track.scores:
+            x0, _, x1, _ = score.face.box
+            centre = (x0 + x1) / 2
+            here = places[round(score.time_s * fps)]
+            nearest = min(here, key=lambda name: abs(here[name] + HEAD / 2 - centre))
+            apart = max(here.values()) - min(here.values())
+            # Where two stand in one line, the one in front is seen.
+            people[track.id].append(list(here)[-1] if apart < HEAD / 2 else nearest)
+    return people
+
+
+def film(path: Path, places: list[dict[str, int]], backgrounds: list[int]) -> Path:
+    frames = [scene(p, background=b, seed=i) for i, (p, b) in enumerate(zip(places, backgrounds, strict=True))]
+    return write_video(path, frames, fps=5, options={"crf": "18"})
+
+
+def test_two_people_crossing_never_share_a_track(tmp_path: Path, detector: Detector) -> None:
+    places = [{"A": 20 + 16 * i, "B": 400 - 16 * i} for i in range(24)]
+    path = film(tmp_path / "a.mp4", places, [1] * 24)
+    people = who_is_where(detector, path, places, 5)
+    assert all(len(set(names)) == 1 for names in people.values()), dict(people)
+    assert {names[0] for names in people.values()} == {"A", "B"}
+
+
+def test_one_who_leaves_and_returns_keeps_the_number(tmp_path: Path, detector: Detector) -> None:
+    places = [{"A": 60, "B": 380}] * 6 + [{"A": 60}] * 10 + [{"A": 60, "B": 380}] * 6
+    path = film(tmp_path / "a.mp4", places, [1] * 22)
+    people = who_is_where(detector, path, places, 5)
+    assert len(people) == 2
+    assert all(len(set(names)) == 1 for names in people.values())
+
+
+def test_a_cut_to_someone_else_in_the_same_place_begins_a_new_track(tmp_path: Path, detector: Detector) -> None:
+    places = [{"A": 200}] * 8 + [{"B": 200}] * 8
+    path = film(tmp_path / "a.mp4", places, [1] * 8 + [2] * 8)
+    people = who_is_where(detector, path, places, 5)
+    assert sorted(people.values()) == [["A"] * 8, ["B"] * 8]
+
+
+def test_someone_else_in_the_same_place_without_a_cut_begins_a_new_track(tmp_path: Path, detector: Detector) -> None:
+    places = [{"A": 200}] * 8 + [{"B": 200}] * 8
+    people = who_is_where(detector, film(tmp_path / "a.mp4", places, [1] * 16), places, 5)
+    assert all(len(set(names)) == 1 for names in people.values()), dict(people)
+
+
+def test_one_person_sampled_every_few_seconds_is_one_track(tmp_path: Path, detector: Detector) -> None:
+    frames = [scene({"A": 180 + 8 * (i % 5)}, seed=i) for i in range(24)]
+    path = write_video(tmp_path / "a.mkv", frames, stamps=[5000 * i for i in range(24)])
+    (track,) = detector.detect(path).tracks
+    assert len(track.scores) == 24
+
+
+def test_one_still_person_is_one_track(detector: Detector) -> None:
+    report = detector.detect(SAMPLES / "clip_genuine.mp4")
+    assert [len(track.scores) for track in report.tracks] == [len(report.sampled_times_s)]
+
+
+def test_no_number_twice_in_a_frame() -> None:
+    tracker = Tracker()
+    pixels = texture(200, 200)
+    faces = [Face((10, 10, 60, 60), ((20, 25), (45, 25), (32, 38), (22, 48), (44, 48)), 1.0)] * 3
+    for i in range(3):
+        numbers = tracker.update(Frame(pixels, float(i) / 5), faces)
+        assert len(set(numbers)) == 3
+
+
+def test_a_frame_without_faces_gives_no_numbers() -> None:
+    assert Tracker().update(Frame(texture(50, 50)), ()) == ()
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ((0, 0, 10, 10), (0, 0, 10, 10), 1.0),
+        ((0, 0, 10, 10), (5, 0, 15, 10), 1 / 3),
+        ((0, 0, 10, 10), (10, 0, 20, 10), 0.0),
+        ((0, 0, 10, 10), (50, 50, 60, 60), 0.0),
+    ],
+)
+def test_iou(a: tuple[float, ...], b: tuple[float, ...], expected: float) -> None:
+    assert iou(np.array(a), np.array(b)) == pytest.approx(expected)
+
+
+def test_landmarks_in_one_point_do_not_break_the_appearance() -> None:
+    face = Face((10, 10, 60, 60), ((30.0, 30.0),) * 5, 1.0)
+    assert np.isfinite(appearance(texture(100, 100), face)).all()

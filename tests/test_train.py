@@ -1,0 +1,232 @@
+"""training.train, evaluate, calibrate, export: small runs whose outcome is known."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SAMPLES
+from safetensors.torch import load_file
+
+from deepfake_detect import Detector, checkpoint
+from deepfake_detect.model import EvidenceNet
+from deepfake_detect.training import calibrate, evaluate
+from deepfake_detect.training.evaluate import Item, auc, interval, read_scores, table
+from deepfake_detect.training.export import export
+from deepfake_detect.training.pairs import IGNORE, Pair
+from deepfake_detect.training.train import Settings, collate, learning_rate, load_imagenet, loss, parser, train
+from deepfake_detect.types import Architecture
+
+TINY = Architecture(size=64, head=8)
+
+
+def settings(pictures: int = 64) -> Settings:
+    return Settings(pictures=pictures, batch=16, warm_up=16)
+
+
+def run(folder: Path, data: Path, **options: object) -> Path:
+    return train(folder, data, None, settings(), TINY, every=32, measured_pairs=24, workers=1, **options)  # type: ignore[arg-type]
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(drawn_data: Path, tmp_path: Path) -> None:
+    through = load_file(run(tmp_path / "through", drawn_data))
+    run(tmp_path / "stopped", drawn_data, stop_after=32)
+    resumed = load_file(run(tmp_path / "stopped", drawn_data))
+    assert through.keys() == resumed.keys()
+    for name, value in through.items():
+        assert torch.allclose(value.float(), resumed[name].float(), atol=1e-5), name
+    with (tmp_path / "stopped/log.csv").open(newline="") as lines:
+        assert [row["seen"] for row in csv.DictReader(lines)] == ["32", "64"]
+
+
+def test_a_run_does_not_go_on_with_other_settings(drawn_data: Path, tmp_path: Path) -> None:
+    run(tmp_path, drawn_data, stop_after=32)
+    with pytest.raises(ValueError, match="other settings"):
+        train(tmp_path, drawn_data, None, replace(settings(), seed=1), TINY)
+
+
+def test_training_learns(drawn_data: Path, tmp_path: Path) -> None:
+    """A net that sees the same few pairs again and again must come to tell them apart."""
+    from deepfake_detect.training.pairs import PairMaker
+
+    maker = PairMaker(drawn_data, None, TINY)
+    crops, masks, labels = collate([maker.make(seed) for seed in range(8)])
+    torch.manual_seed(0)
+    net = EvidenceNet(TINY)
+    load_imagenet(net)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(60):
+        total = loss(*net(crops), masks, labels, map_weight=1.0)
+        optimiser.zero_grad()
+        total.backward()
+        optimiser.step()
+        losses.append(total.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_imagenet_weights_fit_by_position() -> None:
+    net = EvidenceNet(Architecture())
+    before = net.state_dict()["stages.4.2.layers.1.0.weight"].clone()
+    load_imagenet(net)
+    state = net.state_dict()
+    assert state["stem.1.weight"].abs().sum() > 0
+    assert not torch.equal(before, state["stages.4.2.layers.1.0.weight"])
+    assert state["stages.4.2.layers.2.1.running_var"].min() > 0
+
+
+def test_loss_ignores_what_is_unknown() -> None:
+    maps, logits, labels = torch.randn(2, 4, 4), torch.zeros(2), torch.tensor([0.0, 1.0])
+    unknown = torch.full((2, 4, 4), IGNORE)
+    assert loss(maps, logits, unknown, labels, map_weight=5.0).item() == pytest.approx(math.log(2))
+
+
+def test_loss_of_a_perfect_answer_is_nothing() -> None:
+    masks = torch.zeros(2, 4, 4)
+    masks[1, :2] = 1
+    maps = (masks * 2 - 1) * 50
+    assert loss(maps, torch.tensor([-50.0, 50.0]), masks, torch.tensor([0.0, 1.0]), map_weight=1.0).item() < 1e-6
+
+
+def test_collate_puts_each_genuine_crop_before_its_forgery() -> None:
+    pairs = []
+    for i in range(3):
+        halves = np.stack([np.full((8, 8, 3), 2 * i + j, np.uint8) for j in range(2)])
+        pairs.append(Pair(halves, np.ones((1, 1), np.float32), "self"))
+    crops, masks, labels = collate(pairs)
+    assert crops[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert labels.tolist() == [0, 1, 0, 1, 0, 1]
+    assert masks.flatten().tolist() == [0, 1, 0, 1, 0, 1]
+
+
+def test_the_learning_rate_rises_and_falls_to_nothing() -> None:
+    plan = Settings(pictures=1000, warm_up=100, batch=10, learning_rate=1.0)
+    assert learning_rate(0, plan) == pytest.approx(0.1)
+    assert learning_rate(100, plan) == pytest.approx(1.0)
+    assert learning_rate(1000, plan) == pytest.approx(0.0)
+
+
+def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--help"])
+    out = capsys.readouterr().out
+    for name in ("--pictures", "--learning-rate", "--map-weight", "--margin", "--restored", "example:"):
+        assert name in out
+
+
+def test_what_is_exported_can_be_used(drawn_data: Path, tmp_path: Path) -> None:
+    weights = run(tmp_path / "run", drawn_data, stop_after=32)
+    entry = export(weights, tmp_path / "weights", "tiny", trained_on="drawn pictures")
+    assert entry["training"]["data"] == "drawn pictures"
+    found = checkpoint.find(folder=tmp_path / "weights")
+    assert (found.name, found.architecture) == ("tiny", TINY)
+    report = Detector(weights_folder=tmp_path / "weights").detect(SAMPLES / "portrait_genuine.jpg")
+    assert report.tool.model_sha256 == entry["sha256"]
+
+
+def items(real: list[float], fake: list[float], *, groups: int = 1000) -> list[Item]:
+    rows = [("real", value) for value in real] + [("fake", value) for value in fake]
+    return [
+        Item(
+            path=f"{i}",
+            label=label,
+            source="s",
+            method="m" if label == "fake" else "",
+            group=f"g{i % groups}",
+            kind="image",
+            verdict="manipulated" if value > 0 else "no_manipulation_found",
+            probability=0.5,
+            logit=value,
+        )
+        for i, (label, value) in enumerate(rows)
+    ]
+
+
+def test_auc_counts_ordered_pairs() -> None:
+    assert auc(items([-1, 0.5], [1, 0])) == pytest.approx(0.75)
+    assert math.isnan(auc(items([1.0], [])))
+
+
+def test_intervals_are_wider_with_fewer_groups() -> None:
+    rng = np.random.default_rng(0)
+    real, fake = list(rng.normal(0, 1, 100)), list(rng.normal(1, 1, 100))
+    many, few = items(real, fake), items(real, fake, groups=8)
+    low, high = interval(many, auc)
+    assert low < auc(many) < high
+    assert np.subtract(*interval(few, auc)[::-1]) > 0
+    correlated = [replace(item, logit=(item.logit or 0) + 2 * int(item.group[1:])) for item in few]
+    assert np.subtract(*interval(correlated, auc)[::-1]) > 1.5 * (high - low)
+    assert math.isnan(interval(items(real, fake, groups=1), auc)[0])
+
+
+def test_no_false_alarm_among_seven_says_little() -> None:
+    low, high = evaluate.share_interval(items([-1.0] * 7, []), "manipulated")
+    assert low == pytest.approx(0.0, abs=1e-9)
+    assert high == pytest.approx(0.354, abs=0.01)
+
+
+def test_the_table_counts() -> None:
+    (row,) = table(items([-1, -1, -1, 1], [1, 1, -1]))
+    assert (row["genuine"], row["manipulated"], row["unjudged"]) == (4, 3, 0)
+    assert row["false_alarms"] == pytest.approx(0.25)
+    assert row["found"] == pytest.approx(2 / 3)
+    assert row["missed"] == pytest.approx(1 / 3)
+
+
+def test_evaluation_goes_on_where_it_stopped(tmp_path: Path, detector: Detector) -> None:
+    for label, name in (("real", "portrait_genuine.jpg"), ("fake", "portrait_forged.jpg")):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / name).write_bytes((SAMPLES / name).read_bytes())
+    (tmp_path / "fake/broken.jpg").write_bytes(b"")
+    found = evaluate.read_dataset(tmp_path, split=None)
+    assert [item.label for item in found] == ["real", "fake", "fake"]
+    scores = tmp_path / "scores.csv"
+    first = evaluate.run(tmp_path, found[:1], scores, detector)
+    everything = evaluate.run(tmp_path, found, scores, detector)
+    assert replace(everything[0], probability=None) == replace(first[0], probability=None)
+    assert everything[0].probability == pytest.approx(first[0].probability)
+    assert {item.path: item.verdict for item in everything}["fake/broken.jpg"] == "error"
+    assert sorted(item.path for item in read_scores(scores)) == sorted(item.path for item in found)
+
+
+def test_an_unknown_layout_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"expected index\.csv, or the folders real/ and fake/"):
+        evaluate.read_dataset(tmp_path, split=None)
+
+
+def test_calibration_finds_the_odds_that_were_put_in() -> None:
+    """Logits of two normal distributions of equal spread have exactly linear log odds: slope 2m / s², offset 0."""
+    rng = np.random.default_rng(0)
+    bands = calibrate.fit(items(list(rng.normal(-1, 1, 4000)), list(rng.normal(1, 1, 4000)), groups=8000))
+    assert bands.slope == pytest.approx(2.0, rel=0.1)
+    assert bands.offset == pytest.approx(0.0, abs=0.1)
+    assert bands.false_alarm_rate <= calibrate.FALSE_ALARMS
+    assert bands.miss_rate <= calibrate.MISSES + 1e-3
+    assert bands.largest_ratio == 100
+
+
+def test_few_media_support_small_ratios_only() -> None:
+    bands = calibrate.fit(items([-1.0, -0.5, 0.2] * 3, [0.5, 1.0, 0.1] * 8))
+    assert bands.largest_ratio == 10
+
+
+def test_calibration_error() -> None:
+    fake = np.array([True, False] * 50)
+    assert calibrate.calibration_error(np.full(100, 0.5), fake) == pytest.approx(0.0)
+    assert calibrate.calibration_error(np.where(fake, 0.95, 0.95), fake) == pytest.approx(0.45)
+
+
+def test_the_manifest_is_complete() -> None:
+    folder = Path(__file__).parent.parent / "weights"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    entry = manifest["models"][manifest["default"]]
+    assert {"file", "sha256", "date", "architecture", "training", "calibration"} <= entry.keys()
+    assert "uncalibrated" not in entry["calibration"]["name"]
+    for kind in ("image", "video"):
+        assert entry["calibration"][kind]["genuine"] >= 7

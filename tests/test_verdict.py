@@ -1,0 +1,123 @@
+"""verdict: exact facts about pure functions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from deepfake_detect.options import Options
+from deepfake_detect.types import Bands, Calibration, Face, FaceTrack, Score
+from deepfake_detect.verdict import decide, deciding, exclusion, judge, likelihood_ratio, pool, probability, strength
+
+BANDS = Bands(slope=1.0, offset=0.0, lower=0.2, upper=0.8, genuine=50, manipulated=50, false_alarm_rate=0.02,
+              miss_rate=0.04, largest_ratio=50.0)  # fmt: skip
+CALIBRATION = Calibration("test", "2026-01-01", "made up", BANDS, BANDS)
+FACE = Face((0, 0, 100, 120), ((0.0, 0.0),) * 5, 0.99)
+
+
+def scores(*logits: float, quality: float = 1.0) -> tuple[Score, ...]:
+    return tuple(Score(float(i), FACE, quality, logit=logit) for i, logit in enumerate(logits))
+
+
+def track(number: int, *logits: float) -> FaceTrack:
+    return judge(FaceTrack(number, scores(*logits)), kind="video", calibration=CALIBRATION)
+
+
+@pytest.mark.parametrize(
+    ("size", "confidence", "sharpness", "expected"),
+    [
+        (100, 0.99, 0.2, None),
+        (47, 0.99, 0.2, "too_small"),
+        (100, 0.89, 0.2, "too_uncertain"),
+        (100, 0.99, 0.01, "too_blurred"),
+        (47, 0.1, 0.0, "too_small"),
+    ],
+)
+def test_who_votes(size: float, confidence: float, sharpness: float, expected: str | None) -> None:
+    assert exclusion(Face((0, 0, size, size), FACE.landmarks, confidence), sharpness, Options()) == expected
+
+
+def test_pool_of_nothing_is_none() -> None:
+    assert pool(()) is None
+    assert pool((Score(0.0, FACE, 0.5, "too_small"),)) is None
+
+
+def test_pool_of_equal_frames_is_their_logit() -> None:
+    assert pool(scores(*[1.5] * 12)) == pytest.approx(1.5)
+
+
+def test_pool_weighs_by_quality() -> None:
+    mixed = (Score(0.0, FACE, 1.0, logit=2.0), Score(1.0, FACE, 0.5, logit=-1.0))
+    assert pool(mixed) == pytest.approx((2.0 - 0.5) / 1.5)
+
+
+def test_one_glitch_does_not_convict() -> None:
+    calm = [-2.0] * 31
+    assert pool(scores(*calm, 50.0)) == pytest.approx((31 * -2 + 8) / 32)
+
+
+def test_a_short_forged_segment_does_not_drown() -> None:
+    quarter = scores(*[-3.0] * 24, *[4.0] * 8)
+    assert pool(quarter) == pytest.approx(4.0 - 1.0)
+
+
+@pytest.mark.parametrize(
+    ("logit", "ratio"), [(0.0, 1.0), (1.0, math.e), (-1.0, 1 / math.e), (99.0, 50.0), (-99.0, 0.02)]
+)
+def test_likelihood_ratio_is_limited(logit: float, ratio: float) -> None:
+    assert likelihood_ratio(logit, BANDS) == pytest.approx(ratio)
+    assert probability(ratio) == pytest.approx(ratio / (1 + ratio))
+
+
+@pytest.mark.parametrize(
+    ("logit", "label"),
+    [(3.0, "manipulated"), (0.5, "inconclusive"), (-0.5, "inconclusive"), (-3.0, "no_manipulation_found")],
+)
+def test_bands(logit: float, label: str) -> None:
+    verdict = decide([track(1, *[logit] * 5)], kind="video", calibration=CALIBRATION)
+    assert verdict.label == label
+    assert verdict.probability == pytest.approx(1 / (1 + math.exp(-logit)))
+
+
+def test_no_face_is_an_answer_of_its_own() -> None:
+    verdict = decide([], kind="image", calibration=CALIBRATION)
+    assert (verdict.label, verdict.probability, verdict.likelihood_ratio) == ("no_face", None, None)
+
+
+def test_faces_that_do_not_vote_give_no_probability() -> None:
+    small = FaceTrack(1, (Score(0.0, FACE, 0.1, "too_small"),))
+    verdict = decide([judge(small, kind="image", calibration=CALIBRATION)], kind="image", calibration=CALIBRATION)
+    assert (verdict.label, verdict.probability) == ("inconclusive", None)
+    assert "too small" in verdict.reason
+
+
+def test_the_worst_person_decides() -> None:
+    people = [track(1, *[-3.0] * 6), track(2, *[3.0] * 6)]
+    assert decide(people, kind="video", calibration=CALIBRATION).label == "manipulated"
+    assert "person 2" in decide(people, kind="video", calibration=CALIBRATION).reason
+
+
+def test_a_face_seen_once_does_not_decide_beside_one_seen_long() -> None:
+    assert deciding([track(1, *[-3.0] * 6), track(2, 6.0)]) == track(1, *[-3.0] * 6)
+    assert deciding([track(1, -3.0), track(2, 6.0)]) == track(2, 6.0)
+
+
+def test_no_reason_claims_certainty_or_calls_anything_real() -> None:
+    for logit in (-9.0, -3.0, 0.0, 3.0, 9.0):
+        reason = decide([track(1, *[logit] * 5)], kind="video", calibration=CALIBRATION).reason.lower()
+        assert not {"real", "fake", "certain", "certainly", "proves", "authentic"} & set(reason.split())
+        assert reason.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"), [(1.5, "no"), (0.2, "weak"), (30, "moderate"), (0.01, "moderately strong")]
+)
+def test_strength_in_words(ratio: float, words: str) -> None:
+    assert strength(ratio) == words
+
+
+def test_bands_must_be_ordered() -> None:
+    with pytest.raises(ValueError, match="ordered"):
+        replace(BANDS, lower=0.9)
