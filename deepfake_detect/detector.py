@@ -49,6 +49,7 @@ class Detector:
 
     Raises:
         WeightsError: The weights are missing, altered or do not fit.
+        OptionsError: The device is not there.
     """
 
     def __init__(
@@ -139,14 +140,17 @@ class Detector:
         """Judge many, lazily and in order. What can't be judged gives a report with `error` set, and the rest go on."""
         for source in sources:
             try:
-                yield self.detect(source, progress=partial(progress, source) if progress else None)
+                report = self.detect(source, progress=partial(progress, source) if progress else None)
             except DeepfakeDetectError as error:
-                yield self._failed(source, Failure(error.kind, str(error)))
+                report = self._failed(source, Failure(error.kind, str(error)))
             except Exception as error:
                 # A bug, ours or a decoder's. It must not cost the files that come after, and is told as what it is.
-                log.exception("internal error")
-                found = f"{_shown(source)}: internal error ({type(error).__name__}); please report it with this file"
-                yield self._failed(source, Failure("internal", found))
+                log.debug("internal error", exc_info=True)
+                found = (
+                    f"{_shown(source)}: internal error ({type(error).__name__}); please report it, --verbose shows more"
+                )
+                report = self._failed(source, Failure("internal", found))
+            yield report
 
     def _failed(self, source: Source, failure: Failure) -> Report:
         path = "<array>" if isinstance(source, np.ndarray) else os.fspath(source)
