@@ -156,7 +156,7 @@ CASES: dict[str, tuple[Callable[[Path], bytes], set[Outcome]]] = {
     "no_frames.mp4": (no_frames, {"no_frames", "damaged", "unsupported"}),
     "one_frame.mp4": (lambda f: write_video(f / "made.mp4", numbered(1)).read_bytes(), {"no_face"}),
     "tiny.mp4": (lambda f: write_video(f / "m.mp4", [np.zeros((2, 2, 3), np.uint8)] * 3).read_bytes(), {"no_face"}),
-    "no_index.mp4": (lambda f: video_bytes(f, "a.mp4").replace(b"moov", b"free"), {"unsupported"}),
+    "no_index.mp4": (lambda f: video_bytes(f, "a.mp4").replace(b"moov", b"free"), {"unsupported", "no_face"}),
     "second_frame_cut.gif": (lambda _: animation("GIF")[:-120], {None, "damaged"}),
     "second_frame_cut.webp": (lambda _: animation("WEBP")[:-120], {None, "damaged"}),
     "second_frame_cut.png": (lambda _: animation("PNG")[:-120], {None, "damaged"}),
@@ -248,13 +248,13 @@ def test_what_is_no_file(kind: str, tmp_path: Path, detector: Detector, monkeypa
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "x"
     expected = "not_a_file"
-    listener = socket.socket(socket.AF_UNIX)
     if kind == "folder":
         path.mkdir()
     elif kind == "pipe":
         os.mkfifo(path)
     elif kind == "socket":
-        listener.bind("x")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind("x")
     elif kind == "device":
         path = Path("/dev/zero")
     elif kind == "dangling":
@@ -269,7 +269,6 @@ def test_what_is_no_file(kind: str, tmp_path: Path, detector: Detector, monkeypa
     else:
         expected = "not_found"
     (report,) = detector.detect_many([str(path) + "\0" if kind == "nul" else path])
-    listener.close()
     assert report.error is not None
     assert report.error.kind == expected
     assert report.verdict is None

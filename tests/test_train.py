@@ -153,16 +153,18 @@ def test_auc_counts_ordered_pairs() -> None:
     assert math.isnan(auc(items([1.0], [])))
 
 
-def test_intervals_are_wider_with_fewer_groups() -> None:
+def test_copies_of_one_file_do_not_narrow_an_interval() -> None:
+    """Ten files of each class, ten times each: as groups they say no more than once, as strangers they seem to."""
     rng = np.random.default_rng(0)
-    real, fake = list(rng.normal(0, 1, 100)), list(rng.normal(1, 1, 100))
-    many, few = items(real, fake), items(real, fake, groups=8)
-    low, high = interval(many, auc)
-    assert low < auc(many) < high
-    assert np.subtract(*interval(few, auc)[::-1]) > 0
-    correlated = [replace(item, logit=(item.logit or 0) + 2 * int(item.group[1:])) for item in few]
-    assert np.subtract(*interval(correlated, auc)[::-1]) > 1.5 * (high - low)
-    assert math.isnan(interval(items(real, fake, groups=1), auc)[0])
+    once = items(list(rng.normal(0, 1, 10)), list(rng.normal(1, 1, 10)))
+    copies = [item for item in once for _ in range(10)]
+    strangers = [replace(item, group=f"g{i}") for i, item in enumerate(copies)]
+    low, high = interval(once, auc)
+    assert low < auc(once) < high
+    assert interval(copies, auc) == pytest.approx((low, high))
+    seeming_low, seeming_high = interval(strangers, auc)
+    assert high - low > 2 * (seeming_high - seeming_low)
+    assert math.isnan(interval([replace(item, group="g") for item in once], auc)[0])
 
 
 def test_no_false_alarm_among_seven_says_little() -> None:

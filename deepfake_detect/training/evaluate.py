@@ -193,7 +193,7 @@ def share_interval(items: Sequence[Item], label: str) -> tuple[float, float]:
         return low, high
     found, z = share(items, label), 1.96
     centre, spread = found + z * z / (2 * groups), z * math.sqrt(found * (1 - found) / groups + (z / (2 * groups)) ** 2)
-    return (centre - spread) / (1 + z * z / groups), (centre + spread) / (1 + z * z / groups)
+    return max(0.0, (centre - spread) / (1 + z * z / groups)), min(1.0, (centre + spread) / (1 + z * z / groups))
 
 
 def table(items: Sequence[Item]) -> list[dict[str, Any]]:
