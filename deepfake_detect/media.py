@@ -590,7 +590,9 @@ def choose(times: Sequence[float], options: Options, *, end_s: float, name: str)
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
+    # FFmpeg's errors repeat their number and the name around what they say.
+    said = str(getattr(error, "strerror", None) or error)
+    text = said.strip().splitlines()
     return text[0][:120] if text and text[0] else type(error).__name__
 
 

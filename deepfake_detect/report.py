@@ -43,7 +43,7 @@ def to_dict(report: Report) -> dict[str, Any]:
         "verdict": verdict
         and {
             "label": verdict.label,
-            "probability": _rounded(verdict.probability, 4),
+            "probability": _rounded(verdict.probability, 6),
             "likelihood_ratio": _rounded(verdict.likelihood_ratio, 4),
             "reason": verdict.reason,
         },
@@ -93,7 +93,7 @@ def _media(report: Report) -> dict[str, Any]:
 def _track(track: FaceTrack) -> dict[str, Any]:
     return {
         "id": track.id,
-        "probability": _rounded(track.probability, 4),
+        "probability": _rounded(track.probability, 6),
         "logit": _rounded(track.logit, 4),
         "start_s": round(track.start_s, 6),
         "end_s": round(track.end_s, 6),

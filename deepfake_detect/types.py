@@ -282,8 +282,8 @@ class Bands:
         manipulated: How many manipulated files it was fitted on.
         false_alarm_rate: Share of these genuine files at or above `upper`.
         miss_rate: Share of these manipulated files at or below `lower`.
-        largest_ratio: No likelihood ratio is stated above this, nor below its inverse: so few held-out media can't
-            support more.
+        largest_ratio: No likelihood ratio is stated from this up, nor from its inverse down: so few held-out media
+            can't support more.
     """
 
     slope: float

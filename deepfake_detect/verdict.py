@@ -76,12 +76,13 @@ def pool(scores: Sequence[Score]) -> float | None:
 def likelihood_ratio(logit: float, bands: Bands) -> float:
     """How many times more probable such a logit is for manipulated media than for genuine ones.
 
-    Since the calibration weighs both classes alike, its posterior odds are the ratio; kept within what the amount of
-    held-out media can support (Vergeer et al., Forensic Science International 2016).
+    Since the calibration weighs both classes alike, its posterior odds are the ratio. What the amount of held-out media can
+    support bounds it (Vergeer et al., Forensic Science International 2016): the logarithm bends smoothly towards the bound,
+    so that stronger evidence still gives the larger ratio.
     """
     exponent = bands.slope * logit + bands.offset
     limit = math.log(bands.largest_ratio)
-    return math.exp(min(max(exponent, -limit), limit))
+    return math.exp(limit * math.tanh(exponent / limit))
 
 
 def probability(ratio: float) -> float:
@@ -122,7 +123,7 @@ def decide(tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration)
     bands = calibration.bands(kind)
     ratio = likelihood_ratio(worst.logit, bands)
     label = label_of(worst.logit, bands)
-    return Verdict(label, probability(ratio), ratio, _reason(label, worst, tracks, kind=kind, ratio=ratio, bands=bands))
+    return Verdict(label, probability(ratio), ratio, _reason(label, worst, tracks, kind=kind, ratio=ratio))
 
 
 def deciding(tracks: Sequence[FaceTrack]) -> FaceTrack | None:
@@ -149,14 +150,11 @@ def strength(ratio: float) -> str:
     return "strong"
 
 
-def _reason(
-    label: Label, worst: FaceTrack, tracks: Sequence[FaceTrack], *, kind: Kind, ratio: float, bands: Bands
-) -> str:
+def _reason(label: Label, worst: FaceTrack, tracks: Sequence[FaceTrack], *, kind: Kind, ratio: float) -> str:
     who = "The face" if len(tracks) == 1 else f"The face of person {worst.id}"
     what = "picture" if kind == "image" else "video"
     times = max(ratio, 1 / ratio)
-    bounded = "at least " if times >= bands.largest_ratio * 0.999 else "about "
-    amount = f"{bounded}{times:.0f} times" if times >= 10 else f"{bounded}{times:.1f} times"
+    amount = f"about {times:.0f} times" if times >= 10 else f"about {times:.1f} times"
     if label == "manipulated":
         moment = strongest_moment(worst)
         when = f", most of all at {moment.time_s:.1f} s" if kind == "video" and moment else ""

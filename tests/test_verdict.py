@@ -63,12 +63,16 @@ def test_a_short_forged_segment_does_not_drown() -> None:
     assert pool(quarter) == pytest.approx(4.0 - 1.0)
 
 
-@pytest.mark.parametrize(
-    ("logit", "ratio"), [(0.0, 1.0), (1.0, math.e), (-1.0, 1 / math.e), (99.0, 50.0), (-99.0, 0.02)]
-)
+@pytest.mark.parametrize(("logit", "ratio"), [(0.0, 1.0), (0.3, math.exp(0.3)), (99.0, 50.0), (-99.0, 0.02)])
 def test_likelihood_ratio_is_limited(logit: float, ratio: float) -> None:
-    assert likelihood_ratio(logit, BANDS) == pytest.approx(ratio)
+    assert likelihood_ratio(logit, BANDS) == pytest.approx(ratio, rel=2e-3)
     assert probability(ratio) == pytest.approx(ratio / (1 + ratio))
+
+
+def test_stronger_evidence_gives_the_larger_ratio_up_to_the_limit() -> None:
+    ratios = [likelihood_ratio(logit / 4, BANDS) for logit in range(-40, 41)]
+    assert ratios == sorted(set(ratios))
+    assert ratios[0] * ratios[-1] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +82,7 @@ def test_likelihood_ratio_is_limited(logit: float, ratio: float) -> None:
 def test_bands(logit: float, label: str) -> None:
     verdict = decide([track(1, *[logit] * 5)], kind="video", calibration=CALIBRATION)
     assert verdict.label == label
-    assert verdict.probability == pytest.approx(1 / (1 + math.exp(-logit)))
+    assert verdict.probability == pytest.approx(probability(likelihood_ratio(logit, BANDS)))
 
 
 def test_no_face_is_an_answer_of_its_own() -> None:
