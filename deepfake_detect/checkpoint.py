@@ -72,17 +72,20 @@ def find(name: str | None = None, *, folder: Path | None = None) -> ManifestEntr
 
 
 def _entry(name: str, values: dict[str, Any], folder: Path) -> ManifestEntry:
-    architecture = dict(values["architecture"])
-    architecture |= {key: tuple(architecture[key]) for key in ("mean", "std")}
     calibration = dict(values["calibration"])
     calibration |= {kind: Bands(**calibration[kind]) for kind in ("image", "video")}
     return ManifestEntry(
         name=name,
         path=folder / values["file"],
         sha256=values["sha256"],
-        architecture=Architecture(**architecture),
+        architecture=architecture_of(values["architecture"]),
         calibration=Calibration(**calibration),
     )
+
+
+def architecture_of(values: dict[str, Any]) -> Architecture:
+    """An architecture from its JSON, which has no tuples."""
+    return Architecture(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
 
 def read(entry: ManifestEntry) -> dict[str, torch.Tensor]:

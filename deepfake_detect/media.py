@@ -411,7 +411,7 @@ class _Video(Media):
         # The last frame is shown for as long as any other.
         present = self._times[-1] - self._times[0] + (1 / fps if fps else 0.0)
         duration = max(claimed or 0.0, present)
-        first = self._first_frame(stream)
+        first = self._first_frame()
         height, width = first.shape[:2]
         super().__init__(
             MediaInfo(identity.path, "video", identity.size, identity.sha256, width, height,
@@ -433,7 +433,7 @@ class _Video(Media):
             return None
         return container.duration / av.time_base if container.duration else None
 
-    def _first_frame(self, stream: av.video.stream.VideoStream) -> np.ndarray:
+    def _first_frame(self) -> np.ndarray:
         """Decoded once to learn the upright size: rotation is a property of frames, not of the container."""
         self._rewind()
         for frame in self._decode():
@@ -594,14 +594,3 @@ def _first_line(error: BaseException) -> str:
     said = str(getattr(error, "strerror", None) or error)
     text = said.strip().splitlines()
     return text[0][:120] if text and text[0] else type(error).__name__
-
-
-def check_unchanged(info: MediaInfo) -> None:
-    """Make sure that the file at `info.path` still is the one that was judged.
-
-    Raises:
-        MediaError: It has other bytes now, or is gone.
-    """
-    with _open_file(info.path) as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != info.sha256:
-            raise MediaError(f"{shown(info.path)}: changed since it was judged; judge it again", kind="unreadable")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import draw, media
+from .errors import MediaError
 from .options import Options
 
 if TYPE_CHECKING:
@@ -71,16 +72,16 @@ def save(report: Report, folder: str | PathLike[str]) -> None:
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    _write(target / "report.json", (to_json(report, indent=1) + "\n").encode("ascii"))
+    write_atomically(target / "report.json", (to_json(report, indent=1) + "\n").encode("ascii"))
     if report.media is None or report.error is not None:
         return
     if report.media.kind == "image":
         for frame in _frames(report):
-            _write(target / "annotated.jpg", _jpeg(_annotated(report, frame)))
+            write_atomically(target / "annotated.jpg", _jpeg(_annotated(report, frame)))
     else:
         _write_video(report, target / "annotated.mp4")
     if any(track.heatmaps for track in report.tracks):
-        _write(target / "contact_sheet.jpg", _jpeg(draw.contact_sheet(report.tracks)))
+        write_atomically(target / "contact_sheet.jpg", _jpeg(draw.contact_sheet(report.tracks)))
 
 
 def _media(report: Report) -> dict[str, Any]:
@@ -123,8 +124,11 @@ def _frames(report: Report) -> Iterator[Frame]:
         with media.from_array(report.pixels, Options(max_pixels=10**9)) as opened:
             yield from opened.frames()
         return
-    media.check_unchanged(report.media)
     with media.open(report.path, report.options) as opened:
+        if opened.info.sha256 != report.media.sha256:
+            raise MediaError(
+                f"{media.shown(report.path)}: changed since it was judged; judge it again", kind="unreadable"
+            )
         yield from opened.frames()
 
 
@@ -187,7 +191,7 @@ def _jpeg(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     """All or nothing: a crash leaves no half-written file under its final name."""
     partial = path.with_name(path.name + ".part")
     try:

@@ -9,7 +9,6 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 
+from ..checkpoint import architecture_of
 from ..model import EvidenceNet
-from ..types import Architecture
+from ..report import write_atomically
 
 GOLDEN = "golden.npz"
 _DOUBTFUL = {"slope": 1.0, "offset": 0.0, "lower": 0.0, "upper": 1.0, "genuine": 0, "manipulated": 0,
@@ -39,8 +39,7 @@ def export(source: Path, folder: Path, name: str, *, trained_on: str) -> dict[st
         The entry.
     """
     record = json.loads((source.parent / "settings.json").read_text())
-    values = dict(record["architecture"])
-    architecture = Architecture(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+    architecture = architecture_of(record["architecture"])
     tensors = {key: value.half() if value.is_floating_point() else value for key, value in load_file(source).items()}
     net = EvidenceNet(architecture)
     net.load_state_dict({key: v.float() if v.is_floating_point() else v for key, v in tensors.items()})
@@ -92,13 +91,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """All or nothing."""
     write_atomically(folder / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """The whole file or none: a stopped run leaves nothing half-written."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(data)
-    os.replace(partial, path)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..report import write_atomically
 from .data import TrainingFace, read_faces
 
 _NETS = {
@@ -80,9 +81,7 @@ def _redraw_one(job: tuple[str, TrainingFace, str, str, int]) -> None:
     if target.exists():
         return
     pixels = redraw(face.read(Path(data)), face.box, net=net, side=side)
-    partial = target.with_suffix(".part")
-    partial.write_bytes(cv2.imencode(".png", pixels[..., ::-1])[1].tobytes())
-    os.replace(partial, target)
+    write_atomically(target, cv2.imencode(".png", pixels[..., ::-1])[1].tobytes())
 
 
 def main() -> None:
