@@ -59,6 +59,8 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--fail-on", type=_labels, default=(), metavar="LABEL[,LABEL]",
                         help=f"exit with 3 if one of these occurs: {', '.join(_LABELS)}")  # fmt: skip
+    result.add_argument("--weights", type=Path, metavar="DIR",
+                        help="use the weights in DIR, such as fine-tuning makes, instead of those that ship")  # fmt: skip
     sampling = result.add_argument_group("which frames of a video")
     default = Options()
     sampling.add_argument("--frames", type=int, default=default.frames, metavar="N",
@@ -110,7 +112,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from .report import to_json
 
     try:
-        detector = Detector(options)
+        detector = Detector(options, weights_folder=arguments.weights)
     except DeepfakeDetectError as error:
         return _stop(str(error), SOME_NOT_JUDGED)
     for stream in (sys.stdout, sys.stderr):
@@ -184,7 +186,10 @@ def _summarise(out: Console, report: Report, *, verbose: bool) -> None:
     out.print(f"[bold]{escape(shown(report.path))}[/bold]", soft_wrap=True)
     label = verdict.label.replace("_", " ")
     if verdict.probability is not None:
-        label += f"   P(manipulated) {verdict.probability:.2f} at even prior odds"
+        label += f"   P(manipulated) {verdict.probability:.2f}"
+        if verdict.interval is not None:
+            label += f" ({verdict.interval[0]:.2f} to {verdict.interval[1]:.2f})"
+        label += " at even prior odds"
     out.print(f"  [{_STYLES[verdict.label]}]{label}[/]", soft_wrap=True)
     out.print(f"  {escape(verdict.reason)}", soft_wrap=True)
     if info.kind == "video":

@@ -45,6 +45,7 @@ def to_dict(report: Report) -> dict[str, Any]:
         and {
             "label": verdict.label,
             "probability": _rounded(verdict.probability, 6),
+            "probability_interval": _interval(verdict.interval),
             "likelihood_ratio": _rounded(verdict.likelihood_ratio, 4),
             "reason": verdict.reason,
         },
@@ -95,6 +96,7 @@ def _track(track: FaceTrack) -> dict[str, Any]:
     return {
         "id": track.id,
         "probability": _rounded(track.probability, 6),
+        "probability_interval": _interval(track.interval),
         "logit": _rounded(track.logit, 4),
         "start_s": round(track.start_s, 6),
         "end_s": round(track.end_s, 6),
@@ -115,6 +117,10 @@ def _face(score: Score) -> dict[str, Any]:
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
+
+
+def _interval(bounds: tuple[float, float] | None) -> list[float] | None:
+    return None if bounds is None else [round(value, 6) for value in bounds]
 
 
 def _frames(report: Report) -> Iterator[Frame]:

@@ -172,12 +172,14 @@ class FaceTrack:
         scores: In order of time, at least one.
         logit: Pooled over the scores that vote; None when none does.
         probability: Calibrated; None when `logit` is.
+        interval: 95 % interval of the probability; None likewise.
     """
 
     id: int
     scores: tuple[Score, ...]
     logit: float | None = None
     probability: float | None = None
+    interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not self.scores:
@@ -199,6 +201,12 @@ class FaceTrack:
         return tuple(score for score in self.scores if score.logit is not None)
 
     @property
+    def quality(self) -> float:
+        """Mean over the scores that vote, 0 to 1; 0 where none does."""
+        voting = self.voting
+        return sum(score.quality for score in voting) / len(voting) if voting else 0.0
+
+    @property
     def heatmaps(self) -> tuple[Heatmap, ...]:
         """Of the scores that vote, in order of time."""
         return tuple(score.heatmap for score in self.scores if score.heatmap is not None)
@@ -213,12 +221,14 @@ class Verdict:
         probability: Calibrated P(manipulated) at even prior odds; None where no face could be judged.
         likelihood_ratio: How many times more probable the finding is if manipulated than if not; None likewise.
         reason: One sentence for a lay person.
+        interval: 95 % interval of the probability, that of the deciding person; None where `probability` is.
     """
 
     label: Label
     probability: float | None
     likelihood_ratio: float | None
     reason: str
+    interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.label not in get_args(Label):
@@ -271,7 +281,8 @@ class Architecture:
 class Bands:
     """How pooled logits of one kind of media become a probability and a label.
 
-    P = 1 / (1 + exp(-(slope * logit + offset))), fitted so that both classes weigh the same.
+    P = 1 / (1 + exp(-w * (slope * logit + offset))), with w = 1 - quality_loss * (1 - quality), fitted so that both classes
+    weigh the same: a poor picture of a face moves the odds less than a good one with the same logit.
 
     Attributes:
         slope: Above 0.
@@ -284,6 +295,11 @@ class Bands:
         miss_rate: Share of these manipulated files at or below `lower`.
         largest_ratio: No likelihood ratio is stated from this up, nor from its inverse down: so few held-out media
             can't support more.
+        quality_loss: How much of the evidence a picture of quality 0 loses, 0 to 1.
+        logit_sd: How much a logit moves when the same media are saved again, cropped a little or mirrored.
+        slope_sd: Standard error of `slope`, from a bootstrap over groups.
+        offset_sd: Of `offset`, likewise.
+        correlation: Of the two.
     """
 
     slope: float
@@ -295,10 +311,17 @@ class Bands:
     false_alarm_rate: float
     miss_rate: float
     largest_ratio: float
+    quality_loss: float = 0.0
+    logit_sd: float = 0.0
+    slope_sd: float = 0.0
+    offset_sd: float = 0.0
+    correlation: float = 0.0
 
     def __post_init__(self) -> None:
         if self.slope <= 0:
             raise ValueError(f"slope must be above 0, found {self.slope}")
+        if not 0 <= self.quality_loss <= 1:
+            raise ValueError(f"quality_loss must be 0 to 1, found {self.quality_loss}")
         if self.largest_ratio <= 1:
             raise ValueError(f"largest_ratio must be above 1, found {self.largest_ratio}")
         if not 0 <= self.lower < self.upper <= 1:

@@ -73,16 +73,48 @@ def pool(scores: Sequence[Score]) -> float | None:
     return max(mean, worst - _SEGMENT_PENALTY)
 
 
-def likelihood_ratio(logit: float, bands: Bands) -> float:
+def log_odds(logit: float, bands: Bands, *, quality: float = 1.0) -> float:
+    """Calibrated log odds at even prior odds, before any limit; nearer to none the poorer the picture of the face is."""
+    return (1 - bands.quality_loss * (1 - quality)) * (bands.slope * logit + bands.offset)
+
+
+def likelihood_ratio(logit: float, bands: Bands, *, quality: float = 1.0) -> float:
     """How many times more probable such a logit is for manipulated media than for genuine ones.
 
     Since the calibration weighs both classes alike, its posterior odds are the ratio. What the amount of held-out media can
     support bounds it (Vergeer et al., Forensic Science International 2016): the logarithm bends smoothly towards the bound,
     so that stronger evidence still gives the larger ratio.
     """
-    exponent = bands.slope * logit + bands.offset
+    return _limited(log_odds(logit, bands, quality=quality), bands)
+
+
+def _limited(odds: float, bands: Bands) -> float:
     limit = math.log(bands.largest_ratio)
-    return math.exp(limit * math.tanh(exponent / limit))
+    return math.exp(limit * math.tanh(odds / limit))
+
+
+def interval(track: FaceTrack, bands: Bands) -> tuple[float, float] | None:
+    """95 % interval of a person's probability; None where nobody could be judged.
+
+    Three things make it uncertain, and their variances add: the frames disagree (batch means over up to five stretches of
+    the video, since neighbouring frames are not independent), the same face gets another logit when it is saved again
+    (measured), and slope and offset were fitted on few media (their covariance).
+    """
+    if track.logit is None:
+        return None
+    logits = np.array([score.logit for score in track.voting], np.float64)
+    stretches = [part.mean() for part in np.array_split(logits, max(1, min(5, len(logits) // 2)))]
+    frames = np.var(stretches, ddof=1) / len(stretches) if len(stretches) > 1 else 0.0
+    weight = 1 - bands.quality_loss * (1 - track.quality)
+    fitted = (
+        (track.logit * bands.slope_sd) ** 2
+        + bands.offset_sd**2
+        + 2 * bands.correlation * track.logit * bands.slope_sd * bands.offset_sd
+    )
+    spread = 1.96 * weight * math.sqrt(bands.slope**2 * (frames + bands.logit_sd**2) + max(0.0, fitted))
+    odds = log_odds(track.logit, bands, quality=track.quality)
+    low, high = (probability(_limited(odds + sign * spread, bands)) for sign in (-1, 1))
+    return low, high
 
 
 def probability(ratio: float) -> float:
@@ -90,12 +122,12 @@ def probability(ratio: float) -> float:
     return ratio / (1 + ratio)
 
 
-def label_of(logit: float, bands: Bands) -> Label:
+def label_of(logit: float, bands: Bands, *, quality: float = 1.0) -> Label:
     """Which band a pooled logit falls into.
 
     The bands lie on the probability before the ratio's limit: the limit is on what is stated, not on what is decided.
     """
-    unlimited = 1 / (1 + math.exp(-(bands.slope * logit + bands.offset)))
+    unlimited = 1 / (1 + math.exp(-log_odds(logit, bands, quality=quality)))
     if unlimited >= bands.upper:
         return "manipulated"
     return "no_manipulation_found" if unlimited <= bands.lower else "inconclusive"
@@ -106,7 +138,9 @@ def judge(track: FaceTrack, *, kind: Kind, calibration: Calibration) -> FaceTrac
     logit = pool(track.scores)
     if logit is None:
         return track
-    return replace(track, logit=logit, probability=probability(likelihood_ratio(logit, calibration.bands(kind))))
+    bands = calibration.bands(kind)
+    judged = replace(track, logit=logit, probability=probability(likelihood_ratio(logit, bands, quality=track.quality)))
+    return replace(judged, interval=interval(judged, bands))
 
 
 def decide(tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration) -> Verdict:
@@ -121,9 +155,10 @@ def decide(tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration)
     if worst is None or worst.logit is None:
         return Verdict("inconclusive", None, None, _unjudged_reason(tracks))
     bands = calibration.bands(kind)
-    ratio = likelihood_ratio(worst.logit, bands)
-    label = label_of(worst.logit, bands)
-    return Verdict(label, probability(ratio), ratio, _reason(label, worst, tracks, kind=kind, ratio=ratio))
+    ratio = likelihood_ratio(worst.logit, bands, quality=worst.quality)
+    label = label_of(worst.logit, bands, quality=worst.quality)
+    reason = _reason(label, worst, tracks, kind=kind, ratio=ratio)
+    return Verdict(label, probability(ratio), ratio, reason, worst.interval)
 
 
 def deciding(tracks: Sequence[FaceTrack]) -> FaceTrack | None:

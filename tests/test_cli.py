@@ -124,3 +124,11 @@ def test_the_module_is_the_command_and_a_dash_name_works(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["media"]["path"] == "-odd.jpg"
     assert done.stderr == ""
+
+
+def test_other_weights_can_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--weights", str(tmp_path), str(SAMPLES / "portrait_genuine.jpg")]) == 1
+    assert "manifest.json" in capsys.readouterr().err
+    shutil.copytree(SAMPLES.parent / "weights", tmp_path / "weights")
+    assert main(["--json", "--weights", str(tmp_path / "weights"), str(SAMPLES / "portrait_genuine.jpg")]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"]["label"]

@@ -9,7 +9,18 @@ import pytest
 
 from deepfake_detect.options import Options
 from deepfake_detect.types import Bands, Calibration, Face, FaceTrack, Score
-from deepfake_detect.verdict import decide, deciding, exclusion, judge, likelihood_ratio, pool, probability, strength
+from deepfake_detect.verdict import (
+    decide,
+    deciding,
+    exclusion,
+    interval,
+    judge,
+    label_of,
+    likelihood_ratio,
+    pool,
+    probability,
+    strength,
+)
 
 BANDS = Bands(slope=1.0, offset=0.0, lower=0.2, upper=0.8, genuine=50, manipulated=50, false_alarm_rate=0.02,
               miss_rate=0.04, largest_ratio=50.0)  # fmt: skip
@@ -125,3 +136,39 @@ def test_strength_in_words(ratio: float, words: str) -> None:
 def test_bands_must_be_ordered() -> None:
     with pytest.raises(ValueError, match="ordered"):
         replace(BANDS, lower=0.9)
+
+
+def test_low_quality_moves_the_odds_less() -> None:
+    bands = replace(BANDS, quality_loss=0.5)
+    sharp, poor = (likelihood_ratio(2.0, bands, quality=q) for q in (1.0, 0.2))
+    assert sharp == likelihood_ratio(2.0, BANDS)
+    assert poor == pytest.approx(likelihood_ratio(2.0 * (1 - 0.5 * 0.8), BANDS))
+    assert label_of(2.0, bands, quality=1.0) == "manipulated"
+    assert label_of(2.0, bands, quality=0.2) == "inconclusive"
+
+
+def test_an_interval_holds_its_probability_and_widens_with_what_is_uncertain() -> None:
+    certain = track(1, *[1.0] * 20)
+    assert interval(certain, BANDS) == pytest.approx((certain.probability, certain.probability))
+    widths = []
+    for bands, logits in (
+        (replace(BANDS, logit_sd=0.3), [1.0] * 20),
+        (replace(BANDS, slope_sd=0.3), [1.0] * 20),
+        (BANDS, [0.0] * 10 + [2.0] * 10),
+        (replace(BANDS, logit_sd=0.3, slope_sd=0.3), [0.0] * 10 + [2.0] * 10),
+    ):
+        found = track(1, *logits)
+        bounds = interval(found, bands)
+        assert bounds is not None
+        assert found.probability is not None
+        assert 0 < bounds[0] < found.probability < bounds[1] < 1
+        widths.append(bounds[1] - bounds[0])
+    assert widths[3] > max(widths[:3])
+
+
+def test_an_interval_without_a_verdict_is_none() -> None:
+    unjudged = FaceTrack(1, (Score(0.0, FACE, 0.5, "too_small"),))
+    assert interval(unjudged, BANDS) is None
+    assert decide([unjudged], kind="image", calibration=CALIBRATION).interval is None
+    judged = track(1, 1.0)
+    assert decide([judged], kind="image", calibration=CALIBRATION).interval == judged.interval
