@@ -1,9 +1,10 @@
 """Runs the shipped detector over labelled media, as a user would, and says how good it is and how sure that is.
 
-A data set is a folder with `index.csv` (columns path, label, source, method, group, and perhaps split), or with the
-folders `real/` and `fake/`, whose subfolders are then the sources. Every file is judged once and its score kept in
-`scores.csv`, so a stopped evaluation goes on where it was; `--again` starts over. Intervals are percentile bootstraps over
-groups, since files of one clip or one person are not independent.
+The data set is a CSV, a folder with `index.csv`, `real/` and `fake/`, or laid out as FaceForensics++, Celeb-DF, DFDC or
+DF40 are (`training/datasets.py` describes each). Every file is judged once and its score kept in `scores.csv` (and those of
+its frames in `frames.csv`), so a stopped evaluation goes on where it was; `--again` starts over. Out come `table.json`,
+`table.md`, `evaluation.json` and `evaluation.html`, a page that needs nothing else. Intervals are percentile bootstraps
+over groups, since files of one clip or one person are not independent.
 """
 
 from __future__ import annotations
@@ -19,107 +20,112 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from ..detector import Detector
+from ..options import Options
+from ..report import write_atomically
 from ..verdict import deciding, label_of, likelihood_ratio, probability
+from .datasets import Labelled, read_dataset
+from .metrics import RESAMPLES, Scored, bootstrap, reliability, wilson, with_intervals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from ..types import Calibration, Report
 
-_RESAMPLES = 1000
-
 
 @dataclass(frozen=True)
-class Item:
+class Item(Labelled):
     """One labelled file, and what the detector said of it.
 
     Attributes:
-        path: Below the data set's folder.
-        label: `real` or `fake`.
-        logit: Of the deciding person; None where nobody could be judged.
+        kind: `image` or `video`; empty where it could not be read.
         verdict: The label of the verdict, or `error`.
+        probability: Calibrated; None where nobody could be judged.
+        logit: Of the deciding person; None likewise.
+        quality: Mean over the views that decided, 0 to 1; None likewise.
+        model: SHA-256 of the weights.
     """
 
-    path: str
-    label: str
-    source: str
-    method: str
-    group: str
     kind: str = ""
     verdict: str = ""
     probability: float | None = None
     logit: float | None = None
+    quality: float | None = None
     model: str = ""
 
 
-def read_dataset(root: Path, *, split: str | None) -> list[Item]:
-    """The labelled files of a folder.
+@dataclass(frozen=True)
+class FrameScore:
+    """One view of the deciding person of a file."""
 
-    Raises:
-        SystemExit: It is laid out in neither of the known ways.
-    """
-    index = root / "index.csv"
-    if index.is_file():
-        with index.open(newline="") as lines:
-            rows = [row for row in csv.DictReader(lines) if split is None or row.get("split", split) == split]
-        return [Item(r["path"], r["label"], r["source"], r.get("method", ""), r["group"]) for r in rows]
-    items = []
-    for label in ("real", "fake"):
-        for path in sorted(p for p in (root / label).rglob("*") if p.is_file()):
-            below = path.relative_to(root / label).parts
-            items.append(Item(str(path.relative_to(root)), label, below[0] if len(below) > 1 else "all", "", path.stem))
-    if not items:
-        raise SystemExit(f"{root}: expected index.csv, or the folders real/ and fake/ with media; found neither")
-    return items
+    path: str
+    time_s: float
+    logit: float
 
 
-def judge(item: Item, report: Report) -> Item:
-    """The item with what the report says."""
+def judge(item: Labelled, report: Report) -> tuple[Item, list[FrameScore]]:
+    """What the report says of a file, and of the frames that decided."""
     worst = deciding(report.tracks)
     verdict = report.verdict
-    return Item(
+    voting = worst.voting if worst else ()
+    judged = Item(
         item.path, item.label, item.source, item.method, item.group,
         kind=report.media.kind if report.media else "",
         verdict=verdict.label if verdict else "error",
         probability=verdict.probability if verdict else None,
         logit=worst.logit if worst else None,
+        quality=float(np.mean([score.quality for score in voting])) if voting else None,
         model=report.tool.model_sha256,
     )  # fmt: skip
+    return judged, [FrameScore(item.path, s.time_s, s.logit) for s in voting if s.logit is not None]
 
 
-def run(root: Path, items: Sequence[Item], scores: Path, detector: Detector) -> list[Item]:
-    """Judge what `scores` does not hold yet; each row is written as soon as it is known.
+def run(
+    root: Path, items: Sequence[Labelled], out: Path, detector: Detector, *, show_progress: bool = True
+) -> tuple[list[Item], list[FrameScore]]:
+    """Judge what `out` does not hold yet; each row is written as soon as it is known.
 
     Logits depend on the net alone. What an earlier run found is labelled anew, by the calibration there is now.
     """
+    out.mkdir(parents=True, exist_ok=True)
+    scores, frames = out / "scores.csv", out / "frames.csv"
     known = {item.path: item for item in read_scores(scores) if item.model == detector.tool.model_sha256}
+    if not known:
+        for stale in (scores, frames):
+            stale.unlink(missing_ok=True)
     todo = [item for item in items if item.path not in known]
-    if not known and scores.exists():
-        scores.unlink()
-    with scores.open("a", newline="") as lines:
-        writer = csv.DictWriter(lines, [field.name for field in fields(Item)])
+    reports = detector.detect_many(root / item.path for item in todo)
+    with scores.open("a", newline="") as score_lines, frames.open("a", newline="") as frame_lines:
+        score_rows = csv.DictWriter(score_lines, [field.name for field in fields(Item)])
+        frame_rows = csv.DictWriter(frame_lines, [field.name for field in fields(FrameScore)])
         if not known:
-            writer.writeheader()
-        reports = detector.detect_many(root / item.path for item in todo)
-        for i, (item, report) in enumerate(zip(todo, reports, strict=True)):
-            known[item.path] = judge(item, report)
-            writer.writerow(asdict(known[item.path]))
-            lines.flush()
-            if i % 50 == 49:
-                print(f"{i + 1} of {len(todo)}", file=sys.stderr)
-    return [relabelled(known[item.path], detector.calibration) for item in items]
+            score_rows.writeheader()
+            frame_rows.writeheader()
+        for i, (item, report) in enumerate(zip(todo, reports, strict=True), 1):
+            known[item.path], views = judge(item, report)
+            # The frames first: a file counts as known once its own row is there.
+            frame_rows.writerows(asdict(view) for view in views)
+            frame_lines.flush()
+            score_rows.writerow(asdict(known[item.path]))
+            score_lines.flush()
+            if show_progress and i % 50 == 0:
+                print(f"{i} of {len(todo)}", file=sys.stderr)
+    wanted = {item.path for item in items}
+    return (
+        [relabelled(known[item.path], detector.calibration) for item in items],
+        [frame for frame in read_frames(frames) if frame.path in wanted],
+    )
 
 
 def relabelled(item: Item, calibration: Calibration) -> Item:
     """The item with the label and probability that this calibration gives its logit; as it is where it has none."""
     if item.logit is None:
         return item
-    bands = calibration.image if item.kind == "image" else calibration.video
-    chance = probability(likelihood_ratio(item.logit, bands))
-    return replace(item, verdict=label_of(item.logit, bands), probability=chance)
+    bands = calibration.bands("image" if item.kind == "image" else "video")
+    quality = 1.0 if item.quality is None else item.quality
+    chance = probability(likelihood_ratio(item.logit, bands, quality=quality))
+    return replace(item, verdict=label_of(item.logit, bands, quality=quality), probability=chance)
 
 
 def read_scores(path: Path) -> list[Item]:
@@ -127,130 +133,192 @@ def read_scores(path: Path) -> list[Item]:
     if not path.exists():
         return []
     with path.open(newline="") as lines:
-        return [_item(row) for row in csv.DictReader(lines)]
+        numbers = ("probability", "logit", "quality")
+        return [Item(**{**row, **{name: _number(row[name]) for name in numbers}})  # type: ignore[arg-type]
+                for row in csv.DictReader(lines)]  # fmt: skip
 
 
-def _item(row: dict[str, str]) -> Item:
-    return Item(
-        path=row["path"],
-        label=row["label"],
-        source=row["source"],
-        method=row["method"],
-        group=row["group"],
-        kind=row["kind"],
-        verdict=row["verdict"],
-        probability=_number(row["probability"]),
-        logit=_number(row["logit"]),
-        model=row["model"],
+def read_frames(path: Path) -> list[FrameScore]:
+    """The frames of an earlier run, each once."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as lines:
+        rows = [FrameScore(row["path"], float(row["time_s"]), float(row["logit"])) for row in csv.DictReader(lines)]
+    return list(dict.fromkeys(rows))
+
+
+def scored(items: Iterable[Item]) -> Scored:
+    """The files that could be judged, as arrays."""
+    judged = [item for item in items if item.logit is not None]
+    return Scored(
+        fake=np.array([item.label == "fake" for item in judged], bool),
+        logit=np.array([item.logit for item in judged], float),
+        chance=np.array([item.probability for item in judged], float),
+        group=np.array([item.group for item in judged], str),
     )
 
 
-def auc(items: Iterable[Item]) -> float:
-    """Area under the ROC curve of the logits, over the files that could be judged; NaN where a class is missing."""
-    judged = [(item.label == "fake", item.logit) for item in items if item.logit is not None]
-    if len({fake for fake, _ in judged}) < 2:
-        return math.nan
-    return float(roc_auc_score([fake for fake, _ in judged], [logit for _, logit in judged]))
+def scored_frames(items: Sequence[Item], frames: Sequence[FrameScore]) -> Scored:
+    """The frames of these files, each with its file's label, group and probability."""
+    by_path = {item.path: item for item in items if item.logit is not None}
+    mine = [(by_path[frame.path], frame) for frame in frames if frame.path in by_path]
+    return Scored(
+        fake=np.array([item.label == "fake" for item, _ in mine], bool),
+        logit=np.array([frame.logit for _, frame in mine], float),
+        chance=np.array([item.probability for item, _ in mine], float),
+        group=np.array([item.group for item, _ in mine], str),
+    )
 
 
-def share(items: Sequence[Item], label: str) -> float:
+def share(items: Sequence[Item], verdict: str) -> float:
     """The share of files with this verdict."""
-    return sum(item.verdict == label for item in items) / len(items) if items else math.nan
+    return sum(item.verdict == verdict for item in items) / len(items) if items else math.nan
 
 
-def interval(items: Sequence[Item], figure: Callable[[list[Item]], float], *, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile bootstrap of a figure, whole groups drawn with replacement.
-
-    Returns:
-        NaN twice where there is a single group, or the figure is undefined in most samples.
-    """
-    groups: dict[str, list[Item]] = {}
-    for item in items:
-        groups.setdefault(item.group, []).append(item)
-    names = sorted(groups)
-    if len(names) < 2:
-        return math.nan, math.nan
-    rng = np.random.default_rng(seed)
-    values = [
-        figure([item for i in rng.integers(len(names), size=len(names)) for item in groups[names[i]]])
-        for _ in range(_RESAMPLES)
-    ]
-    defined = [value for value in values if not math.isnan(value)]
-    if len(defined) < _RESAMPLES / 2:
-        return math.nan, math.nan
-    low, high = np.percentile(defined, [2.5, 97.5])
-    if low == high:
-        # Every sample gave the same: the bootstrap knows nothing of what was never seen.
-        return math.nan, math.nan
-    return float(low), float(high)
-
-
-def share_interval(items: Sequence[Item], label: str) -> tuple[float, float]:
-    """95 % interval of `share`: the bootstrap, or where it can't tell (none or all), Wilson's over the groups."""
-    low, high = interval(items, lambda some: share(some, label))
-    groups = len({item.group for item in items})
-    if not math.isnan(low) or not groups:
+def share_interval(items: Sequence[Item], verdict: str) -> tuple[float, float]:
+    """95 % interval of `share`: bootstrap over groups, or where that can't tell (none or all), Wilson's over the groups."""
+    found = Scored(
+        fake=np.array([item.verdict == verdict for item in items], bool),
+        logit=np.zeros(len(items)),
+        chance=np.zeros(len(items)),
+        group=np.array([item.group for item in items], str),
+    )
+    low, high = bootstrap(found, lambda some: {"share": float(some.fake.mean()) if len(some) else math.nan})["share"]
+    if not math.isnan(low):
         return low, high
-    found, z = share(items, label), 1.96
-    centre, spread = found + z * z / (2 * groups), z * math.sqrt(found * (1 - found) / groups + (z / (2 * groups)) ** 2)
-    return max(0.0, (centre - spread) / (1 + z * z / groups)), min(1.0, (centre + spread) / (1 + z * z / groups))
+    groups = len({item.group for item in items})
+    return wilson(round(share(items, verdict) * groups) if groups else 0, groups)
 
 
-def table(items: Sequence[Item]) -> list[dict[str, Any]]:
-    """A row for each source, and one for each of its methods against all genuine files of that source."""
+def table(
+    items: Sequence[Item], frames: Sequence[FrameScore] = (), *, resamples: int = RESAMPLES
+) -> list[dict[str, Any]]:
+    """A row for each source, one for each of its methods against all genuine files of that source, and one for everything.
+
+    Each row: counts; `media` and `frames`, the figures of `metrics.figures`; `media_95`, their intervals; and how the
+    verdicts fell.
+    """
     rows = []
-    for source in sorted({item.source for item in items}):
+    sources = sorted({item.source for item in items})
+    for source in sources:
         mine = [item for item in items if item.source == source]
-        rows.append(_row(source, "all", mine))
+        rows.append(_row(source, "all", mine, frames, resamples))
         methods = sorted({item.method for item in mine if item.label == "fake"})
         if len(methods) > 1:
             genuine = [item for item in mine if item.label == "real"]
             rows += [
-                _row(source, m, genuine + [i for i in mine if i.label == "fake" and i.method == m]) for m in methods
+                _row(source, m, genuine + [i for i in mine if i.label == "fake" and i.method == m], frames, resamples)
+                for m in methods
             ]
+    if len(sources) > 1:
+        rows.append(_row("all", "all", list(items), frames, resamples))
     return rows
 
 
-def _row(source: str, method: str, items: list[Item]) -> dict[str, Any]:
+def _row(source: str, method: str, items: list[Item], frames: Sequence[FrameScore], resamples: int) -> dict[str, Any]:
     genuine = [item for item in items if item.label == "real"]
     fake = [item for item in items if item.label == "fake"]
+    media, media_95 = with_intervals(scored(items), resamples=resamples)
+    of_frames = scored_frames(items, frames)
     return {
         "source": source,
         "method": method,
         "genuine": len(genuine),
         "manipulated": len(fake),
         "unjudged": sum(item.logit is None for item in items),
-        "auc": auc(items),
-        "auc_95": interval(items, auc),
+        "media": media,
+        "media_95": media_95,
+        "frames_judged": len(of_frames),
+        "frames": with_intervals(of_frames, resamples=0)[0] if len(of_frames) else {},
         "false_alarms": share(genuine, "manipulated"),
         "false_alarms_95": share_interval(genuine, "manipulated"),
         "found": share(fake, "manipulated"),
+        "found_95": share_interval(fake, "manipulated"),
         "missed": share(fake, "no_manipulation_found"),
+        "missed_95": share_interval(fake, "no_manipulation_found"),
         "inconclusive": share(items, "inconclusive"),
     }
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The table for people."""
+    """The verdicts' table, and that of the figures, for people."""
     lines = [
         "| source | method | genuine / manipulated | AUC (95 %) | genuine called manipulated (95 %) | manipulated found"
         " | called nothing found | inconclusive | unjudged |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
+        media, bounds = row["media"], row["media_95"]
         lines.append(
             f"| {row['source']} | {row['method']} | {row['genuine']} / {row['manipulated']}"
-            f" | {_shown(row['auc'], row['auc_95'])} | {_shown(row['false_alarms'], row['false_alarms_95'])}"
-            f" | {_shown(row['found'])} | {_shown(row['missed'])} | {_shown(row['inconclusive'])} | {row['unjudged']} |"
+            f" | {shown(media['auc'], bounds['auc'])} | {shown(row['false_alarms'], row['false_alarms_95'])}"
+            f" | {shown(row['found'])} | {shown(row['missed'])} | {shown(row['inconclusive'])} | {row['unjudged']} |"
         )
+    lines += [
+        "",
+        "| source | method | AP | EER | balanced accuracy | found at 1 % / 5 % false alarms | ECE | Brier | frame AUC |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        media, bounds = row["media"], row["media_95"]
+        if not math.isnan(media["auc"]):
+            lines.append(
+                f"| {row['source']} | {row['method']}"
+                f" | {shown(media['ap'], bounds['ap'])} | {shown(media['eer'], bounds['eer'])}"
+                f" | {shown(media['balanced_accuracy'], bounds['balanced_accuracy'])}"
+                f" | {shown(media['recall_at_1'])} / {shown(media['recall_at_5'])} | {shown(media['ece'], bounds['ece'])}"
+                f" | {shown(media['brier'], bounds['brier'])} | {shown(row['frames'].get('auc', math.nan))} |"
+            )
     return "\n".join(lines) + "\n"
 
 
-def _shown(value: float, bounds: tuple[float, float] | None = None) -> str:
+def shown(value: float, bounds: tuple[float, float] | None = None) -> str:
+    """A figure with its interval, for people."""
     if math.isnan(value):
         return "–"
     text = f"{value:.3f}"
     return text + (f" ({bounds[0]:.2f}–{bounds[1]:.2f})" if bounds and not math.isnan(bounds[0]) else "")
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None for NaN, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def write(out: Path, items: Sequence[Item], frames: Sequence[FrameScore], detector: Detector, *, name: str) -> str:
+    """All the results into a folder.
+
+    Returns:
+        The tables for people.
+    """
+    from .evaluation_page import page
+
+    rows = table(items, frames)
+    every = scored(items)
+    record = {
+        "dataset": name,
+        "tool": asdict(detector.tool),
+        "files": len(items),
+        "errors": [item.path for item in items if item.verdict == "error"],
+        "rows": rows,
+        "reliability": {
+            kind: reliability(some.chance, some.fake)
+            for kind in ("image", "video")
+            if len(some := scored(item for item in items if item.kind == kind))
+            and some.fake.any()
+            and not some.fake.all()
+        },
+    }
+    write_atomically(out / "evaluation.json", json.dumps(without_nan(record), indent=1, allow_nan=False).encode())
+    write_atomically(out / "table.json", json.dumps(without_nan(rows), indent=1, allow_nan=False).encode())
+    text = markdown(rows)
+    write_atomically(out / "table.md", text.encode())
+    write_atomically(out / "evaluation.html", page(record, items, every).encode())
+    return text
 
 
 def _number(text: str) -> float | None:
@@ -262,21 +330,27 @@ def main() -> None:
         prog="python -m deepfake_detect.training.evaluate",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m deepfake_detect.training.evaluate FaceForensics++ --out results",
     )
-    parser.add_argument("dataset", type=Path, help="folder with index.csv, or with real/ and fake/")
-    parser.add_argument("--out", type=Path, required=True, help="folder for scores.csv, table.json and table.md")
-    parser.add_argument("--split", help="only these rows of index.csv")
+    parser.add_argument("dataset", type=Path, help="a folder, or a CSV with the columns path and label")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--split", help="only these rows of a CSV with a column split")
+    parser.add_argument("--weights", help="name of a net in the manifest, instead of the default")
+    parser.add_argument("--weights-folder", type=Path, help="folder with another manifest.json, such as finetune's")
+    parser.add_argument("--frames", type=int, default=Options().frames, help="of a video (%(default)s)")
     parser.add_argument("--again", action="store_true", help="forget the scores an earlier run left in --out")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    scores = arguments.out / "scores.csv"
-    if arguments.again and scores.exists():
-        os.remove(scores)
-    items = run(arguments.dataset, read_dataset(arguments.dataset, split=arguments.split), scores, Detector())
-    rows = table(items)
-    (arguments.out / "table.json").write_text(json.dumps(rows, indent=1))
-    (arguments.out / "table.md").write_text(markdown(rows))
-    print(markdown(rows))
+    if arguments.again:
+        for name in ("scores.csv", "frames.csv"):
+            if (arguments.out / name).exists():
+                os.remove(arguments.out / name)
+    dataset = read_dataset(arguments.dataset, split=arguments.split)
+    detector = Detector(
+        Options(frames=arguments.frames), weights=arguments.weights, weights_folder=arguments.weights_folder
+    )
+    items, frames = run(dataset.root, dataset.items, arguments.out, detector)
+    print(write(arguments.out, items, frames, detector, name=arguments.dataset.name))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,145 @@
+"""How good scores are, and how sure that is. The metrics are scikit-learn's; the intervals a bootstrap over groups."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn.metrics import auc as area
+from sklearn.metrics import average_precision_score, roc_curve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Figures = dict[str, float]
+    Intervals = dict[str, tuple[float, float]]
+
+
+RESAMPLES = 1000
+FALSE_ALARM_RATES = (0.01, 0.05)
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Files, or frames, of known label with what was said of them; row by row.
+
+    Attributes:
+        fake: bool (N,).
+        logit: float (N,): orders them.
+        chance: float (N,): calibrated P(manipulated).
+        group: str (N,): rows of one group are not independent.
+    """
+
+    fake: np.ndarray
+    logit: np.ndarray
+    chance: np.ndarray
+    group: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.fake)
+
+    def rows(self, chosen: np.ndarray) -> Scored:
+        """Some rows, by index or mask."""
+        return Scored(self.fake[chosen], self.logit[chosen], self.chance[chosen], self.group[chosen])
+
+
+def figures(scored: Scored) -> Figures:
+    """All figures; each is NaN where a class is missing.
+
+    Returns:
+        auc                area under the ROC curve
+        ap                 average precision, manipulated being the positives
+        eer                where both error rates are equal
+        balanced_accuracy  of P >= .5
+        recall_at_1 / _5   share of manipulated found where 1 % / 5 % of genuine are called so
+        ece                expected calibration error, both classes weighing the same
+        brier              mean squared error of P, both classes weighing the same
+    """
+    fake, chance = scored.fake, scored.chance
+    names = ("auc", "ap", "eer", "balanced_accuracy", "recall_at_1", "recall_at_5", "ece", "brier")
+    if fake.all() or not fake.any():
+        return dict.fromkeys(names, math.nan)
+    false_alarms, recall, _ = roc_curve(fake, scored.logit, drop_intermediate=False)
+    # The rates meet between two points of a stepped curve: the middle of the two errors where they are closest.
+    nearest = int(np.argmin(np.abs(false_alarms - (1 - recall))))
+    found = chance >= 0.5
+    at = [float(recall[false_alarms <= rate].max()) for rate in FALSE_ALARM_RATES]
+    weights = _balanced(fake)
+    values = (
+        float(area(false_alarms, recall)),
+        float(average_precision_score(fake, scored.logit)),
+        float((false_alarms[nearest] + 1 - recall[nearest]) / 2),
+        float((found[fake].mean() + (~found[~fake]).mean()) / 2),
+        *at,
+        calibration_error(chance, fake),
+        float((weights * (chance - fake) ** 2).sum()),
+    )
+    return dict(zip(names, values, strict=True))
+
+
+def with_intervals(scored: Scored, *, seed: int = 0, resamples: int = RESAMPLES) -> tuple[Figures, Intervals]:
+    """The figures and their 95 % intervals."""
+    return figures(scored), bootstrap(scored, figures, seed=seed, resamples=resamples)
+
+
+def bootstrap(
+    scored: Scored, of: Callable[[Scored], Figures], *, seed: int = 0, resamples: int = RESAMPLES
+) -> Intervals:
+    """95 % percentile bootstrap, whole groups drawn with replacement.
+
+    Returns:
+        NaN twice for a figure that is undefined in most samples, the same in all (then the bootstrap knows nothing of what
+        was never seen), or where there is a single group.
+    """
+    names, place = np.unique(scored.group, return_inverse=True)
+    members = [np.flatnonzero(place == i) for i in range(len(names))]
+    rng = np.random.default_rng(seed)
+    drawn: dict[str, list[float]] = {}
+    for _ in range(resamples if len(names) > 1 else 0):
+        chosen = np.concatenate([members[i] for i in rng.integers(len(names), size=len(names))])
+        for name, value in of(scored.rows(chosen)).items():
+            drawn.setdefault(name, []).append(value)
+    intervals = {}
+    for name in of(scored):
+        defined = [value for value in drawn.get(name, []) if not math.isnan(value)]
+        low, high = np.percentile(defined, [2.5, 97.5]) if len(defined) > resamples / 2 else (math.nan, math.nan)
+        intervals[name] = (math.nan, math.nan) if low == high else (float(low), float(high))
+    return intervals
+
+
+def wilson(found: int, of: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson, 1927), for where a bootstrap can't tell: none, or all."""
+    if not of:
+        return math.nan, math.nan
+    z, share = 1.96, found / of
+    centre, spread = share + z * z / (2 * of), z * math.sqrt(share * (1 - share) / of + (z / (2 * of)) ** 2)
+    return max(0.0, (centre - spread) / (1 + z * z / of)), min(1.0, (centre + spread) / (1 + z * z / of))
+
+
+def reliability(chance: np.ndarray, fake: np.ndarray, *, bins: int = 10) -> list[tuple[float, float, float]]:
+    """For each bin that holds anything: mean P stated, share that was manipulated, share of the weight in it.
+
+    Both classes weigh the same in all, so that the diagram does not depend on how many of each were collected.
+    """
+    weights = _balanced(fake)
+    place = np.minimum((chance * bins).astype(int), bins - 1)
+    rows = []
+    for i in range(bins):
+        inside = place == i
+        weight = float(weights[inside].sum())
+        if weight:
+            stated = float((weights * chance)[inside].sum()) / weight
+            rows.append((stated, float((weights * fake)[inside].sum()) / weight, weight))
+    return rows
+
+
+def calibration_error(chance: np.ndarray, fake: np.ndarray, *, bins: int = 10) -> float:
+    """Expected calibration error with both classes weighing the same (Guo et al., ICML 2017)."""
+    return sum(weight * abs(stated - was) for stated, was, weight in reliability(chance, fake, bins=bins))
+
+
+def _balanced(fake: np.ndarray) -> np.ndarray:
+    """Weights of sum 1, half of it for each class."""
+    return np.where(fake, 0.5 / max(1, int(fake.sum())), 0.5 / max(1, int((~fake).sum())))

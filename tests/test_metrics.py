@@ -1,0 +1,70 @@
+"""training.metrics: figures whose value is known, intervals that know what a group is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from deepfake_detect.training.metrics import Scored, bootstrap, calibration_error, figures, reliability, wilson
+
+
+def scored(real: list[float], fake: list[float], *, groups: list[str] | None = None) -> Scored:
+    logit = np.array(real + fake, float)
+    names = np.array(groups or [f"g{i}" for i in range(len(logit))])
+    return Scored(np.repeat([False, True], [len(real), len(fake)]), logit, 1 / (1 + np.exp(-logit)), names)
+
+
+def test_figures_of_a_perfect_order() -> None:
+    found = figures(scored([-3, -2], [2, 3]))
+    assert found["auc"] == found["ap"] == found["balanced_accuracy"] == found["recall_at_1"] == 1
+    assert found["eer"] == 0
+    assert found["brier"] < 0.02
+
+
+def test_auc_counts_ordered_pairs() -> None:
+    assert figures(scored([-1, 0.5], [1, 0]))["auc"] == pytest.approx(0.75)
+    assert math.isnan(figures(scored([1.0], []))["auc"])
+
+
+def test_errors_are_equal_where_they_cross() -> None:
+    """One of four genuine lies above one of four manipulated: at a bar between them each class has one error in four."""
+    assert figures(scored([-3, -2, -1, 1], [-0.5, 2, 3, 4]))["eer"] == pytest.approx(0.25)
+
+
+def test_recall_at_a_share_of_false_alarms() -> None:
+    real = [float(i) for i in range(100)]
+    assert figures(scored(real, [98.5, 97.5, 93.5, 50]))["recall_at_1"] == pytest.approx(0.25)
+    assert figures(scored(real, [98.5, 97.5, 94.5, 50]))["recall_at_5"] == pytest.approx(0.75)
+
+
+def test_the_calibration_error_is_that_of_balanced_classes() -> None:
+    fake = np.array([True] + [False] * 9)
+    assert calibration_error(np.full(10, 0.5), fake) == pytest.approx(0.0)
+    assert calibration_error(np.full(10, 0.95), fake) == pytest.approx(0.45)
+    assert reliability(np.full(10, 0.55), fake) == [pytest.approx((0.55, 0.5, 1.0))]
+
+
+def test_copies_of_one_file_do_not_narrow_an_interval() -> None:
+    """Ten files of each class, ten times each: as groups they say no more than once, as strangers they seem to."""
+    rng = np.random.default_rng(0)
+    real, fake = list(rng.normal(0, 1, 10)), list(rng.normal(1, 1, 10))
+    names = [f"g{i}" for i in range(20)]
+    low, high = bootstrap(scored(real, fake), figures)["auc"]
+    assert low < figures(scored(real, fake))["auc"] < high
+    tenfold = [value for value in real for _ in range(10)], [value for value in fake for _ in range(10)]
+    copies = scored(*tenfold, groups=[name for name in names for _ in range(10)])
+    assert bootstrap(copies, figures)["auc"] == pytest.approx((low, high), abs=0.03)
+    seeming_low, seeming_high = bootstrap(scored(*tenfold), figures)["auc"]
+    assert high - low > 2 * (seeming_high - seeming_low)
+    assert math.isnan(bootstrap(scored(real, fake, groups=["g"] * 20), figures)["auc"][0])
+
+
+def test_the_bootstrap_does_not_claim_to_know_what_never_varied() -> None:
+    assert math.isnan(bootstrap(scored([-2.0] * 5, [2.0] * 5), figures)["auc"][0])
+
+
+def test_wilson() -> None:
+    assert wilson(0, 7) == pytest.approx((0.0, 0.354), abs=1e-3)
+    assert wilson(5, 10) == pytest.approx((0.237, 0.763), abs=1e-3)
