@@ -96,7 +96,7 @@ def drawn_face(seed: int, *, label: str = "real", size: int = 200) -> tuple[np.n
     five = np.array([mesh["right_eye"].mean(0), mesh["left_eye"].mean(0), mesh["nose"].mean(0),
                      mesh["lips_outer"][10], mesh["lips_outer"][0]])  # fmt: skip
     low, high = mesh["oval"].min(0), mesh["oval"].max(0)
-    face = TrainingFace(f"train/{label}/drawn/{seed}.png", label, "drawn", f"person{seed}",
+    face = TrainingFace(Path(), f"train/{label}/drawn/{seed}.png", label, "drawn", f"person{seed}",
                         np.concatenate([low, high]).astype(np.float32), five.astype(np.float32), mesh)  # fmt: skip
     return texture(size, size, seed), face
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import cv2
@@ -14,9 +15,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from deepfake_detect.training import blend
+from deepfake_detect.training import retouch as retouch_module
 from deepfake_detect.training.augment import degrade, film
 from deepfake_detect.training.blend import Forgery, alpha_blend, draw_mask, forge, multi_band, poisson, warp_onto
 from deepfake_detect.training.pairs import IGNORE, PairMaker, ciplab_mask
+from deepfake_detect.training.restore import restored_path
 from deepfake_detect.types import Architecture
 
 
@@ -35,7 +38,11 @@ def forgery(seed: int, family: str) -> Forgery:
     return forge(pixels, face, np.random.default_rng(seed), donor=donor, restored=restored)
 
 
-@pytest.mark.parametrize("family", blend.FAMILIES)
+# The families that are pasted inside a mask; a face redrawn all over has no outside.
+PASTED = ("self", "other", "regenerated")
+
+
+@pytest.mark.parametrize("family", PASTED)
 def test_outside_the_mask_both_halves_are_equal_to_the_last_bit(family: str) -> None:
     changed = 0
     for seed in range(40):
@@ -67,7 +74,7 @@ def test_periphery_leak() -> None:
     """
     features, labels, groups = [], [], []
     for seed in range(420):
-        made = forgery(seed, blend.FAMILIES[seed % 3])
+        made = forgery(seed, PASTED[seed % 3])
         reach = cv2.dilate((made.mask > 0).astype(np.uint8), np.ones((49, 49), np.uint8))
         halves = [degrade(half, 120, seed) for half in (made.genuine, made.forged)]
         assert halves[0].shape == halves[1].shape
@@ -165,7 +172,7 @@ def test_film_compresses_more_at_a_higher_crf() -> None:
 
 
 def test_pairs(drawn_data: Path) -> None:
-    maker = PairMaker(drawn_data, None, Architecture())
+    maker = PairMaker([drawn_data], None, Architecture())
     families = set()
     for seed in range(40):
         pair = maker.make(seed)
@@ -179,21 +186,90 @@ def test_pairs(drawn_data: Path) -> None:
     assert families == {"self", "other", "regenerated", "whole"}
 
 
+def test_redrawn_faces_are_used_inside_and_all_over(drawn_data: Path, tmp_path: Path) -> None:
+    """With copies in the folder of redrawn faces there is a fourth family, altered everywhere."""
+    for i in range(40):
+        pixels, face = drawn_face(i, label="real")
+        target = restored_path(tmp_path, "smooth", face)
+        target.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(target), cv2.medianBlur(pixels, 7)[..., ::-1])
+    maker = PairMaker([drawn_data], tmp_path, Architecture(), whole_share=0.0)
+    pairs = [maker.make(seed) for seed in range(80)]
+    assert {pair.family for pair in pairs} == set(blend.FAMILIES)
+    for pair in pairs:
+        if pair.family == "redrawn":
+            assert pair.mask.min() == pytest.approx(1, abs=1e-5)
+            assert (pair.crops[0] != pair.crops[1]).any()
+
+
+def test_a_forgery_with_its_original_shares_its_crop(drawn_data: Path, tmp_path: Path) -> None:
+    """The two halves show the same place: where nothing was altered, they are equal up to compression."""
+    pixels, face = drawn_face(7)
+    assert face.mesh is not None
+    swapped = pixels.copy()
+    x0, y0 = face.mesh["nose"].min(0).astype(int)
+    x1, y1 = face.mesh["nose"].max(0).astype(int)
+    swapped[y0:y1, x0:x1] = 255 - swapped[y0:y1, x0:x1]
+    rows = ["path,label,split,source,method,group,original"]
+    for label, picture in (("real", pixels), ("fake", swapped)):
+        (tmp_path / label).mkdir()
+        cv2.imwrite(str(tmp_path / label / "a.png"), picture[..., ::-1])
+        rows.append(f"{label}/a.png,{label},train,own,,one,{'real/a.png' if label == 'fake' else ''}")
+    (tmp_path / "index.csv").write_text("\n".join(rows))
+    mesh = {part: np.stack([points] * 2) for part, points in face.mesh.items()}
+    boxes, fives = np.stack([face.box, face.box + 9]), np.stack([face.five] * 2)
+    np.savez(tmp_path / "landmarks.npz", path=["real/a.png", "fake/a.png"], box=boxes, five=fives, **mesh)
+    held_back = zlib.crc32(b"one") % 20 == 0
+    maker = PairMaker([tmp_path], None, Architecture(), whole_share=1.0, held_back=held_back)
+    for seed in range(20):
+        pair = maker.make(seed)
+        assert pair.family == "whole"
+        difference = np.abs(pair.crops[0].astype(int) - pair.crops[1]).mean(-1)
+        small = cv2.resize(difference.astype(np.float32), (28, 28), interpolation=cv2.INTER_AREA)
+        assert small[pair.mask == 0].mean() < 0.2 * small[14:18, 12:16].mean()
+        assert {0.0, 1.0, IGNORE} >= set(np.unique(pair.mask[pair.mask == pair.mask.round()]))
+
+
+@pytest.mark.parametrize("way", range(len(retouch_module._WAYS)))
+def test_retouching_is_one_function_and_leaves_a_face(way: int) -> None:
+    pixels, face = drawn_face(5)
+    assert face.mesh is not None
+    made = retouch_module._WAYS[way][1](pixels, face.mesh, np.random.default_rng(1))
+    again = retouch_module._WAYS[way][1](pixels.copy(), face.mesh, np.random.default_rng(1))
+    assert np.array_equal(made, again)
+    assert made.shape == pixels.shape
+    assert made.dtype == np.uint8
+    changed = np.abs(made.astype(int) - pixels).mean()
+    assert 0.02 < changed < 60
+
+
+def test_retouching_needs_nothing_but_the_seed() -> None:
+    """Both halves of a pair get the same: what is done does not depend on the pixels."""
+    _, face = drawn_face(5)
+    assert face.mesh is not None
+    dark, bright = np.full((200, 200, 3), 60, np.uint8), np.full((200, 200, 3), 180, np.uint8)
+    for seed in range(30):
+        changes = [(retouch_module.retouch(p, face.mesh, seed) != p).any(-1) for p in (dark, bright)]
+        assert abs(changes[0].mean() - changes[1].mean()) < 0.2
+
+
 def test_held_back_faces_are_never_trained_on(drawn_data: Path) -> None:
-    used = {face.group for face in PairMaker(drawn_data, None, Architecture())._everyone}
-    kept = {face.group for face in PairMaker(drawn_data, None, Architecture(), held_back=True)._everyone}
+    used = {face.group for face in PairMaker([drawn_data], None, Architecture())._everyone}
+    kept = {face.group for face in PairMaker([drawn_data], None, Architecture(), held_back=True)._everyone}
     assert used
     assert kept
     assert not used & kept
     assert "person0" not in {
-        face.group for face in PairMaker(drawn_data, None, Architecture(), leave_out=frozenset({"person0"}))._everyone
+        face.group for face in PairMaker([drawn_data], None, Architecture(), leave_out=frozenset({"person0"}))._everyone
     }
 
 
 @pytest.mark.parametrize(("digits", "eyes", "mouth"), [("1100", 1.0, 0.0), ("0001", 0.0, 1.0), ("0100", IGNORE, 0.0)])
 def test_ciplab_masks_follow_the_file_name(digits: str, eyes: float, mouth: float) -> None:
     _, face = drawn_face(1)
-    named = type(face)(f"train/fake/ciplab/easy_1_{digits}.jpg", "fake", "ciplab", "x", face.box, face.five, face.mesh)
+    named = type(face)(
+        Path(), f"train/fake/ciplab/easy_1_{digits}.jpg", "fake", "ciplab", "x", face.box, face.five, face.mesh
+    )
     assert named.mesh is not None
     mask = ciplab_mask(named)
 

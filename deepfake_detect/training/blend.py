@@ -2,11 +2,12 @@
 
 The idea of blending a face with a changed copy of itself is Self-Blended Images (Shiohara and Yamasaki, CVPR 2022); with
 another person's face it is Face X-ray (Li et al., CVPR 2020). Written from the descriptions. Three families, each over
-one of several mask shapes:
+one of several mask shapes, and one over all of the picture:
 
     self         a slightly moved, recoloured or resampled copy of the same face
     other        another person's face, warped onto the landmarks and matched in colour
-    regenerated  the same face smoothed, resampled, quantised, recompressed, or redrawn by a restoration net
+    regenerated  the same face smoothed, resampled, quantised, recompressed, or redrawn by a net
+    redrawn      the face with all around it redrawn by a net, as reenactment and talking-head programs leave it
 
 What all families keep to: outside the mask, forgery and genuine half are equal to the last bit. `forge` therefore
 returns both halves: the genuine one is the very picture the forgery was pasted into.
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 Picture = np.ndarray
 
-FAMILIES = ("self", "other", "regenerated")
+FAMILIES = ("self", "other", "regenerated", "redrawn")
 SHAPES = ("whole", "inner", "below_brows", "lower_half", "mouth", "eyes", "nose", "box")
 _SHAPE_WEIGHTS = (0.26, 0.2, 0.14, 0.1, 0.12, 0.06, 0.04, 0.08)
 _STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
@@ -44,7 +45,7 @@ class Forgery:
         forged: The same outside the mask.
         mask: float32 (H, W), 0 to 1: where and how much of the picture was replaced.
         family: One of `FAMILIES`.
-        shape: One of `SHAPES`.
+        shape: One of `SHAPES`; of a face redrawn all over, `all`.
     """
 
     genuine: Picture
@@ -107,6 +108,11 @@ def forge(
     # A pyramid rounds, and a Poisson seam may spill: outside the mask the halves must stay equal.
     forged = np.where((mask > 0)[..., None], forged, target)
     return Forgery(target, forged, mask, family, shape)
+
+
+def redrawn_whole(genuine: Picture, redrawn: Picture) -> Forgery:
+    """A genuine picture beside a copy that a net has drawn, all of it that any crop will show."""
+    return Forgery(genuine, redrawn, np.ones(genuine.shape[:2], np.float32), "redrawn", "all")
 
 
 # Masks

@@ -11,11 +11,13 @@ import numpy as np
 from ..crop import cut, cut_square, square
 from ..types import Face, Frame
 from .augment import degrade
-from .blend import Forgery, forge
+from .blend import Forgery, forge, redrawn_whole
 from .data import TrainingFace, read_faces
 from .restore import restored_path
+from .retouch import retouch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.random import Generator
@@ -23,14 +25,22 @@ if TYPE_CHECKING:
     from ..types import Architecture
 
 # How often each source of genuine faces is drawn. Soft sources less often than their count, sharp ones more.
-_REAL_WEIGHTS = {"aaf": 0.22, "utkface": 0.2, "ffhq256": 0.18, "us_officials": 0.15, "scut": 0.1, "celebahq": 0.08,
-                 "ciplab": 0.07}  # fmt: skip
+_REAL_WEIGHTS = {"aaf": 0.22, "utkface": 0.2, "ffhq256": 0.18, "us_officials": 0.13, "scut": 0.13, "celebahq": 0.07,
+                 "ciplab": 0.06, "inswapper": 0.08}  # fmt: skip
 # Whole forgeries that are not blends, and the genuine sources each is paired with.
-_FAKE_WEIGHTS = {"stylegan256": 0.42, "stylegan2_tpdne": 0.18, "generated_photos": 0.12, "flux": 0.06, "ciplab": 0.17,
-                 "openforensics": 0.05}  # fmt: skip
-_TWINS = {"stylegan256": ("ffhq256",), "stylegan2_tpdne": ("ffhq256", "celebahq"),
+_FAKE_WEIGHTS = {"stylegan256": 0.3, "stylegan2_tpdne": 0.24, "studio_gan": 0.08, "generated_photos": 0.06, "flux": 0.05,
+                 "ciplab": 0.12, "openforensics": 0.04, "inswapper": 0.14}  # fmt: skip
+_TWINS = {"stylegan256": ("ffhq256", "inswapper"), "stylegan2_tpdne": ("ffhq256", "inswapper"),
+          "studio_gan": ("scut", "us_officials", "ffhq256"),
           "generated_photos": ("ffhq256", "us_officials", "celebahq"), "flux": ("us_officials", "celebahq", "scut"),
-          "ciplab": ("ciplab",), "openforensics": ("ffhq256", "us_officials", "aaf")}  # fmt: skip
+          "openforensics": ("ffhq256", "us_officials", "aaf")}  # fmt: skip
+_UNKNOWN_WEIGHT = 0.1
+
+# Of the pairs that are blended here: another person's face; a redrawn face inside a mask; one redrawn all over.
+_OTHER, _RESTORED, _REDRAWN = 0.26, 0.22, 0.12
+# How often another person's face comes redrawn, as swapped faces do, and how often both halves are retouched first.
+_OTHER_REDRAWN = 0.45
+_RETOUCHED = 0.18
 
 IGNORE = -1.0
 
@@ -54,8 +64,8 @@ class PairMaker:
     """Makes pairs without end, each from its own seed, so that a stopped run goes on where it was.
 
     Args:
-        data: Folder with index.csv, landmarks.npz and pictures.
-        restored: Folder that `restore.py` filled, or None.
+        data: Folders with index.csv, landmarks.npz and pictures.
+        restored: Folder that `restore.py` and `redraw.py` filled, or None.
         architecture: For the crop.
         leave_out: Groups that must not be trained on.
         held_back: Make pairs of the held-back faces only, to measure; else of all others.
@@ -64,7 +74,7 @@ class PairMaker:
 
     def __init__(
         self,
-        data: Path,
+        data: Sequence[Path],
         restored: Path | None,
         architecture: Architecture,
         *,
@@ -72,71 +82,111 @@ class PairMaker:
         held_back: bool = False,
         whole_share: float = 0.25,
     ) -> None:
-        self._data, self._restored, self._architecture = data, restored, architecture
-        self._whole_share = whole_share
-        faces = [face for face in read_faces(data, leave_out=leave_out) if face.held_back == held_back]
+        self._architecture, self._whole_share = architecture, whole_share
+        faces = [
+            face for folder in data for face in read_faces(folder, leave_out=leave_out) if face.held_back == held_back
+        ]
         self._real: dict[str, list[TrainingFace]] = {}
         self._fake: dict[str, list[TrainingFace]] = {}
         for face in faces:
             if face.mesh is not None:
                 (self._real if face.label == "real" else self._fake).setdefault(face.source, []).append(face)
         if not self._real:
-            raise ValueError(f"no genuine training faces found in {data}")
+            raise ValueError(f"no genuine training faces found in {', '.join(map(str, data))}")
         self._everyone = [face for faces in self._real.values() for face in faces]
         self._shapes = np.stack([_shape(face) for face in self._everyone])
-        self._copies = [_restored_copies(restored, face) for face in self._everyone]
-        self._have_copies = [i for i, copies in enumerate(self._copies) if copies]
+        self._redrawn = {net: found for net, found in _redrawn_faces(restored, self._everyone).items() if found}
+        self._originals = {(face.root, face.path): face for face in self._everyone}
 
     def make(self, seed: int) -> Pair:
         """The pair of this seed."""
+        return self.make_of(seed)[0]
+
+    def make_of(self, seed: int) -> tuple[Pair, TrainingFace]:
+        """The pair of this seed, and the face its genuine half shows."""
         rng = np.random.default_rng(seed)
         if self._fake and rng.random() < self._whole_share:
             return self._whole(rng)
         return self._blend(rng)
 
-    def _blend(self, rng: Generator) -> Pair:
+    def _blend(self, rng: Generator) -> tuple[Pair, TrainingFace]:
         draw = rng.random()
-        donor = restored = None
-        face = _choose(self._real, _REAL_WEIGHTS, rng)
-        if draw < 0.3:
-            other = self._lookalike(face, rng)
-            donor = (other.read(self._data), other)
-        elif draw < 0.52 and self._have_copies:
-            index = self._have_copies[int(rng.integers(len(self._have_copies)))]
-            face = self._everyone[index]
-            copies = self._copies[index]
-            restored = _read(copies[int(rng.integers(len(copies)))])
-        forgery = forge(face.read(self._data), face, rng, donor=donor, restored=restored)
-        return self._finish(forgery, face, rng)
+        if draw < _OTHER:
+            face = _choose(self._real, _REAL_WEIGHTS, rng)
+            if self._redrawn and rng.random() < _OTHER_REDRAWN:
+                other, copy = self._redrawn_face(rng, but=face)
+                donor = _read(copy), other
+            else:
+                other = self._lookalike(face, rng)
+                donor = other.read(), other
+            return self._forge(face, rng, donor=donor)
+        if draw < _OTHER + _RESTORED + _REDRAWN and self._redrawn:
+            face, copy = self._redrawn_face(rng)
+            if draw < _OTHER + _RESTORED:
+                return self._forge(face, rng, restored=_read(copy))
+            genuine, redrawn = self._retouched([face.read(), _read(copy)], face, rng)
+            return self._finish(redrawn_whole(genuine, redrawn), face, rng), face
+        return self._forge(_choose(self._real, _REAL_WEIGHTS, rng), rng)
 
-    def _whole(self, rng: Generator) -> Pair:
+    def _forge(
+        self,
+        face: TrainingFace,
+        rng: Generator,
+        *,
+        donor: tuple[np.ndarray, TrainingFace] | None = None,
+        restored: np.ndarray | None = None,
+    ) -> tuple[Pair, TrainingFace]:
+        pictures = [face.read()] if restored is None else [face.read(), restored]
+        pictures = self._retouched(pictures, face, rng)
+        restored = None if restored is None else pictures[1]
+        return self._finish(forge(pictures[0], face, rng, donor=donor, restored=restored), face, rng), face
+
+    def _retouched(self, pictures: list[np.ndarray], face: TrainingFace, rng: Generator) -> list[np.ndarray]:
+        if face.mesh is None or rng.random() >= _RETOUCHED:
+            return pictures
+        seed = int(rng.integers(2**32))
+        return [retouch(pixels, face.mesh, seed) for pixels in pictures]
+
+    def _whole(self, rng: Generator) -> tuple[Pair, TrainingFace]:
         fake = _choose(self._fake, _FAKE_WEIGHTS, rng)
-        twins = {source: self._real[source] for source in _TWINS[fake.source] if source in self._real}
+        original = self._originals.get((fake.root, fake.original))
+        if original is not None:
+            return self._with_original(fake, original, rng), original
+        wanted_twins = _TWINS.get(fake.source, (fake.source,))
+        twins = {source: self._real[source] for source in wanted_twins if source in self._real}
         real = _choose(twins or self._real, _REAL_WEIGHTS, rng)
         # One face size for both, so that neither class is the sharper one by its scale.
         wanted = rng.uniform(0.75, 1.0) * min(_size(real), _size(fake))
         seed = int(rng.integers(2**32))
+        retouched = rng.random() < _RETOUCHED
         crops = []
         for face in (real, fake):
-            pixels = face.read(self._data)
+            pixels = face.read()
+            if retouched and face.mesh is not None:
+                pixels = retouch(pixels, face.mesh, seed)
             scale = wanted / _size(face)
             size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
             small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
             box = face.box * np.tile(np.array(size) / (pixels.shape[1], pixels.shape[0]), 2)
             crops.append(self._finish_one(small, box, seed))
-        mask = self._fake_mask(fake, seed)
-        crops_array = np.stack(crops)
-        if rng.random() < 0.5:
-            crops_array, mask = crops_array[:, :, ::-1], mask[:, ::-1]
-        return Pair(np.ascontiguousarray(crops_array), np.ascontiguousarray(mask), "whole")
+        return _flipped(np.stack(crops), self._fake_mask(fake, seed), "whole", rng), real
+
+    def _with_original(self, fake: TrainingFace, original: TrainingFace, rng: Generator) -> Pair:
+        """A forgery made elsewhere, beside the very picture it was made from: one crop for both."""
+        pictures = self._retouched([original.read(), fake.read()], original, rng)
+        if pictures[0].shape != pictures[1].shape:
+            raise ValueError(
+                f"{fake.path} and its original {original.path} differ in size; one is not made from the other"
+            )
+        seed = int(rng.integers(2**32))
+        crops = np.stack([self._finish_one(pixels, original.box, seed) for pixels in pictures])
+        mask = self._cut_mask(_oval_mask(original, pictures[0].shape[:2]), original.box, seed)
+        return _flipped(crops, mask, "whole", rng)
 
     def _finish(self, forgery: Forgery, face: TrainingFace, rng: Generator) -> Pair:
         seed = int(rng.integers(2**32))
         crops = np.stack([self._finish_one(half, face.box, seed) for half in (forgery.genuine, forgery.forged)])
-        mask = self._cut_mask(forgery.mask, face.box, seed)
-        if rng.random() < 0.5:
-            crops, mask = crops[:, :, ::-1], mask[:, ::-1]
-        return Pair(np.ascontiguousarray(crops), np.ascontiguousarray(mask), forgery.family)
+        return _flipped(crops, self._cut_mask(forgery.mask, face.box, seed), forgery.family, rng)
 
     def _finish_one(self, pixels: np.ndarray, box: np.ndarray, seed: int) -> np.ndarray:
         """Degrade, then cut: the same for every picture of one seed."""
@@ -152,7 +202,10 @@ class PairMaker:
         x0, y0, x1, y1 = (float(v) for v in _jittered(box, seed))
         region = cut_square(mask, *square((x0, y0, x1, y1), margin=self._architecture.margin))
         side = self._architecture.size // 8
-        return np.minimum(cv2.resize(region, (side, side), interpolation=cv2.INTER_AREA), np.float32(1))
+        small = np.minimum(cv2.resize(region, (side, side), interpolation=cv2.INTER_AREA), np.float32(1))
+        # A cell that is partly unknown is unknown: averaged with 1 it would seem untouched.
+        unknown = cv2.resize((region < 0).astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+        return np.where(unknown > 0.05, np.float32(IGNORE), small)
 
     def _fake_mask(self, fake: TrainingFace, seed: int) -> np.ndarray:
         side = self._architecture.size // 8
@@ -161,6 +214,15 @@ class PairMaker:
         if fake.source != "ciplab":
             return np.ones((side, side), np.float32)
         return self._cut_mask(ciplab_mask(fake), fake.box, seed)
+
+    def _redrawn_face(self, rng: Generator, *, but: TrainingFace | None = None) -> tuple[TrainingFace, Path]:
+        """A genuine face that a net has redrawn, and the redrawn copy; every net as often as the others."""
+        nets = sorted(self._redrawn)
+        while True:
+            found = self._redrawn[nets[int(rng.integers(len(nets)))]]
+            face, copy = found[int(rng.integers(len(found)))]
+            if but is None or face.group != but.group:
+                return face, copy
 
     def _lookalike(self, face: TrainingFace, rng: Generator) -> TrainingFace:
         """Of forty faces drawn, the one whose landmarks fit best, someone else."""
@@ -198,7 +260,7 @@ def ciplab_mask(fake: TrainingFace) -> np.ndarray:
 
 def _choose(pools: dict[str, list[TrainingFace]], weights: dict[str, float], rng: Generator) -> TrainingFace:
     names = sorted(pools)
-    shares = np.array([weights.get(name, 0.1) for name in names])
+    shares = np.array([weights.get(name, _UNKNOWN_WEIGHT) for name in names])
     pool = pools[names[int(rng.choice(len(names), p=shares / shares.sum()))]]
     return pool[int(rng.integers(len(pool)))]
 
@@ -213,11 +275,29 @@ def _shape(face: TrainingFace) -> np.ndarray:
     return np.asarray((points - points.mean(0)) / points.std(), np.float32)
 
 
-def _restored_copies(root: Path | None, face: TrainingFace) -> list[Path]:
+def _redrawn_faces(root: Path | None, faces: Sequence[TrainingFace]) -> dict[str, list[tuple[TrainingFace, Path]]]:
+    """By net, the faces it has redrawn, each with its copy."""
     if root is None or not root.is_dir():
-        return []
-    copies = [restored_path(root, net.name, face) for net in sorted(root.iterdir()) if net.is_dir()]
-    return [path for path in copies if path.exists()]
+        return {}
+    nets = sorted(net.name for net in root.iterdir() if net.is_dir())
+    return {net: [(face, path) for face in faces if (path := restored_path(root, net, face)).exists()] for net in nets}
+
+
+def _flipped(crops: np.ndarray, mask: np.ndarray, family: str, rng: Generator) -> Pair:
+    """A pair of these, mirrored every other time."""
+    if rng.random() < 0.5:
+        crops, mask = crops[:, :, ::-1], mask[:, ::-1]
+    return Pair(np.ascontiguousarray(crops), np.ascontiguousarray(mask), family)
+
+
+def _oval_mask(face: TrainingFace, size: tuple[int, int]) -> np.ndarray:
+    """1 inside the face, 0 well outside, `IGNORE` between, where a swap's own mask may or may not reach."""
+    mask = np.zeros(size, np.float32)
+    oval = cv2.convexHull(face.points())
+    centre = oval.mean(0)
+    for scale, value in ((1.4, IGNORE), (0.9, 1.0)):
+        cv2.fillConvexPoly(mask, ((oval - centre) * scale + centre).round().astype(np.int32), value)
+    return mask
 
 
 def _read(path: Path) -> np.ndarray:

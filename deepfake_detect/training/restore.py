@@ -43,16 +43,26 @@ def redraw(pixels: np.ndarray, box: np.ndarray, *, net: str, side: int) -> np.nd
         net: One of `video2x`, `anime4x`, `photo4x`.
         side: Longer side of the reduced region in pixels.
     """
-    height, width = pixels.shape[:2]
-    grow = 0.3 * max(box[2] - box[0], box[3] - box[1])
-    x0, y0 = np.maximum(np.floor(box[:2] - grow), 0).astype(int)
-    x1, y1 = np.minimum(np.ceil(box[2:] + grow), (width, height)).astype(int)
-    region = pixels[y0:y1, x0:x1]
+    region, place = take_face(pixels, box)
     scale = side / max(region.shape[:2])
     small = cv2.resize(region, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    big = cv2.resize(_run(net, small), (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+    return paste_face(pixels, cv2.resize(_run(net, small), region.shape[1::-1], interpolation=cv2.INTER_AREA), place)
+
+
+def take_face(pixels: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, tuple[slice, slice]]:
+    """The part of a picture around a face, larger than any crop the net will see of it, and where it lies."""
+    height, width = pixels.shape[:2]
+    grow = 0.35 * max(box[2] - box[0], box[3] - box[1])
+    x0, y0 = np.maximum(np.floor(box[:2] - grow), 0).astype(int)
+    x1, y1 = np.minimum(np.ceil(box[2:] + grow), (width, height)).astype(int)
+    place = slice(int(y0), int(y1)), slice(int(x0), int(x1))
+    return pixels[place], place
+
+
+def paste_face(pixels: np.ndarray, region: np.ndarray, place: tuple[slice, slice]) -> np.ndarray:
+    """A copy of the picture with the part replaced."""
     result = pixels.copy()
-    result[y0:y1, x0:x1] = big
+    result[place] = region
     return result
 
 
@@ -75,12 +85,12 @@ def _run(name: str, pixels: np.ndarray) -> np.ndarray:
     return (np.array(out).transpose(1, 2, 0).clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _redraw_one(job: tuple[str, TrainingFace, str, str, int]) -> None:
-    root, face, data, net, side = job
+def _redraw_one(job: tuple[str, TrainingFace, str, int]) -> None:
+    root, face, net, side = job
     target = restored_path(Path(root), net, face)
     if target.exists():
         return
-    pixels = redraw(face.read(Path(data)), face.box, net=net, side=side)
+    pixels = redraw(face.read(), face.box, net=net, side=side)
     write_atomically(target, cv2.imencode(".png", pixels[..., ::-1])[1].tobytes())
 
 
@@ -98,9 +108,7 @@ def main() -> None:
     chosen = [faces[i] for i in rng.permutation(len(faces))[: arguments.count]]
     low, high = (64, 150) if _NETS[arguments.net][1] == 2 else (48, 110)
     (arguments.out / arguments.net).mkdir(parents=True, exist_ok=True)
-    jobs = [
-        (str(arguments.out), face, str(arguments.data), arguments.net, int(rng.integers(low, high))) for face in chosen
-    ]
+    jobs = [(str(arguments.out), face, arguments.net, int(rng.integers(low, high))) for face in chosen]
     with ProcessPoolExecutor(arguments.workers) as pool:
         for _ in pool.map(_redraw_one, jobs, chunksize=4):
             pass

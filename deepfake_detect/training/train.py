@@ -30,6 +30,7 @@ from torch.nn import functional
 
 from ..model import EvidenceNet
 from ..types import Architecture
+from .blend import FAMILIES
 from .pairs import Pair, PairMaker
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def measure(net: nn.Module, pairs: Sequence[Pair]) -> dict[str, float]:
         return float(roc_auc_score(np.tile([0, 1], len(rows)), rows.ravel())) if len(rows) else math.nan
 
     result = {"auc": auc(scores_all)}
-    for family in ("self", "other", "regenerated", "whole"):
+    for family in (*FAMILIES, "whole"):
         result[f"auc_{family}"] = auc(scores_all[families == family])
     cold, hot = np.concatenate(outside), np.concatenate(inside)
     result["auc_pixel"] = float(roc_auc_score(np.repeat([0, 1], [len(cold), len(hot)]), np.concatenate([cold, hot])))
@@ -172,7 +173,7 @@ def measure(net: nn.Module, pairs: Sequence[Pair]) -> dict[str, float]:
 
 def train(
     run: Path,
-    data: Path,
+    data: Sequence[Path],
     restored: Path | None,
     settings: Settings,
     architecture: Architecture,
@@ -188,10 +189,11 @@ def train(
 
     Args:
         run: Folder of the run; made when missing.
-        data: Folder with index.csv, landmarks.npz and pictures.
-        restored: Folder that `restore.py` filled, or None.
+        data: Folders with index.csv, landmarks.npz and pictures.
+        restored: Folder that `restore.py` and `redraw.py` filled, or None.
         leave_out: Groups that must not be trained on.
         every: Crops between two rows of the log.
+        measured_pairs: Pairs of held-back faces to measure at each row; 0 for none.
         start: safetensors to start from instead of ImageNet.
         stop_after: Stop at the first row past so many crops.
 
@@ -215,8 +217,10 @@ def train(
     arguments = (data, restored, architecture)
     options: dict[str, Any] = {"leave_out": leave_out, "whole_share": settings.whole_share}
     with context.Pool(workers, _prepare, (arguments, options)) as pool:
-        held_back = PairMaker(*arguments, **options, held_back=True)
-        measured = [held_back.make(seed) for seed in range(measured_pairs)]
+        measured: list[Pair] = []
+        if measured_pairs:
+            held_back = PairMaker(*arguments, **options, held_back=True)
+            measured = [held_back.make(seed) for seed in range(measured_pairs)]
 
         torch.manual_seed(settings.seed)
         net = EvidenceNet(architecture)
@@ -270,7 +274,8 @@ def train(
                     "accuracy": round(float(np.mean(right)), 4),
                 }
                 row["per_s"] = round((seen - since) / (time.monotonic() - began), 1)
-                row |= {name: round(value, 4) for name, value in measure(average.module, measured).items()}
+                if measured:
+                    row |= {name: round(value, 4) for name, value in measure(average.module, measured).items()}
                 _append(run / "log.csv", row)
                 log.info("%s", row)
                 _save_weights(average.module, run / f"average_{seen:07d}.safetensors")
@@ -316,9 +321,14 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example: python -m deepfake_detect.training.train DATA runs/first --restored runs/restored",
     )
-    result.add_argument("data", type=Path, help="folder with index.csv, landmarks.npz and the pictures they name")
+    result.add_argument(
+        "data",
+        type=Path,
+        nargs="+",
+        help="folders with index.csv, landmarks.npz and pictures, as `prepare` writes them",
+    )
     result.add_argument("run", type=Path, help="folder of the run; an unfinished one is continued")
-    result.add_argument("--restored", type=Path, help="folder filled by deepfake_detect.training.restore")
+    result.add_argument("--restored", type=Path, help="folder filled by restore.py and redraw.py")
     result.add_argument("--start", type=Path, help="weights (safetensors) to start from instead of ImageNet's")
     result.add_argument("--leave-out", type=Path, help="text file of groups not to train on, one a line")
     result.add_argument("--every", type=int, default=10_240, help="crops between two rows of the log (%(default)s)")

@@ -1,0 +1,148 @@
+"""Goes on training the shipped net on one's own labelled media, and calibrates it on a part kept apart.
+
+    python -m deepfake_detect.training.finetune MEDIA out
+
+Out come `out/weights`, a folder that `Detector(weights_folder=...)` and `deepfake-detect --weights` take, and
+`out/before` and `out/after`, the evaluation of the shipped and of the new net on the part kept apart. One group in five is
+kept apart, by its name. The faces and the state of training stay in `out`, so that the same command goes on where a stopped
+one was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import time
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import checkpoint
+from ..detector import Detector
+from .calibrate import calibrate
+from .datasets import read_dataset
+from .evaluate import run, write
+from .export import export
+from .prepare import Wanted, prepare
+from .train import Settings, train
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .datasets import Dataset, Labelled
+
+log = logging.getLogger(__name__)
+
+# Of either class in the part kept apart: fewer say nothing of what a logit means.
+_FEWEST_GROUPS = 5
+
+
+def kept_apart(item: Labelled) -> bool:
+    """Whether a file is for measuring and calibrating, not for training: one group in five, by its name."""
+    return zlib.crc32(item.group.encode()) % 5 == 0
+
+
+def finetune(
+    dataset: Dataset,
+    out: Path,
+    *,
+    name: str,
+    settings: Settings,
+    frames: int,
+    workers: int,
+    restored: Path | None = None,
+    more: Sequence[Path] = (),
+) -> Path:
+    """Prepare, train, export, calibrate and compare.
+
+    Args:
+        dataset: One's own labelled media.
+        out: Folder of all that is made.
+        name: Of the new weights.
+        settings: Of training.
+        frames: Of each video.
+        workers: Processes that prepare faces and make pairs.
+        restored: Redrawn faces, as for `train`.
+        more: Further folders of faces, as `prepare` writes them, to keep the net from forgetting.
+
+    Returns:
+        The folder of the new weights.
+
+    Raises:
+        SystemExit: A class is missing from the part to train on, or too few groups in the part kept apart.
+    """
+    apart = [item for item in dataset.items if kept_apart(item)]
+    own = [item for item in dataset.items if not kept_apart(item)]
+    for label in ("real", "fake"):
+        for part, items, fewest in (("to train on", own, 1), ("kept apart to calibrate on", apart, _FEWEST_GROUPS)):
+            count = len({item.group for item in items if item.label == label})
+            if count < fewest:
+                raise SystemExit(
+                    f"{dataset.root}: expected at least {fewest} groups of {label} files {part}, found {count};"
+                    " more files, in more groups, are needed"
+                )
+    faces = out / "faces"
+    if not (faces / "landmarks.npz").exists():
+        count = prepare(own, dataset.root, faces, Wanted(frames=frames), workers=workers)
+        log.info("%d faces to train on", count)
+    entry = checkpoint.find(None)
+    weights = train(
+        out / "run", [faces, *more], restored, settings, entry.architecture, start=entry.path, workers=workers,
+        measured_pairs=0,
+    )  # fmt: skip
+    folder = out / "weights"
+    export(weights, folder, name, trained_on=f"{entry.name}, then {len(own)} files of {dataset.root.name}")
+    for part, detector in (("before", Detector()), ("after", Detector(weights_folder=folder))):
+        judged, views = run(dataset.root, apart, out / part, detector)
+        if part == "after":
+            calibrate(judged, folder, data=f"{len(apart)} files of {dataset.root.name}")
+            detector = Detector(weights_folder=folder)
+            judged, views = run(dataset.root, apart, out / part, detector)
+        print(part)
+        print(write(out / part, judged, views, detector, name=f"{dataset.root.name}, {part}"))
+    return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m deepfake_detect.training.finetune",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("dataset", type=Path, help="labelled media, in any layout that `evaluate` reads")
+    parser.add_argument("out", type=Path, help="folder of all that is made; an unfinished one is continued")
+    parser.add_argument("--name", default="finetuned", help="of the new weights (%(default)s)")
+    parser.add_argument("--split", help="only these rows of a CSV with a column split")
+    parser.add_argument("--crops", type=int, default=50_000, help="how many crops to train on (%(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=1.5e-4, help="at its peak (%(default)s)")
+    parser.add_argument("--whole-share", type=float, default=0.6,
+                        help="share of pairs with one's own forgeries; the rest are blends")  # fmt: skip
+    parser.add_argument("--frames", type=int, default=8, help="of each video (%(default)s)")
+    parser.add_argument("--restored", type=Path, help="folder filled by restore.py and redraw.py")
+    parser.add_argument("--more", type=Path, nargs="*", default=[], help="further folders of faces, from `prepare`")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (%(default)s)")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    began = time.monotonic()
+    settings = Settings(
+        pictures=arguments.crops,
+        learning_rate=arguments.learning_rate,
+        warm_up=min(2000, arguments.crops // 5),
+        whole_share=arguments.whole_share,
+    )
+    folder = finetune(
+        read_dataset(arguments.dataset, split=arguments.split),
+        arguments.out,
+        name=arguments.name,
+        settings=settings,
+        frames=arguments.frames,
+        workers=arguments.workers,
+        restored=arguments.restored,
+        more=arguments.more,
+    )
+    print(f"new weights in {folder}, after {(time.monotonic() - began) / 60:.0f} minutes")
+
+
+if __name__ == "__main__":
+    main()
