@@ -1,38 +1,123 @@
-"""Does the map show where? On blends of faces kept out of training, whose masks are known.
+"""Does the map show where? On blends of faces kept out of training, whose masks are known, and on CIPLAB's composites.
 
-python benchmarks/localisation.py DATA --restored runs/restored --pairs 600 --picture runs/maps.jpg
+Compares the evidence map with Grad-CAM++ (Chattopadhay et al., WACV 2018) on the same net.
+
+python benchmarks/localisation.py DATA --restored runs/restored --pairs 600 --picture runs/maps.png
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from sklearn.metrics import roc_auc_score
 
 from deepfake_detect import checkpoint, draw
+from deepfake_detect.crop import cut
 from deepfake_detect.model import EvidenceNet
-from deepfake_detect.training.pairs import Pair, PairMaker
-from deepfake_detect.types import Crop, Heatmap
+from deepfake_detect.training.blend import FAMILIES
+from deepfake_detect.training.data import TrainingFace, read_faces
+from deepfake_detect.training.pairs import Pair, PairMaker, ciplab_mask
+from deepfake_detect.types import Crop, Face, Frame, Heatmap
+
+# Of the map, in logits: a cell above it is more probably altered than not.
+THRESHOLD = 0.0
 
 
-def judge(net: EvidenceNet, pairs: list[Pair]) -> tuple[np.ndarray, np.ndarray]:
-    """Maps (N, 2, 28, 28) and logits (N, 2): genuine, forged."""
-    crops = [Crop(half, np.eye(2, 3)) for pair in pairs for half in pair.crops]
-    maps, logits = net.score(crops)
-    return maps.reshape(len(pairs), 2, *maps.shape[1:]), logits.reshape(-1, 2)
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A forged crop with its mask (28, 28): 0 to 1, below 0 where unknown; and its genuine half where there is one."""
+
+    family: str
+    forged: np.ndarray
+    mask: np.ndarray
+    genuine: np.ndarray | None = None
 
 
-def sheet(pairs: list[Pair], maps: np.ndarray) -> np.ndarray:
+def blends(pairs: list[Pair]) -> list[Case]:
+    return [Case(pair.family, pair.crops[1], pair.mask, pair.crops[0]) for pair in pairs]
+
+
+def composites(data: Path, net: EvidenceNet) -> list[Case]:
+    """CIPLAB's composites of groups kept out of training, undegraded; which parts were replaced, their names say."""
+    cases = []
+    size, margin = net.architecture.size, net.architecture.margin
+    for face in read_faces(data):
+        if face.source == "ciplab" and face.label == "fake" and face.held_back and face.mesh is not None:
+            mask = np.repeat(ciplab_mask(face)[..., None], 3, axis=2)
+            # Moved into 0 to 255, for a crop is a picture: unknown 0, untouched 100, altered 200.
+            as_picture = (mask * 100 + 100).astype(np.uint8)
+            small = cv2.resize(_cut(face, as_picture, size, margin)[..., 0], (28, 28), interpolation=cv2.INTER_NEAREST)
+            cases.append(Case("ciplab", _cut(face, face.read(), size, margin), (small.astype(np.float32) - 100) / 100))
+    return cases
+
+
+def _cut(face: TrainingFace, pixels: np.ndarray, size: int, margin: float) -> np.ndarray:
+    x0, y0, x1, y1 = (float(v) for v in face.box)
+    return cut(Frame(pixels), Face((x0, y0, x1, y1), ((0.0, 0.0),) * 5, 1.0), size=size, margin=margin).pixels
+
+
+def grad_cam(net: EvidenceNet, crops: list[np.ndarray]) -> np.ndarray:
+    """Grad-CAM++ of the last stage for the crop's logit, (N, 28, 28), 0 and up."""
+    kept: dict[str, torch.Tensor] = {}
+
+    def keep(_module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        output.retain_grad()
+        kept["features"] = output
+
+    hook = net.stages[-1].register_forward_hook(keep)
+    maps = []
+    try:
+        for pixels in crops:
+            batch = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float().requires_grad_()
+            net(batch)[1].sum().backward()
+            features, gradient = kept["features"].detach(), kept["features"].grad
+            assert gradient is not None
+            share = gradient**2 / (2 * gradient**2 + (features * gradient**3).sum((2, 3), keepdim=True) + 1e-8)
+            weights = (share * gradient.relu()).sum((2, 3), keepdim=True)
+            cam = (weights * features).sum(1, keepdim=True).relu()
+            maps.append(torch.nn.functional.interpolate(cam, size=(28, 28), mode="bilinear")[0, 0].numpy())
+    finally:
+        hook.remove()
+    return np.stack(maps)
+
+
+def row(name: str, cases: list[Case], maps: np.ndarray, *, threshold: float | None) -> str:
+    """One line of the table: pixel AUC, intersection over union at the threshold, whether the maximum lies inside."""
+    hot = np.concatenate([m[case.mask > 0.5] for case, m in zip(cases, maps, strict=True)])
+    cold = np.concatenate([m[case.mask == 0] for case, m in zip(cases, maps, strict=True)])
+    pixel = "–"
+    if len(cold):
+        pixel = f"{roc_auc_score(np.repeat([0, 1], [len(cold), len(hot)]), np.concatenate([cold, hot])):.3f}"
+    inside = [
+        case.mask.flat[m.argmax()] > 0.1 for case, m in zip(cases, maps, strict=True) if case.mask.flat[m.argmax()] >= 0
+    ]
+    overlap = "–"
+    if threshold is not None:
+        shares = []
+        for case, m in zip(cases, maps, strict=True):
+            known = case.mask >= 0
+            altered, called = (case.mask > 0.5) & known, (m > threshold) & known
+            shares.append((altered & called).sum() / max(1, (altered | called).sum()))
+        overlap = f"{np.mean(shares):.3f}"
+    levels = f"{hot.mean():+.2f} | {cold.mean():+.2f}" if len(cold) else f"{hot.mean():+.2f} | –"
+    return f"| {name} | {len(cases)} | {pixel} | {overlap} | {np.mean(inside):.3f} | {levels} |"
+
+
+def sheet(cases: list[Case], net: EvidenceNet) -> np.ndarray:
     """Rows of genuine, its heat, forged, its heat, mask."""
     rows = []
-    for pair, both in zip(pairs, maps, strict=True):
+    for case in cases:
         tiles = []
-        for pixels, evidence in zip(pair.crops, both, strict=True):
-            tiles += [pixels, draw.overlay_crop(Heatmap(evidence, Crop(pixels, np.eye(2, 3))))]
-        mask = cv2.resize(pair.mask, (224, 224), interpolation=cv2.INTER_NEAREST)
+        for pixels in (case.genuine, case.forged):
+            if pixels is not None:
+                evidence = net.score([Crop(pixels, np.eye(2, 3))])[0][0]
+                tiles += [pixels, draw.overlay_crop(Heatmap(evidence, Crop(pixels, np.eye(2, 3))))]
+        mask = cv2.resize(case.mask, (224, 224), interpolation=cv2.INTER_NEAREST).clip(0, 1)
         tiles.append(np.repeat((mask * 255).astype(np.uint8)[..., None], 3, axis=2))
         rows.append(np.hstack(tiles))
     return np.vstack(rows)
@@ -40,35 +125,46 @@ def sheet(pairs: list[Pair], maps: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="+", help="folders of training faces; CIPLAB's in the first")
     parser.add_argument("--restored", type=Path)
     parser.add_argument("--pairs", type=int, default=600)
+    parser.add_argument("--weights", help="name of a net in the manifest")
     parser.add_argument("--picture", type=Path, help="write a sheet of the first blends here")
     arguments = parser.parse_args()
-    entry = checkpoint.find()
+    entry = checkpoint.find(arguments.weights)
     net = EvidenceNet(entry.architecture)
     net.load_state_dict(checkpoint.read(entry))
     net.eval()
     maker = PairMaker(arguments.data, arguments.restored, entry.architecture, held_back=True, whole_share=0.0)
-    pairs = [maker.make(10**6 + seed) for seed in range(arguments.pairs)]
-    maps, logits = judge(net, pairs)
-    print(f"{entry.name}, {len(pairs)} held-back blends and their genuine halves")
-    print("| family | blends | crop AUC | pixel AUC | evidence inside | outside | in genuine | pointing |")
-    print("|---|---|---|---|---|---|---|---|")
-    families = np.array([pair.family for pair in pairs])
-    for family in ("self", "other", "regenerated", "all"):
-        chosen = [i for i in range(len(pairs)) if family in ("all", families[i])]
-        truth = np.tile([0, 1], len(chosen))
-        hot = np.concatenate([maps[i, 1][pairs[i].mask > 0.5] for i in chosen])
-        cold = np.concatenate([maps[i, 1][pairs[i].mask == 0] for i in chosen])
-        pixel = roc_auc_score(np.repeat([0, 1], [len(cold), len(hot)]), np.concatenate([cold, hot]))
-        points = [pairs[i].mask.flat[maps[i, 1].argmax()] > 0.1 for i in chosen]
-        print(
-            f"| {family} | {len(chosen)} | {roc_auc_score(truth, logits[chosen].ravel()):.3f} | {pixel:.3f}"
-            f" | {hot.mean():+.2f} | {cold.mean():+.2f} | {maps[chosen, 0].mean():+.2f} | {np.mean(points):.3f} |"
-        )
+    cases = blends([maker.make(10**6 + seed) for seed in range(arguments.pairs)])
+    genuine = [case.genuine for case in cases if case.genuine is not None]
+    forged_maps, logits = net.score([Crop(case.forged, np.eye(2, 3)) for case in cases])
+    genuine_maps, genuine_logits = net.score([Crop(pixels, np.eye(2, 3)) for pixels in genuine])
+    print(f"{entry.name}: {len(cases)} held-back blends and their genuine halves; maps called above {THRESHOLD:g}")
+    print(f"evidence in genuine halves {genuine_maps.mean():+.2f}, hottest cell {genuine_maps.max((1, 2)).mean():+.2f}")
+    print("\n| family | crop AUC |\n|---|---|")
+    families = np.array([case.family for case in cases])
+    for family in (*FAMILIES, "all"):
+        chosen = np.flatnonzero((families == family) | (family == "all"))
+        scores = np.concatenate([genuine_logits[chosen], logits[chosen]])
+        print(f"| {family} | {roc_auc_score(np.repeat([0, 1], len(chosen)), scores):.3f} |")
+    print("\n| what | forgeries | pixel AUC | IoU | pointing | evidence inside | outside |")
+    print("|---|---|---|---|---|---|---|")
+    # A face redrawn all over has no outside to tell it from.
+    parts = [family for family in FAMILIES if family != "redrawn"]
+    for name, wanted in [(family, {family}) for family in parts] + [("all of these", set(parts))]:
+        chosen = np.flatnonzero(np.isin(families, list(wanted)))
+        print(row(name, [cases[i] for i in chosen], forged_maps[chosen], threshold=THRESHOLD))
+    chosen = np.flatnonzero(np.isin(families, parts))
+    some = [cases[i] for i in chosen]
+    print(row("all of these, Grad-CAM++", some, grad_cam(net, [case.forged for case in some]), threshold=None))
+    ciplab = composites(arguments.data[0], net)
+    if ciplab:
+        maps, _ = net.score([Crop(case.forged, np.eye(2, 3)) for case in ciplab])
+        print(row("ciplab", ciplab, maps, threshold=THRESHOLD))
+        print(row("ciplab, Grad-CAM++", ciplab, grad_cam(net, [case.forged for case in ciplab]), threshold=None))
     if arguments.picture:
-        cv2.imwrite(str(arguments.picture), sheet(pairs[:10], maps[:10])[..., ::-1])
+        cv2.imwrite(str(arguments.picture), sheet(some[:10], net)[..., ::-1])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,294 @@
+"""How much of the detector's ability is left after what happens to pictures and videos, by accident or on purpose?
+
+Labelled media are altered in each of many ways and judged by the detector as they then are; the gradient attack works on
+the crops, with the net itself in the attacker's hands. Figures: AUC, the change of AUC against the same media unaltered
+with its 95 % interval (bootstrap over groups, paired), genuine called manipulated, inconclusive.
+
+python benchmarks/robustness.py DATA --split val --out runs/robustness --pictures 40
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import math
+import tempfile
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import av
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from deepfake_detect import Detector, Options, checkpoint, media
+from deepfake_detect.model import EvidenceNet
+from deepfake_detect.training.datasets import Labelled, read_dataset
+from deepfake_detect.training.evaluate import Item, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+Picture = np.ndarray
+
+
+def jpeg(pixels: Picture, quality: int) -> Picture:
+    return _saved(pixels, "JPEG", quality)
+
+
+def webp(pixels: Picture, quality: int) -> Picture:
+    return _saved(pixels, "WEBP", quality)
+
+
+def _saved(pixels: Picture, kind: str, quality: int) -> Picture:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, quality=quality)
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def scaled(pixels: Picture, factor: float) -> Picture:
+    size = [max(8, round(side * factor)) for side in pixels.shape[1::-1]]
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+
+
+def screenshot(pixels: Picture) -> Picture:
+    """Shown a quarter larger, captured, put on a page with a border."""
+    shown = scaled(pixels, 1.25)
+    return cv2.copyMakeBorder(shown, 60, 90, 40, 40, cv2.BORDER_CONSTANT, value=(246, 246, 246))
+
+
+def messenger(pixels: Picture) -> Picture:
+    """Reduced to at most 1280 px, JPEG 75; then once more by the next one at 960 px, JPEG 70."""
+    for side, quality in ((1280, 75), (960, 70)):
+        pixels = jpeg(scaled(pixels, min(1.0, side / max(pixels.shape[:2]))), quality)
+    return pixels
+
+
+def noisy(pixels: Picture, sigma: float) -> Picture:
+    noise = np.random.default_rng(0).normal(0, sigma, pixels.shape)
+    return (pixels + noise).clip(0, 255).astype(np.uint8)
+
+
+def gamma(pixels: Picture, value: float) -> Picture:
+    return cv2.LUT(pixels, (np.linspace(0, 1, 256) ** value * 255 + 0.5).astype(np.uint8))
+
+
+def cropped(pixels: Picture, share: float) -> Picture:
+    height, width = pixels.shape[:2]
+    return np.ascontiguousarray(pixels[round(height * share) :, round(width * share) :])
+
+
+def turned(pixels: Picture, degrees: float) -> Picture:
+    height, width = pixels.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+    return cv2.warpAffine(pixels, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+def rephotographed(pixels: Picture) -> Picture:
+    """A screen photographed: slight perspective, the moire of its dots, blur, noise, a flatter range of tones."""
+    height, width = pixels.shape[:2]
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    seen = corners + np.array([[0.03, 0.02], [-0.02, 0.03], [-0.03, -0.01], [0.01, -0.03]], np.float32) * (
+        width,
+        height,
+    )
+    matrix = cv2.getPerspectiveTransform(corners, seen.astype(np.float32))
+    result = cv2.warpPerspective(pixels, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+    y, x = np.mgrid[0:height, 0:width]
+    result += (6 * np.sin(x * 2.1 + y * 0.13) * np.sin(y * 2.3 - x * 0.11))[..., None]
+    result = cv2.GaussianBlur(result, (0, 0), 0.9)
+    return jpeg(noisy((18 + result * 0.88).clip(0, 255).astype(np.uint8), 3), 85)
+
+
+PICTURES: dict[str, Callable[[Picture], Picture]] = {
+    "unaltered": lambda p: p,
+    **{f"JPEG {q}": (lambda p, q=q: jpeg(p, q)) for q in (95, 75, 50, 30)},  # type: ignore[misc]
+    **{f"WebP {q}": (lambda p, q=q: webp(p, q)) for q in (75, 40)},  # type: ignore[misc]
+    "reduced to 1/2": lambda p: scaled(p, 0.5),
+    "reduced to 1/4": lambda p: scaled(p, 0.25),
+    "reduced to 1/2 and back": lambda p: scaled(scaled(p, 0.5), 2.0),
+    "screenshot": screenshot,
+    "messenger chain": messenger,
+    "blur, sigma 1": lambda p: cv2.GaussianBlur(p, (0, 0), 1.0),
+    "blur, sigma 2": lambda p: cv2.GaussianBlur(p, (0, 0), 2.0),
+    "noise, sigma 3": lambda p: noisy(p, 3),
+    "noise, sigma 8": lambda p: noisy(p, 8),
+    "gamma 0.6": lambda p: gamma(p, 0.6),
+    "gamma 1.6": lambda p: gamma(p, 1.6),
+    "cropped by 5 %": lambda p: cropped(p, 0.05),
+    "mirrored": lambda p: np.ascontiguousarray(p[:, ::-1]),
+    "turned by 10 degrees": lambda p: turned(p, 10),
+    "re-photographed": rephotographed,
+}
+CRFS = (23, 28, 32, 40)
+EPSILONS = (1, 2, 4)
+
+
+def recoded(path: Path, target: Path, crf: int, *, seconds: float = 6.0) -> None:
+    """The video's picture once more through x264."""
+    with av.open(str(path)) as source, av.open(str(target), "w") as out:
+        stream = source.streams.video[0]
+        rate = Fraction(stream.average_rate or 25)
+        coded = out.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "veryfast"})
+        coded.width, coded.height = stream.width // 2 * 2, stream.height // 2 * 2
+        coded.pix_fmt = "yuv420p"
+        for i, frame in enumerate(source.decode(stream)):
+            if i >= seconds * rate:
+                break
+            picture = frame.reformat(width=coded.width, height=coded.height, format="yuv420p")
+            picture.pts, picture.time_base = i, 1 / rate
+            out.mux(coded.encode(picture))
+        out.mux(coded.encode(None))
+
+
+def chosen(items: Sequence[Labelled], pictures: int) -> tuple[list[Labelled], list[Labelled]]:
+    """So many pictures of each source and class, and all videos."""
+    rng = np.random.default_rng(0)
+    videos = [item for item in items if item.path.lower().endswith((".mp4", ".avi", ".mov", ".mkv", ".webm"))]
+    stills: list[Labelled] = []
+    rest = [item for item in items if item not in videos]
+    for source, label in sorted({(item.source, item.label) for item in rest}):
+        mine = [item for item in rest if (item.source, item.label) == (source, label)]
+        stills += [mine[i] for i in rng.permutation(len(mine))[:pictures]]
+    return stills, videos
+
+
+def judged_pictures(root: Path, items: Sequence[Labelled], detector: Detector) -> Iterator[tuple[str, list[Item]]]:
+    originals = []
+    for item in items:
+        with media.open(root / item.path, Options()) as opened:
+            originals.append(next(iter(opened.frames())).pixels)
+    for name, alter in PICTURES.items():
+        yield name, [judge(item, detector.detect(alter(p)))[0] for item, p in zip(items, originals, strict=True)]
+
+
+def judged_videos(root: Path, items: Sequence[Labelled], detector: Detector) -> Iterator[tuple[str, list[Item]]]:
+    yield "unaltered", [judge(item, detector.detect(root / item.path))[0] for item in items]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "recoded.mp4"
+        for crf in CRFS:
+            judged = []
+            for item in items:
+                recoded(root / item.path, copy, crf)
+                judged.append(judge(item, detector.detect(copy))[0])
+            yield f"H.264 CRF {crf}", judged
+
+
+def attacked(root: Path, items: Sequence[Labelled], detector: Detector) -> Iterator[tuple[str, list[Item]]]:
+    """Ten steps of projected gradient descent (Madry et al., ICLR 2018) on each crop, towards the wrong answer."""
+    entry = checkpoint.find()
+    net = EvidenceNet(entry.architecture)
+    net.load_state_dict(checkpoint.read(entry))
+    net.eval()
+    crops, kept = [], []
+    for item in items:
+        report = detector.detect(root / item.path)
+        maps = [heatmap for track in report.tracks for heatmap in track.heatmaps]
+        if maps:
+            crops.append(maps[0].crop.pixels)
+            kept.append(item)
+    start = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float()
+    wrong = torch.tensor([-1.0 if item.label == "fake" else 1.0 for item in kept]).view(-1, 1, 1, 1)
+    for epsilon in (0, *EPSILONS):
+        moved = start.clone()
+        for _ in range(10 if epsilon else 0):
+            moved.requires_grad_()
+            gradient = torch.autograd.grad(net(moved)[1].sum(), moved)[0]
+            step = moved.detach() + wrong * gradient.sign() * epsilon / 4
+            moved = (start + (step - start).clamp(-epsilon, epsilon)).clamp(0, 255)
+        with torch.inference_mode():
+            logits = net(moved.detach().round())[1].tolist()
+        name = f"gradient attack, {epsilon}/255" if epsilon else "unaltered"
+        yield name, [Item(**vars(item), kind="image", logit=logit) for item, logit in zip(kept, logits, strict=True)]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    auc: float
+    change: float
+    change_95: tuple[float, float]
+    false_alarms: float
+    inconclusive: float
+    unjudged: int
+
+
+def row(name: str, altered: Sequence[Item], unaltered: Sequence[Item]) -> Row:
+    groups = sorted({item.group for item in altered})
+    members = {group: [i for i, item in enumerate(altered) if item.group == group] for group in groups}
+    rng = np.random.default_rng(0)
+    changes = []
+    for _ in range(500):
+        drawn = [i for g in rng.integers(len(groups), size=len(groups)) for i in members[groups[g]]]
+        changes.append(_auc([altered[i] for i in drawn]) - _auc([unaltered[i] for i in drawn]))
+    defined = [value for value in changes if not math.isnan(value)]
+    low, high = np.percentile(defined, [2.5, 97.5]) if defined else (math.nan, math.nan)
+    genuine = [item for item in altered if item.label == "real"]
+    return Row(name, _auc(altered), _auc(altered) - _auc(unaltered), (float(low), float(high)),
+               sum(item.verdict == "manipulated" for item in genuine) / max(1, len(genuine)),
+               sum(item.verdict == "inconclusive" for item in altered) / len(altered),
+               sum(item.logit is None for item in altered))  # fmt: skip
+
+
+def _auc(items: Sequence[Item]) -> float:
+    """Within each source, and the mean of these weighted by count: sources differ in more than their forgeries."""
+    total, weight = 0.0, 0
+    for source in {item.source for item in items}:
+        mine = [item for item in items if item.source == source and item.logit is not None]
+        if len({item.label for item in mine}) == 2:
+            total += len(mine) * float(roc_auc_score([i.label == "fake" for i in mine], [i.logit for i in mine]))
+            weight += len(mine)
+    return total / weight if weight else math.nan
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--split")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--pictures", type=int, default=40, help="of each source and class (%(default)s)")
+    parser.add_argument("--attacked", type=int, default=10, help="the same for the gradient attack (%(default)s)")
+    arguments = parser.parse_args()
+    dataset = read_dataset(arguments.data, split=arguments.split)
+    detector = Detector()
+    stills, videos = chosen(dataset.items, arguments.pictures)
+    few, _ = chosen(dataset.items, arguments.attacked)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, list[dict[str, object]]] = {}
+    judged: list[dict[str, object]] = []
+    for part, results in (("pictures", judged_pictures(dataset.root, stills, detector) if stills else iter(())),
+                          ("videos", judged_videos(dataset.root, videos, detector) if videos else iter(())),
+                          ("crops", attacked(dataset.root, few, detector) if few else iter(()))):  # fmt: skip
+        unaltered: list[Item] = []
+        for name, items in results:
+            unaltered = unaltered or items
+            line = row(name, items, unaltered)
+            if part != "crops":
+                judged += [{"path": i.path, "kind": part[:-1].replace("picture", "image"), "alteration": name,
+                            "logit": i.logit} for i in items]  # fmt: skip
+            if not parts.get(part):
+                print(f"\n{part}: {len(items)}\n")
+                print("| after | AUC | change (95 %) | genuine called manipulated | inconclusive | unjudged |")
+                print("|---|---|---|---|---|---|")
+            parts.setdefault(part, []).append(vars(line))
+            verdicts = f"{line.false_alarms:.3f} | {line.inconclusive:.3f}" if part != "crops" else "– | –"
+            low, high = line.change_95
+            print(f"| {name} | {line.auc:.3f} | {line.change:+.3f} ({low:+.2f} to {high:+.2f}) | {verdicts}"
+                  f" | {line.unjudged} |", flush=True)  # fmt: skip
+            (arguments.out / "robustness.json").write_text(json.dumps(parts, indent=1))
+    with (arguments.out / "judged.csv").open("w", newline="") as lines:
+        writer = csv.DictWriter(lines, ["path", "kind", "alteration", "logit"])
+        writer.writeheader()
+        writer.writerows(judged)
+
+
+if __name__ == "__main__":
+    main()
