@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from .types import Architecture, Crop
 
-# (expansion, kernel, stride, channels, repeats): the table of EfficientNet-B0, which Lite0 shares.
+# (expansion, kernel, stride, channels, repeats): the table of EfficientNet-B0, which Lite0 shares. Larger nets have more
+# channels and more repeats of all but the first and the last stage.
 _STAGES = (
     (1, 3, 1, 16, 1),
     (6, 3, 2, 24, 2),
@@ -32,6 +33,15 @@ _STAGES = (
     (6, 3, 1, 320, 1),
 )
 _STEM_CHANNELS = 32
+_WIDTH_AND_DEPTH = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
+# The level with 8 pixels a cell, the one with 16, and with seven stages the one with 32.
+_FINE, _DEEP = 2, 4
+# High-pass filters of steganalysis (Fridrich and Kodovsky, IEEE TIFS 2012), as Zhou et al. (CVPR 2018) give them to a net.
+_RESIDUALS = (
+    ((0, 0, 0, 0, 0), (0, -1, 2, -1, 0), (0, 2, -4, 2, 0), (0, -1, 2, -1, 0), (0, 0, 0, 0, 0)),
+    ((-1, 2, -2, 2, -1), (2, -6, 8, -6, 2), (-2, 8, -12, 8, -2), (2, -6, 8, -6, 2), (-1, 2, -2, 2, -1)),
+    ((0, 0, 0, 0, 0), (0, 0, 0, 0, 0), (0, 1, -2, 1, 0), (0, 0, 0, 0, 0), (0, 0, 0, 0, 0)),
+)
 
 
 class _Conv(nn.Sequential):
@@ -86,37 +96,54 @@ class EvidenceNet(nn.Module):
 
     mean: Tensor
     std: Tensor
+    high_pass: Tensor
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
         self.register_buffer("mean", torch.tensor(architecture.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(architecture.std).view(1, 3, 1, 1), persistent=False)
-        self.stem = _Conv(3, _STEM_CHANNELS, kernel=3, stride=2)
-        stages, channels = [], _STEM_CHANNELS
-        for expansion, kernel, stride, outputs, repeats in _STAGES[: architecture.stages]:
+        filters = torch.tensor(_RESIDUALS, dtype=torch.float32)
+        # Each scaled to its centre, so that what it finds is of the order of the picture's own noise.
+        filters = filters / filters.abs().amax((1, 2), keepdim=True)
+        self.register_buffer("high_pass", filters.unsqueeze(1), persistent=False)
+        width, depth = _WIDTH_AND_DEPTH[architecture.backbone]
+        self.stem = _Conv(3 + len(_RESIDUALS) * architecture.residual, _STEM_CHANNELS, kernel=3, stride=2)
+        stages, channels, levels = [], _STEM_CHANNELS, {}
+        for i, (expansion, kernel, stride, wanted, repeats) in enumerate(_STAGES[: architecture.stages]):
+            outputs = _rounded(wanted * width)
             blocks = []
-            for i in range(repeats):
+            for j in range(repeats if i in (0, len(_STAGES) - 1) else math.ceil(repeats * depth)):
                 blocks.append(
                     _InvertedResidual(
-                        channels, outputs, expansion=expansion, kernel=kernel, stride=stride if i == 0 else 1
+                        channels, outputs, expansion=expansion, kernel=kernel, stride=stride if j == 0 else 1
                     )
                 )
                 channels = outputs
             stages.append(nn.Sequential(*blocks))
+            levels[i] = channels
         self.stages = nn.ModuleList(stages)
-        self.fine = nn.Conv2d(_STAGES[2][3], architecture.head, 1)
-        self.deep = nn.Conv2d(channels, architecture.head, 1)
+        self.fine = nn.Conv2d(levels[_FINE], architecture.head, 1)
+        self.deep = nn.Conv2d(levels[min(_DEEP, architecture.stages - 1)], architecture.head, 1)
+        self.deepest = nn.Conv2d(channels, architecture.head, 1) if architecture.stages == len(_STAGES) else None
         self.evidence = nn.Conv2d(architecture.head, 1, 1)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.stem((crops.to(self.mean.dtype) - self.mean) / self.std)
-        for i, stage in enumerate(self.stages):
+        pixels = crops.to(self.mean.dtype)
+        x = (pixels - self.mean) / self.std
+        if self.architecture.residual:
+            grey = functional.pad(pixels.mean(1, keepdim=True), (2, 2, 2, 2), mode="reflect")
+            noise = functional.conv2d(grey, self.high_pass)
+            x = torch.cat([x, (noise / 8).clamp(-2, 2)], 1)
+        x = self.stem(x)
+        levels = []
+        for stage in self.stages:
             x = stage(x)
-            if i == 2:
-                fine = self.fine(x)
-        deep = functional.interpolate(self.deep(x), scale_factor=2.0, mode="bilinear", align_corners=False)
-        maps = self.evidence(functional.relu6(fine + deep)).squeeze(1)
+            levels.append(x)
+        merged = self.fine(levels[_FINE]) + _enlarged(self.deep(levels[min(_DEEP, len(levels) - 1)]), 2)
+        if self.deepest is not None:
+            merged = merged + _enlarged(self.deepest(levels[-1]), 4)
+        maps = self.evidence(functional.relu6(merged)).squeeze(1)
         return maps, pool(maps, sharpness=self.architecture.sharpness)
 
     @torch.inference_mode()
@@ -138,6 +165,16 @@ class EvidenceNet(nn.Module):
             maps.append(batch_maps.float().cpu().numpy())
             logits.append(batch_logits.float().cpu().numpy())
         return np.concatenate(maps), np.concatenate(logits)
+
+
+def _rounded(channels: float) -> int:
+    """To a multiple of 8, and not more than a tenth less, as EfficientNet does."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+def _enlarged(level: Tensor, factor: int) -> Tensor:
+    return functional.interpolate(level, scale_factor=float(factor), mode="bilinear", align_corners=False)
 
 
 def pool(maps: Tensor, *, sharpness: float) -> Tensor:

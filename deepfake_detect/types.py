@@ -249,8 +249,10 @@ class Architecture:
     Attributes:
         size: Side of the crop in pixels, a multiple of 16.
         margin: Extra around the face on each side, as a fraction of the longer side of its box.
-        stages: How many of EfficientNet-Lite0's seven stages are kept, 4 or 5.
-        head: Channels in which the two levels are merged.
+        backbone: EfficientNet-Lite's size: `lite0`, `lite1` or `lite2`.
+        stages: How many of its seven stages are kept: 4, 5 or 7.
+        head: Channels in which the levels are merged.
+        residual: 1 to give the net the picture's noise residual beside its colours, 0 not to.
         mean: Per channel, on the 0-255 scale.
         std: Per channel, on the 0-255 scale.
         pooling: `log_mean_exp` is the only one so far.
@@ -259,8 +261,10 @@ class Architecture:
 
     size: int = 224
     margin: float = 0.18
+    backbone: str = "lite0"
     stages: int = 5
     head: int = 64
+    residual: int = 0
     mean: tuple[float, float, float] = (127.0, 127.0, 127.0)
     std: tuple[float, float, float] = (128.0, 128.0, 128.0)
     pooling: str = "log_mean_exp"
@@ -271,8 +275,14 @@ class Architecture:
             raise ValueError(f"size must be a multiple of 16 and at least 64, found {self.size}")
         if self.margin < 0:
             raise ValueError(f"margin must be 0 or more, found {self.margin}")
-        if self.stages not in (4, 5):
-            raise ValueError(f"stages must be 4 or 5 (the map needs stride 16), found {self.stages}")
+        if self.backbone not in ("lite0", "lite1", "lite2"):
+            raise ValueError(f"backbone must be lite0, lite1 or lite2, found {self.backbone!r}")
+        if self.stages not in (4, 5, 7):
+            raise ValueError(f"stages must be 4, 5 (levels down to stride 16) or 7 (stride 32), found {self.stages}")
+        if self.residual not in (0, 1):
+            raise ValueError(f"residual must be 0 or 1, found {self.residual}")
+        if self.stages == 7 and self.size % 32:
+            raise ValueError(f"with 7 stages size must be a multiple of 32, found {self.size}")
         if self.pooling != "log_mean_exp" or self.sharpness <= 0:
             raise ValueError(f"unknown pooling {self.pooling!r} with sharpness {self.sharpness}")
 

