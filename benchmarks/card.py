@@ -67,7 +67,7 @@ def main() -> None:
     arguments = parser.parse_args()
     manifest = json.loads((WEIGHTS / "manifest.json").read_text())
     entry = manifest["models"][manifest["default"]]
-    measured = checkpoint.find().calibration
+    measured = checkpoint.find(folder=WEIGHTS).calibration
     items = [relabelled(item, measured) for item in read_scores(arguments.evaluation / "scores.csv")]
     if {item.model for item in items} - {entry["sha256"], ""}:
         raise SystemExit(f"{arguments.evaluation} was made with other weights; evaluate again")
@@ -82,7 +82,7 @@ def main() -> None:
         name, _, file = part.partition("=")
         card = fill(card, name, Path(file).read_text())
     card_file.write_text(card)
-    kinds = {kind: scored(item for item in items if item.kind == kind) for kind in ("image", "video")}
+    kinds = {kind: some for kind in ("image", "video") if len(some := scored(i for i in items if i.kind == kind))}
     (WEIGHTS / "reliability.svg").write_text(svg(reliability_plot(kinds)))
 
 

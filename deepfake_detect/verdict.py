@@ -98,20 +98,20 @@ def interval(track: FaceTrack, bands: Bands) -> tuple[float, float] | None:
 
     Three things make it uncertain, and their variances add: the frames disagree (batch means over up to five stretches of
     the video, since neighbouring frames are not independent), the same face gets another logit when it is saved again
-    (measured), and slope and offset were fitted on few media (their covariance).
+    (measured), the more so the poorer its picture, and slope and offset were fitted on few media (their covariance).
     """
     if track.logit is None:
         return None
-    logits = np.array([score.logit for score in track.voting], np.float64)
+    logits = np.array([score.logit for score in track.voting], np.float64).clip(-_LOUDEST, _LOUDEST)
     stretches = [part.mean() for part in np.array_split(logits, max(1, min(5, len(logits) // 2)))]
     frames = np.var(stretches, ddof=1) / len(stretches) if len(stretches) > 1 else 0.0
-    weight = 1 - bands.quality_loss * (1 - track.quality)
+    kept = max(1 - bands.quality_loss * (1 - track.quality), 0.1)
     fitted = (
         (track.logit * bands.slope_sd) ** 2
         + bands.offset_sd**2
         + 2 * bands.correlation * track.logit * bands.slope_sd * bands.offset_sd
     )
-    spread = 1.96 * weight * math.sqrt(bands.slope**2 * (frames + bands.logit_sd**2) + max(0.0, fitted))
+    spread = 1.96 * math.sqrt(bands.slope**2 * (frames + (bands.logit_sd / kept) ** 2) + max(0.0, fitted))
     odds = log_odds(track.logit, bands, quality=track.quality)
     low, high = (probability(_limited(odds + sign * spread, bands)) for sign in (-1, 1))
     return low, high
@@ -162,13 +162,14 @@ def decide(tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration)
 
 
 def deciding(tracks: Sequence[FaceTrack]) -> FaceTrack | None:
-    """The person whose evidence decides, or None when nobody could be judged."""
+    """The person whose evidence decides, of those judged by `judge`; None when nobody could be."""
     judged = [track for track in tracks if track.logit is not None]
     if not judged:
         return None
     enough = min(_FEW_FRAMES, max(len(track.voting) for track in judged))
     seen_enough = [track for track in judged if len(track.voting) >= enough]
-    return max(seen_enough, key=lambda track: -math.inf if track.logit is None else track.logit)
+    # The probability and not the logit, for a poor picture's logit counts less.
+    return max(seen_enough, key=lambda track: (track.probability or 0.0, track.logit))
 
 
 def strongest_moment(track: FaceTrack) -> Score | None:

@@ -198,7 +198,7 @@ def test_redrawn_faces_are_used_inside_and_all_over(drawn_data: Path, tmp_path: 
     assert {pair.family for pair in pairs} == set(blend.FAMILIES)
     for pair in pairs:
         if pair.family == "redrawn":
-            assert pair.mask.min() == pytest.approx(1, abs=1e-5)
+            assert pair.mask[4:-4, 4:-4].min() == pytest.approx(1, abs=1e-5)
             assert (pair.crops[0] != pair.crops[1]).any()
 
 
@@ -227,7 +227,8 @@ def test_a_forgery_with_its_original_shares_its_crop(drawn_data: Path, tmp_path:
         difference = np.abs(pair.crops[0].astype(int) - pair.crops[1]).mean(-1)
         small = cv2.resize(difference.astype(np.float32), (28, 28), interpolation=cv2.INTER_AREA)
         assert small[pair.mask == 0].mean() < 0.2 * small[14:18, 12:16].mean()
-        assert {0.0, 1.0, IGNORE} >= set(np.unique(pair.mask[pair.mask == pair.mask.round()]))
+        assert (pair.mask == IGNORE).any()
+        assert pair.mask[14:18, 12:16].min() == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("way", range(len(retouch_module._WAYS)))

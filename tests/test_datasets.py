@@ -28,8 +28,12 @@ def test_faceforensics(tmp_path: Path) -> None:
         "original_sequences/youtube/c23/videos/097.mp4",
         "manipulated_sequences/Deepfakes/c23/videos/033_097.mp4",
         "manipulated_sequences/Deepfakes/c23/videos/097_033.mp4",
+        "manipulated_sequences/NeuralTextures/c23/videos/033_097.mp4",
+        # None of these is another medium: frames of the same clips, masks, a stray file.
         "manipulated_sequences/NeuralTextures/c23/frames/033_097/0001.png",
-        "manipulated_sequences/Deepfakes/c23/masks.txt",
+        "manipulated_sequences/Deepfakes/c23/masks/033_097/0001.png",
+        "manipulated_sequences/Deepfakes/masks/videos/033_097.mp4",
+        "original_sequences/cover.png",
     )
     layout, found = by_path(tmp_path)
     assert layout == "FaceForensics++"
@@ -38,6 +42,18 @@ def test_faceforensics(tmp_path: Path) -> None:
     assert {item.source for item in found.values()} == {"faceforensics_c23"}
     assert found["manipulated_sequences/Deepfakes/c23/videos/097_033.mp4"].method == "Deepfakes"
     assert found["original_sequences/youtube/c23/videos/097.mp4"].label == "real"
+
+
+def test_faceforensics_as_frames(tmp_path: Path) -> None:
+    lay_out(
+        tmp_path,
+        "original_sequences/youtube/c23/frames/097/0001.png",
+        "manipulated_sequences/Face2Face/c23/frames/033_097/0001.png",
+        "manipulated_sequences/Face2Face/c23/frames/033_097/0002.png",
+    )
+    _, found = by_path(tmp_path)
+    assert [item.label for item in found.values()].count("fake") == 2
+    assert {item.group for item in found.values()} == {"033"}
 
 
 def test_celeb_df(tmp_path: Path) -> None:
@@ -50,6 +66,19 @@ def test_celeb_df(tmp_path: Path) -> None:
     assert found["Celeb-synthesis/id3_id7_0001.mp4"].group == found["Celeb-real/id3_0001.mp4"].group == "id3"
     assert found["Celeb-synthesis/id7_id3_0001.mp4"].group == "id7"
     assert [found[path].label for path in sorted(found)] == ["real", "fake", "fake", "real"]
+    (tmp_path / "List_of_testing_videos.txt").write_text(
+        "1 Celeb-real/id3_0001.mp4\n0 Celeb-synthesis/id7_id3_0001.mp4\n"
+    )
+    assert {item.path for item in read_dataset(tmp_path, split="test").items} == {
+        "Celeb-real/id3_0001.mp4",
+        "Celeb-synthesis/id7_id3_0001.mp4",
+    }
+
+
+def test_celeb_df_with_a_folder_for_videos(tmp_path: Path) -> None:
+    lay_out(tmp_path, "Celeb-real/videos/id1_0001.mp4", "Celeb-synthesis/videos/id2_id1_0001.mp4")
+    _, found = by_path(tmp_path)
+    assert {item.group for item in found.values()} == {"id1", "id2"}
 
 
 def test_dfdc(tmp_path: Path) -> None:
@@ -74,32 +103,41 @@ def test_dfdc(tmp_path: Path) -> None:
 def test_df40(tmp_path: Path) -> None:
     lay_out(
         tmp_path, "simswap/ff/frames/033_097/000.png", "simswap/cdf/frames/id0_id1_0001/004.png", "sit/frames/7.png",
-        "real/ff/frames/033/000.png",
+        "real/ff/frames/033/000.png", "real/ff/frames/097/000.png", "MidJourney/real/1.png", "MidJourney/fake/1.png",
     )  # fmt: skip
     layout, found = by_path(tmp_path)
     assert layout == "DF40"
     assert {path: (item.label, item.source, item.method, item.group) for path, item in found.items()} == {
         "simswap/ff/frames/033_097/000.png": ("fake", "df40_ff", "simswap", "033"),
         "simswap/cdf/frames/id0_id1_0001/004.png": ("fake", "df40_cdf", "simswap", "id0"),
-        "sit/frames/7.png": ("fake", "df40_all", "sit", "7"),
+        "sit/frames/7.png": ("fake", "df40_all", "sit", "sit_7"),
         "real/ff/frames/033/000.png": ("real", "df40_ff", "", "033"),
+        "real/ff/frames/097/000.png": ("real", "df40_ff", "", "033"),
+        "MidJourney/real/1.png": ("real", "df40_all", "", "MidJourney_1"),
+        "MidJourney/fake/1.png": ("fake", "df40_all", "MidJourney", "MidJourney_1"),
     }
 
 
 def test_folders(tmp_path: Path) -> None:
-    lay_out(tmp_path, "real/web/a.jpg", "fake/web/b.PNG", "fake/c.mp4", "fake/notes.txt")
+    lay_out(
+        tmp_path, "real/web/a.jpg", "fake/web/b.PNG", "fake/c.mp4", "fake/notes.txt", "fake/metadata.json",
+        "fake/film/clip7/0001.png", "fake/film/clip7/0002.png",
+    )  # fmt: skip
     layout, found = by_path(tmp_path)
     assert layout == "real/ and fake/"
     assert {path: (item.label, item.source, item.group) for path, item in found.items()} == {
         "real/web/a.jpg": ("real", "web", "a"),
         "fake/web/b.PNG": ("fake", "web", "b"),
-        "fake/c.mp4": ("fake", "all", "c"),
+        "fake/c.mp4": ("fake", "media", "c"),
+        "fake/film/clip7/0001.png": ("fake", "film", "film/clip7"),
+        "fake/film/clip7/0002.png": ("fake", "film", "film/clip7"),
     }
 
 
 def test_csv(tmp_path: Path) -> None:
     table = tmp_path / "mine.csv"
-    table.write_text("path,label,split\na.jpg,1,test\nb.jpg,Genuine,train\n")
+    # As a spreadsheet saves it, with a mark before the first column's name.
+    table.write_text("path,label,split\na.jpg,1,test\nb.jpg,Genuine,train\n", encoding="utf-8-sig")
     assert [(item.path, item.label, item.group) for item in read_dataset(table).items] == [
         ("a.jpg", "fake", "a"),
         ("b.jpg", "real", "b"),

@@ -143,7 +143,6 @@ def test_finetuning_ends_in_weights_that_judge(
 ) -> None:
     # Every other group, so that both parts hold several.
     monkeypatch.setattr(finetune, "kept_apart", lambda item: int(item.group[-1]) % 2 == 0)
-    monkeypatch.setattr("deepfake_detect.training.metrics.RESAMPLES", 20)
     settings = Settings(pictures=16, batch=8, warm_up=8, learning_rate=1e-5, whole_share=0.6)
     folder = finetune.finetune(own_media, tmp_path / "out", name="mine", settings=settings, frames=2, workers=1)
     entry = json.loads((folder / "manifest.json").read_text())["models"]["mine"]

@@ -166,6 +166,26 @@ def test_an_interval_holds_its_probability_and_widens_with_what_is_uncertain() -
     assert widths[3] > max(widths[:3])
 
 
+def test_an_interval_widens_as_the_picture_gets_poorer() -> None:
+    bands = replace(BANDS, quality_loss=0.8, logit_sd=0.5)
+    calibration = replace(CALIBRATION, video=bands)
+    widths = []
+    for quality in (1.0, 0.6, 0.2):
+        found = judge(FaceTrack(1, scores(*[0.3] * 8, quality=quality)), kind="video", calibration=calibration)
+        assert found.interval is not None
+        widths.append(found.interval[1] - found.interval[0])
+    assert widths == sorted(widths)
+    assert widths[2] > 1.5 * widths[0]
+
+
+def test_a_poor_picture_with_a_louder_logit_does_not_decide() -> None:
+    calibration = replace(CALIBRATION, video=replace(BANDS, quality_loss=0.8))
+    poor = judge(FaceTrack(1, scores(*[3.2] * 8, quality=0.2)), kind="video", calibration=calibration)
+    clear = judge(FaceTrack(2, scores(*[3.0] * 8, quality=1.0)), kind="video", calibration=calibration)
+    assert deciding([poor, clear]) is clear
+    assert decide([poor, clear], kind="video", calibration=calibration).label == "manipulated"
+
+
 def test_an_interval_without_a_verdict_is_none() -> None:
     unjudged = FaceTrack(1, (Score(0.0, FACE, 0.5, "too_small"),))
     assert interval(unjudged, BANDS) is None

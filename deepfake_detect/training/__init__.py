@@ -1,1 +1,9 @@
-"""Making the weights: data, blends, augmentation, training, evaluation, export. Inference never imports any of it."""
+"""Training, evaluation and calibration. Needs the extra `train`; judging media does not."""
+
+from importlib.util import find_spec
+
+_missing = [name for name in ("sklearn", "scipy", "jinja2", "matplotlib") if find_spec(name) is None]
+if _missing:
+    raise ImportError(
+        f"{', '.join(_missing)} missing; deepfake_detect.training needs: pip install 'deepfake-detect[train]'"
+    )

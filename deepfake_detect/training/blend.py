@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from .restore import take_face
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -110,9 +112,11 @@ def forge(
     return Forgery(target, forged, mask, family, shape)
 
 
-def redrawn_whole(genuine: Picture, redrawn: Picture) -> Forgery:
-    """A genuine picture beside a copy that a net has drawn, all of it that any crop will show."""
-    return Forgery(genuine, redrawn, np.ones(genuine.shape[:2], np.float32), "redrawn", "all")
+def redrawn_whole(genuine: Picture, redrawn: Picture, face: TrainingFace) -> Forgery:
+    """A genuine picture beside a copy whose face, with most of what a crop will show around it, a net has drawn."""
+    mask: np.ndarray = np.zeros(genuine.shape[:2], np.float32)
+    mask[take_face(genuine, face.box)[1]] = 1
+    return Forgery(genuine, redrawn, mask, "redrawn", "all")
 
 
 # Masks

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import minimize
-from sklearn.model_selection import GroupKFold
+from scipy.stats import spearmanr
+from sklearn.model_selection import StratifiedGroupKFold
 
 from ..types import Bands
 from .evaluate import Item, read_scores
@@ -33,6 +34,8 @@ FALSE_ALARMS = 0.03
 # Of all manipulated files no more than this is called "no manipulation found".
 MISSES = 0.05
 _ENOUGH = 30
+# Of either class: with fewer a fit can't be checked on other groups.
+FEWEST_GROUPS = 5
 _LARGEST_RATIO = 100.0
 # What happens to media on their way and must not change what is said of them; as `benchmarks/robustness.py` names it.
 HARMLESS = ("JPEG 95", "JPEG 75", "WebP 75", "cropped by 5 %", "mirrored", "screenshot", "H.264 CRF 23")
@@ -88,7 +91,7 @@ def uncertainty(items: Sequence[Item], *, seed: int = 0) -> dict[str, float]:
     slopes, offsets = np.array(fits).T
     # A resample that happens to be separable has no slope: quantiles bear that, a standard deviation would not.
     spreads = [float(np.subtract(*np.percentile(values, [84, 16])) / 2) for values in (slopes, offsets)]
-    together = float(np.corrcoef(slopes, offsets)[0, 1]) if min(spreads) > 0 else 0.0
+    together = float(spearmanr(slopes, offsets).statistic) if min(spreads) > 0 else 0.0
     return {"slope_sd": round(spreads[0], 4), "offset_sd": round(spreads[1], 4), "correlation": round(together, 3)}
 
 
@@ -113,7 +116,7 @@ def carried_over(items: Sequence[Item], *, folds: int = 5) -> dict[str, float]:
     groups = [item.group for item in items]
     chance, label = np.zeros(len(items)), np.zeros(len(items), int)
     logits, quality, fake = _arrays(items)
-    for fitted, rest in GroupKFold(folds).split(items, groups=groups):
+    for fitted, rest in StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(items, fake, groups):
         bands = fit([items[i] for i in fitted])
         chance[rest] = _chance(logits[rest], quality[rest], bands.slope, bands.offset, bands.quality_loss)
         label[rest] = np.where(chance[rest] >= bands.upper, 1, np.where(chance[rest] <= bands.lower, -1, 0))
@@ -154,13 +157,16 @@ def calibrate(scores: Sequence[Item], folder: Path, *, data: str, handled: Path 
     check: dict[str, dict[str, float]] = {}
     for kind in ("image", "video"):
         mine = [item for item in items if item.kind == kind]
-        if len({(item.label, item.group) for item in mine}) < 10 or len({item.label for item in mine}) < 2:
+        if fewest_groups(mine) < FEWEST_GROUPS:
             continue
         spread = handled_spread(handled, kind) if handled else 0.0
         calibration[kind] = vars(fit(mine)) | uncertainty(mine) | {"logit_sd": round(spread, 4)}
         check[kind] = {figure: round(value, 4) for figure, value in carried_over(mine).items()}
     if not check:
-        raise SystemExit("nothing to calibrate on: five groups of each class of pictures or of videos are the least")
+        raise SystemExit(
+            f"nothing to calibrate on: expected at least {FEWEST_GROUPS} groups of judged genuine and of judged manipulated"
+            " pictures, or of both kinds of videos; more held-out media are needed"
+        )
     # A kind of media without files of its own is judged by the other's.
     for kind, other in (("image", "video"), ("video", "image")):
         if kind not in check and calibration[kind]["genuine"] == 0:
@@ -168,6 +174,12 @@ def calibrate(scores: Sequence[Item], folder: Path, *, data: str, handled: Path 
     entry["calibration"], entry["calibration_on_other_groups"] = calibration, check
     write_manifest(folder, manifest)
     return entry
+
+
+def fewest_groups(items: Sequence[Item]) -> int:
+    """Of judged files: the number of groups of the class that has fewer."""
+    judged = [item for item in items if item.logit is not None]
+    return min(len({item.group for item in judged if item.label == label}) for label in ("real", "fake"))
 
 
 def _arrays(items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

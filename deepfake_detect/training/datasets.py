@@ -2,12 +2,16 @@
 
     CSV                 columns path and label; source, method, group, original and split where there are any; paths from
                         its folder
-    FaceForensics++     original_sequences/ and manipulated_sequences/, videos or frames (Rossler et al., ICCV 2019)
-    Celeb-DF            Celeb-real/, YouTube-real/, Celeb-synthesis/ (Li et al., CVPR 2020)
+    FaceForensics++     original_sequences/ and manipulated_sequences/ with videos/, or where there are none frames/ or
+                        images/ (Rossler et al., ICCV 2019); masks are passed over
+    Celeb-DF            Celeb-real/, YouTube-real/, Celeb-synthesis/ (Li et al., CVPR 2020); `--split test` takes those of
+                        List_of_testing_videos.txt, on which published figures are
     DFDC                metadata.json beside the videos, in one folder or several (Dolhansky et al., 2020)
-    DF40                a folder for each method with frames/ below it (Yan et al., NeurIPS 2024); the genuine ones, which
-                        it takes from FaceForensics++ and Celeb-DF, under real/
-    folders             real/ and fake/, whose subfolders are the sources
+    DF40                a folder for each method with frames/ below it (Yan et al., NeurIPS 2024); what lies under a folder
+                        real/, in a method's or beside them, is genuine. Those of FaceForensics++ and Celeb-DF, from which
+                        most methods start, are to be put there
+    folders             real/ and fake/; their subfolders are the sources, and the subfolders of these the clips that frames
+                        were taken from
 
 A `group` names what must stay together: files made from the same clip, picture or person.
 """
@@ -22,11 +26,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _REAL, _FAKE = {"real", "genuine", "original", "0"}, {"fake", "manipulated", "deepfake", "1"}
-_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".heic", ".heif", ".avif", ".tif", ".tiff",
-            ".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".flv", ".mpg", ".mpeg", ".wmv", ".3gp"}  # fmt: skip
+_VIDEO_ENDINGS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".flv", ".mpg", ".mpeg", ".wmv", ".3gp"}
+_ENDINGS = {
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".gif",
+    ".heic",
+    ".heif",
+    ".avif",
+    ".tif",
+    ".tiff",
+} | _VIDEO_ENDINGS
+_FRAME_FOLDERS = ("frames", "images")
+# Pictures right below one of these stand for themselves; those in any other folder are frames of one clip.
+_NO_CLIPS = (*_FRAME_FOLDERS, "real", "fake")
 
 
 @dataclass(frozen=True)
@@ -79,13 +98,13 @@ def read_dataset(path: Path, *, split: str | None = None) -> Dataset:
     table = path / "index.csv" if path.is_dir() else path
     if table.is_file():
         return Dataset(table.parent, "csv", tuple(_read_csv(table, split)))
-    if split is not None:
-        raise SystemExit(f"{path}: --split needs a CSV with a column `split`; found none")
     for layout, (recognised, read) in _LAYOUTS.items():
         if recognised(path):
             items = tuple(sorted(read(path), key=lambda item: item.path))
+            if split is not None:
+                items = _only(items, path, layout, split)
             if not items:
-                raise SystemExit(f"{path}: laid out as {layout}, but holds no pictures or videos")
+                raise SystemExit(f"{path}: laid out as {layout}, but holds no labelled pictures or videos")
             return Dataset(path, layout, items)
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) if path.is_dir() else "no such folder or file"
     raise SystemExit(
@@ -94,8 +113,17 @@ def read_dataset(path: Path, *, split: str | None = None) -> Dataset:
     )
 
 
+def _only(items: tuple[Labelled, ...], root: Path, layout: str, split: str) -> tuple[Labelled, ...]:
+    listed = root / "List_of_testing_videos.txt"
+    if layout != "Celeb-DF" or split != "test" or not listed.is_file():
+        raise SystemExit(f"{root}: --split needs a CSV with a column `split`; found none")
+    wanted = {str(Path(line.split()[-1]).with_suffix("")) for line in listed.read_text().splitlines() if line.strip()}
+    # id3_id7_0002 whether its frames lie below frames/ or it is the video itself.
+    return tuple(item for item in items if f"{item.path.split('/')[0]}/{_clip(Path(item.path))}" in wanted)
+
+
 def _read_csv(table: Path, split: str | None) -> Iterator[Labelled]:
-    with table.open(newline="") as lines:
+    with table.open(newline="", encoding="utf-8-sig") as lines:
         rows = csv.DictReader(lines)
         if missing := {"path", "label"} - set(rows.fieldnames or ()):
             raise SystemExit(f"{table}: expected the columns path and label; missing {', '.join(sorted(missing))}")
@@ -107,7 +135,7 @@ def _read_csv(table: Path, split: str | None) -> Iterator[Labelled]:
             label = (row["label"] or "").strip().lower()
             if label not in _REAL | _FAKE:
                 raise SystemExit(f"{table}, line {number}: expected the label real or fake, found {row['label']!r}")
-            yield Labelled(row["path"], "real" if label in _REAL else "fake", row.get("source") or "all",
+            yield Labelled(row["path"], "real" if label in _REAL else "fake", row.get("source") or "media",
                            row.get("method") or "", row.get("group") or Path(row["path"]).stem,
                            row.get("original") or "")  # fmt: skip
 
@@ -116,80 +144,105 @@ def _media(folder: Path) -> Iterator[Path]:
     yield from (p for p in folder.rglob("*") if p.suffix.lower() in _ENDINGS and p.is_file())
 
 
-def _faceforensics(root: Path) -> Iterator[Labelled]:
-    """Forgeries are named after target and source clip, `033_097`; either way round the two are one group.
+def _clip(path: Path) -> str:
+    """The clip a video is, or a frame was taken from."""
+    return path.stem if path.suffix.lower() in _VIDEO_ENDINGS or path.parent.name in _NO_CLIPS else path.parent.name
 
-    Clips are forged in fixed pairs, so the smaller number of a pair names the group. The clips by actors, whose names begin
-    with the actor's number, are grouped by that.
-    """
-    files = [(path, "real") for path in _media(root / "original_sequences")]
-    files += [(path, "fake") for path in _media(root / "manipulated_sequences")]
-    clips = {path: _ff_clip(path.relative_to(root)) for path, _ in files}
+
+def _pairs(clips: Iterable[str]) -> dict[str, str]:
+    """FaceForensics++ forges its clips in fixed pairs, either way round: each clip's partner, from names like 033_097."""
     partner: dict[str, str] = {}
-    for clip in clips.values():
+    for clip in clips:
         if pair := re.fullmatch(r"(\d{3})_(\d{3})", clip):
             partner[pair[1]], partner[pair[2]] = pair[2], pair[1]
-    for path, label in files:
-        below = path.relative_to(root)
-        clip = clips[path]
-        first = clip.split("_")[0]
-        group = min(first, partner.get(first, first))
+    return partner
+
+
+def _paired_group(clip: str, partner: dict[str, str]) -> str:
+    first = clip.split("_")[0]
+    return min(first, partner.get(first, first))
+
+
+def _faceforensics(root: Path) -> Iterator[Labelled]:
+    """The smaller number of a pair names the group; clips by actors, whose names begin with the actor's, that actor."""
+    found = []
+    for folder, label in (("original_sequences", "real"), ("manipulated_sequences", "fake")):
+        for path in _media(root / folder):
+            below = path.relative_to(root)
+            kind = next((part for part in below.parts[3:-1] if part in {"videos", *_FRAME_FOLDERS}), None)
+            if kind and not any("mask" in part for part in below.parts[:-1]):
+                found.append((below, label, kind))
+    # Frames beside the videos they were taken from say the same twice.
+    if any(kind == "videos" for _, _, kind in found):
+        found = [one for one in found if one[2] == "videos"]
+    partner = _pairs(_clip(below) for below, _, _ in found)
+    for below, label, _ in found:
         method = below.parts[1] if label == "fake" else ""
+        group = _paired_group(_clip(below), partner)
         yield Labelled(str(below), label, f"faceforensics_{below.parts[2]}", method, group)
-
-
-def _ff_clip(below: Path) -> str:
-    """The clip of .../videos/033_097.mp4 or .../frames/033_097/0001.png."""
-    return below.parent.name if "videos" not in below.parts else below.stem
 
 
 def _celeb_df(root: Path) -> Iterator[Labelled]:
     """`id3_id7_0002` is the second clip of person 3 with the face of person 7: grouped by person 3."""
     for folder, label in (("Celeb-real", "real"), ("YouTube-real", "real"), ("Celeb-synthesis", "fake")):
         for path in _media(root / folder):
-            below = path.relative_to(root)
-            clip = (
-                path.stem if len(below.parts) == 2 else below.parts[1] if below.parts[1] != "frames" else below.parts[2]
-            )
+            clip = _clip(path)
             person = re.match(r"id\d+", clip)
             group = person[0] if person else f"youtube_{clip}"
-            yield Labelled(str(below), label, "celeb_df", "Celeb-synthesis" if label == "fake" else "", group)
+            method = "Celeb-synthesis" if label == "fake" else ""
+            yield Labelled(str(path.relative_to(root)), label, "celeb_df", method, group)
+
+
+def _dfdc_tables(root: Path) -> list[tuple[Path, dict[str, dict[str, str]]]]:
+    """The metadata.json files that say of videos whether they are REAL or FAKE."""
+    tables = []
+    for table in sorted([*root.glob("metadata.json"), *root.glob("*/metadata.json")]):
+        try:
+            entries = json.loads(table.read_text(encoding="utf-8"))
+        except ValueError:
+            continue
+        if isinstance(entries, dict) and any(isinstance(e, dict) and "label" in e for e in entries.values()):
+            tables.append((table, entries))
+    return tables
 
 
 def _dfdc(root: Path) -> Iterator[Labelled]:
     """Grouped by the original that the metadata names."""
-    for table in sorted([*root.glob("metadata.json"), *root.glob("*/metadata.json")]):
-        for name, entry in json.loads(table.read_text()).items():
+    for table, entries in _dfdc_tables(root):
+        for name, entry in entries.items():
             path = table.parent / name
             if path.is_file() and entry.get("label") in ("REAL", "FAKE"):
-                fake = entry["label"] == "FAKE"
-                group = Path(entry.get("original") or name).stem
-                yield Labelled(str(path.relative_to(root)), "fake" if fake else "real", "dfdc", "", group)
+                label = "fake" if entry["label"] == "FAKE" else "real"
+                yield Labelled(str(path.relative_to(root)), label, "dfdc", "", Path(entry.get("original") or name).stem)
 
 
 def _df40(root: Path) -> Iterator[Labelled]:
-    """METHOD/[ff or cdf/]frames/CLIP/PICTURE, and the same below real/."""
-    for method in sorted(p for p in root.iterdir() if p.is_dir()):
-        label = "real" if method.name.lower() == "real" else "fake"
-        for path in _media(method):
-            below = path.relative_to(root)
-            domain = below.parts[1] if below.parts[1] in ("ff", "cdf") else "all"
-            clip = path.parent.name if "frames" in below.parts and path.parent.name != "frames" else path.stem
-            group = re.split(r"_", clip)[0]
-            yield Labelled(str(below), label, f"df40_{domain}", method.name if label == "fake" else "", group)
+    """METHOD/[ff or cdf/]frames/CLIP/PICTURE; genuine where a folder on the way is named real."""
+    files = [path.relative_to(root) for path in _media(root) if len(path.relative_to(root).parts) > 1]
+    partner = _pairs(_clip(below) for below in files)
+    for below in files:
+        fake = "real" not in [part.lower() for part in below.parts[:-1]]
+        domain = next((part for part in below.parts[:-1] if part in ("ff", "cdf")), "all")
+        clip = _clip(below)
+        group = _paired_group(clip, partner)
+        # Pictures of one person's clip have the clip's name; single pictures of a method are people of their own.
+        group = group if domain != "all" or clip != below.stem else f"{below.parts[0]}_{clip}"
+        yield Labelled(str(below), "fake" if fake else "real", f"df40_{domain}", below.parts[0] if fake else "", group)
 
 
 def _folders(root: Path) -> Iterator[Labelled]:
     for label in ("real", "fake"):
         for path in _media(root / label):
-            below = path.relative_to(root)
-            yield Labelled(str(below), label, below.parts[1] if len(below.parts) > 2 else "all", "", path.stem)
+            *folders, _ = path.relative_to(root / label).parts
+            source = folders[0] if folders else "media"
+            group = "/".join(folders) if len(folders) > 1 else path.stem
+            yield Labelled(str(path.relative_to(root)), label, source, "", group)
 
 
 _LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Path], Iterator[Labelled]]]] = {
     "FaceForensics++": (lambda p: (p / "manipulated_sequences").is_dir(), _faceforensics),
     "Celeb-DF": (lambda p: (p / "Celeb-synthesis").is_dir(), _celeb_df),
-    "DFDC": (lambda p: any(p.glob("metadata.json")) or any(p.glob("*/metadata.json")), _dfdc),
     "real/ and fake/": (lambda p: (p / "real").is_dir() and (p / "fake").is_dir(), _folders),
+    "DFDC": (lambda p: bool(_dfdc_tables(p)), _dfdc),
     "DF40": (lambda p: any(p.glob("*/frames")) or any(p.glob("*/ff/frames")) or any(p.glob("*/cdf/frames")), _df40),
 }

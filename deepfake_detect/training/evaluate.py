@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from ..types import Calibration, Report
 
 
+_MANY = 5000
+
+
 @dataclass(frozen=True)
 class Item(Labelled):
     """One labelled file, and what the detector said of it.
@@ -70,7 +73,7 @@ def judge(item: Labelled, report: Report) -> tuple[Item, list[FrameScore]]:
     verdict = report.verdict
     voting = worst.voting if worst else ()
     judged = Item(
-        item.path, item.label, item.source, item.method, item.group,
+        item.path, item.label, item.source, item.method, item.group, item.original,
         kind=report.media.kind if report.media else "",
         verdict=verdict.label if verdict else "error",
         probability=verdict.probability if verdict else None,
@@ -89,17 +92,23 @@ def run(
     Logits depend on the net alone. What an earlier run found is labelled anew, by the calibration there is now.
     """
     out.mkdir(parents=True, exist_ok=True)
-    scores, frames = out / "scores.csv", out / "frames.csv"
-    known = {item.path: item for item in read_scores(scores) if item.model == detector.tool.model_sha256}
-    if not known:
-        for stale in (scores, frames):
-            stale.unlink(missing_ok=True)
+    scores, frames, kept = out / "scores.csv", out / "frames.csv", out / "run.json"
+    made_with = {
+        "model_sha256": detector.tool.model_sha256,
+        "options": asdict(detector.options),
+        "root": root.resolve().name,
+    }
+    if kept.exists() and json.loads(kept.read_text()) != json.loads(json.dumps(made_with)):
+        raise SystemExit(f"{out} holds results of other media, weights or options; give another folder, or --again")
+    write_atomically(kept, json.dumps(made_with, indent=1).encode())
+    # What could not be read is tried again: a drive may have been missing.
+    known = {item.path: item for item in read_scores(scores) if item.verdict != "error"}
     todo = [item for item in items if item.path not in known]
     reports = detector.detect_many(root / item.path for item in todo)
     with scores.open("a", newline="") as score_lines, frames.open("a", newline="") as frame_lines:
         score_rows = csv.DictWriter(score_lines, [field.name for field in fields(Item)])
         frame_rows = csv.DictWriter(frame_lines, [field.name for field in fields(FrameScore)])
-        if not known:
+        if not scores.stat().st_size:
             score_rows.writeheader()
             frame_rows.writeheader()
         for i, (item, report) in enumerate(zip(todo, reports, strict=True), 1):
@@ -113,7 +122,8 @@ def run(
                 print(f"{i} of {len(todo)}", file=sys.stderr)
     wanted = {item.path for item in items}
     return (
-        [relabelled(known[item.path], detector.calibration) for item in items],
+        # Labels and groups as they are given now: a corrected list corrects the results.
+        [relabelled(replace(known[item.path], **vars(item)), detector.calibration) for item in items],
         [frame for frame in read_frames(frames) if frame.path in wanted],
     )
 
@@ -171,12 +181,14 @@ def scored_frames(items: Sequence[Item], frames: Sequence[FrameScore]) -> Scored
 
 
 def share(items: Sequence[Item], verdict: str) -> float:
-    """The share of files with this verdict."""
-    return sum(item.verdict == verdict for item in items) / len(items) if items else math.nan
+    """The share with this verdict, of the files that could be read."""
+    read = [item for item in items if item.verdict != "error"]
+    return sum(item.verdict == verdict for item in read) / len(read) if read else math.nan
 
 
 def share_interval(items: Sequence[Item], verdict: str) -> tuple[float, float]:
     """95 % interval of `share`: bootstrap over groups, or where that can't tell (none or all), Wilson's over the groups."""
+    items = [item for item in items if item.verdict != "error"]
     found = Scored(
         fake=np.array([item.verdict == verdict for item in items], bool),
         logit=np.zeros(len(items)),
@@ -199,6 +211,8 @@ def table(
     verdicts fell.
     """
     rows = []
+    # So many files have narrow intervals anyway, and each resample of them takes long.
+    resamples = resamples if len(items) < _MANY else min(resamples, 200)
     sources = sorted({item.source for item in items})
     for source in sources:
         mine = [item for item in items if item.source == source]
@@ -303,7 +317,10 @@ def write(out: Path, items: Sequence[Item], frames: Sequence[FrameScore], detect
         "dataset": name,
         "tool": asdict(detector.tool),
         "files": len(items),
-        "errors": [item.path for item in items if item.verdict == "error"],
+        # A CSV may hold absolute paths; whose machine it was is nobody's business.
+        "errors": [
+            Path(p).name if Path(p).is_absolute() else p for p in (i.path for i in items if i.verdict == "error")
+        ],
         "rows": rows,
         "reliability": {
             kind: reliability(some.chance, some.fake)
@@ -335,22 +352,20 @@ def main() -> None:
     parser.add_argument("dataset", type=Path, help="a folder, or a CSV with the columns path and label")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--split", help="only these rows of a CSV with a column split")
-    parser.add_argument("--weights", help="name of a net in the manifest, instead of the default")
-    parser.add_argument("--weights-folder", type=Path, help="folder with another manifest.json, such as finetune's")
+    parser.add_argument("--weights", type=Path, help="folder with other weights, such as finetune makes")
+    parser.add_argument("--net", help="name of a net in the manifest, instead of its default")
     parser.add_argument("--frames", type=int, default=Options().frames, help="of a video (%(default)s)")
     parser.add_argument("--again", action="store_true", help="forget the scores an earlier run left in --out")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.again:
-        for name in ("scores.csv", "frames.csv"):
+        for name in ("scores.csv", "frames.csv", "run.json"):
             if (arguments.out / name).exists():
                 os.remove(arguments.out / name)
     dataset = read_dataset(arguments.dataset, split=arguments.split)
-    detector = Detector(
-        Options(frames=arguments.frames), weights=arguments.weights, weights_folder=arguments.weights_folder
-    )
+    detector = Detector(Options(frames=arguments.frames), weights=arguments.net, weights_folder=arguments.weights)
     items, frames = run(dataset.root, dataset.items, arguments.out, detector)
-    print(write(arguments.out, items, frames, detector, name=arguments.dataset.name))
+    print(write(arguments.out, items, frames, detector, name=arguments.dataset.resolve().stem))
 
 
 if __name__ == "__main__":

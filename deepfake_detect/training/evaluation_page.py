@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 from sklearn.metrics import roc_curve
 
 from .metrics import Scored, reliability
@@ -30,12 +32,6 @@ def page(record: dict[str, Any], items: Sequence[Item], every: Scored) -> str:
         items: The files.
         every: All that could be judged.
     """
-    try:
-        from jinja2 import Environment, StrictUndefined
-        from markupsafe import Markup
-    except ImportError as error:
-        raise SystemExit(f"{error.name} is missing; install the extra: pip install 'deepfake-detect[train]'") from error
-
     from .evaluate import scored, shown
 
     plots = []

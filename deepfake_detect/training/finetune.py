@@ -4,8 +4,8 @@
 
 Out come `out/weights`, a folder that `Detector(weights_folder=...)` and `deepfake-detect --weights` take, and
 `out/before` and `out/after`, the evaluation of the shipped and of the new net on the part kept apart. One group in five is
-kept apart, by its name. The faces and the state of training stay in `out`, so that the same command goes on where a stopped
-one was.
+kept apart, by its name. Once made, the faces, and the state of training, stay in `out`, so that the same command goes on
+where a stopped one was.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from .. import checkpoint
 from ..detector import Detector
-from .calibrate import calibrate
+from .calibrate import FEWEST_GROUPS, calibrate, fewest_groups
 from .datasets import read_dataset
 from .evaluate import run, write
 from .export import export
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from .datasets import Dataset, Labelled
 
 log = logging.getLogger(__name__)
-
-# Of either class in the part kept apart: fewer say nothing of what a logit means.
-_FEWEST_GROUPS = 5
 
 
 def kept_apart(item: Labelled) -> bool:
@@ -75,32 +72,45 @@ def finetune(
     apart = [item for item in dataset.items if kept_apart(item)]
     own = [item for item in dataset.items if not kept_apart(item)]
     for label in ("real", "fake"):
-        for part, items, fewest in (("to train on", own, 1), ("kept apart to calibrate on", apart, _FEWEST_GROUPS)):
+        for part, items, fewest in (("to train on", own, 1), ("kept apart to calibrate on", apart, FEWEST_GROUPS)):
             count = len({item.group for item in items if item.label == label})
             if count < fewest:
                 raise SystemExit(
                     f"{dataset.root}: expected at least {fewest} groups of {label} files {part}, found {count};"
                     " more files, in more groups, are needed"
                 )
+    before, before_views = run(dataset.root, apart, out / "before", Detector())
+    if (
+        max(fewest_groups([item for item in before if item.kind == kind]) for kind in ("image", "video"))
+        < FEWEST_GROUPS
+    ):
+        raise SystemExit(
+            f"{dataset.root}: of the files kept apart too few show a face that can be judged;"
+            f" expected {FEWEST_GROUPS} groups of each class, of pictures or of videos"
+        )
     faces = out / "faces"
     if not (faces / "landmarks.npz").exists():
         count = prepare(own, dataset.root, faces, Wanted(frames=frames), workers=workers)
         log.info("%d faces to train on", count)
-    entry = checkpoint.find(None)
+    entry = checkpoint.find()
     weights = train(
         out / "run", [faces, *more], restored, settings, entry.architecture, start=entry.path, workers=workers,
         measured_pairs=0,
     )  # fmt: skip
     folder = out / "weights"
     export(weights, folder, name, trained_on=f"{entry.name}, then {len(own)} files of {dataset.root.name}")
-    for part, detector in (("before", Detector()), ("after", Detector(weights_folder=folder))):
-        judged, views = run(dataset.root, apart, out / part, detector)
-        if part == "after":
-            calibrate(judged, folder, data=f"{len(apart)} files of {dataset.root.name}")
-            detector = Detector(weights_folder=folder)
-            judged, views = run(dataset.root, apart, out / part, detector)
-        print(part)
-        print(write(out / part, judged, views, detector, name=f"{dataset.root.name}, {part}"))
+    after, _ = run(dataset.root, apart, out / "after", Detector(weights_folder=folder))
+    calibrate(after, folder, data=f"{len(apart)} files of {dataset.root.name}")
+    calibrated = Detector(weights_folder=folder)
+    after, after_views = run(dataset.root, apart, out / "after", calibrated)
+    name_before, name_after = (
+        f"{dataset.root.name}, before",
+        f"{dataset.root.name}, after; calibrated on these very files",
+    )
+    print(f"before\n{write(out / 'before', before, before_views, Detector(), name=name_before)}")
+    print(f"after\n{write(out / 'after', after, after_views, calibrated, name=name_after)}")
+    print("The new net's verdicts, ECE and Brier score are of the files it was calibrated on; AUC, AP and EER do not")
+    print("depend on that. manifest.json says under calibration_on_other_groups how its calibration carries over.")
     return folder
 
 

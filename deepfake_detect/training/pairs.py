@@ -94,6 +94,8 @@ class PairMaker:
         if not self._real:
             raise ValueError(f"no genuine training faces found in {', '.join(map(str, data))}")
         self._everyone = [face for faces in self._real.values() for face in faces]
+        if len({face.group for face in self._everyone}) < 2:
+            raise ValueError("every genuine face is of one group; other people's faces need at least two")
         self._shapes = np.stack([_shape(face) for face in self._everyone])
         self._redrawn = {net: found for net, found in _redrawn_faces(restored, self._everyone).items() if found}
         self._originals = {(face.root, face.path): face for face in self._everyone}
@@ -125,7 +127,7 @@ class PairMaker:
             if draw < _OTHER + _RESTORED:
                 return self._forge(face, rng, restored=_read(copy))
             genuine, redrawn = self._retouched([face.read(), _read(copy)], face, rng)
-            return self._finish(redrawn_whole(genuine, redrawn), face, rng), face
+            return self._finish(redrawn_whole(genuine, redrawn, face), face, rng), face
         return self._forge(_choose(self._real, _REAL_WEIGHTS, rng), rng)
 
     def _forge(
@@ -136,10 +138,14 @@ class PairMaker:
         donor: tuple[np.ndarray, TrainingFace] | None = None,
         restored: np.ndarray | None = None,
     ) -> tuple[Pair, TrainingFace]:
-        pictures = [face.read()] if restored is None else [face.read(), restored]
-        pictures = self._retouched(pictures, face, rng)
-        restored = None if restored is None else pictures[1]
-        return self._finish(forge(pictures[0], face, rng, donor=donor, restored=restored), face, rng), face
+        pixels = face.read()
+        if face.mesh is not None and rng.random() < _RETOUCHED:
+            seed = int(rng.integers(2**32))
+            pixels = retouch(pixels, face.mesh, seed)
+            restored = None if restored is None else retouch(restored, face.mesh, seed)
+            if donor is not None and donor[1].mesh is not None:
+                donor = retouch(donor[0], donor[1].mesh, seed), donor[1]
+        return self._finish(forge(pixels, face, rng, donor=donor, restored=restored), face, rng), face
 
     def _retouched(self, pictures: list[np.ndarray], face: TrainingFace, rng: Generator) -> list[np.ndarray]:
         if face.mesh is None or rng.random() >= _RETOUCHED:
@@ -162,12 +168,13 @@ class PairMaker:
         crops = []
         for face in (real, fake):
             pixels = face.read()
-            if retouched and face.mesh is not None:
-                pixels = retouch(pixels, face.mesh, seed)
             scale = wanted / _size(face)
             size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
             small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-            box = face.box * np.tile(np.array(size) / (pixels.shape[1], pixels.shape[0]), 2)
+            ratio = np.array(size) / (pixels.shape[1], pixels.shape[0])
+            if retouched and face.mesh is not None:
+                small = retouch(small, {part: points * ratio for part, points in face.mesh.items()}, seed)
+            box = face.box * np.tile(ratio, 2)
             crops.append(self._finish_one(small, box, seed))
         return _flipped(np.stack(crops), self._fake_mask(fake, seed), "whole", rng), real
 
@@ -218,21 +225,19 @@ class PairMaker:
     def _redrawn_face(self, rng: Generator, *, but: TrainingFace | None = None) -> tuple[TrainingFace, Path]:
         """A genuine face that a net has redrawn, and the redrawn copy; every net as often as the others."""
         nets = sorted(self._redrawn)
-        while True:
-            found = self._redrawn[nets[int(rng.integers(len(nets)))]]
-            face, copy = found[int(rng.integers(len(found)))]
-            if but is None or face.group != but.group:
-                return face, copy
+        found = self._redrawn[nets[int(rng.integers(len(nets)))]]
+        others = found if but is None else [pair for pair in found if pair[0].group != but.group]
+        return (others or found)[int(rng.integers(len(others or found)))]
 
     def _lookalike(self, face: TrainingFace, rng: Generator) -> TrainingFace:
         """Of forty faces drawn, the one whose landmarks fit best, someone else."""
-        candidates = rng.integers(len(self._everyone), size=40)
-        distance = np.abs(self._shapes[candidates] - _shape(face)).mean((1, 2))
-        for i in candidates[np.argsort(distance)].tolist():
-            other: TrainingFace = self._everyone[i]
-            if other.group != face.group:
-                return other
-        raise ValueError("every candidate is the same person; more than one group is needed")
+        candidates = rng.integers(len(self._everyone), size=40).tolist()
+        others = [i for i in candidates if self._everyone[i].group != face.group]
+        if not others:
+            others = [i for i, other in enumerate(self._everyone) if other.group != face.group]
+        distance = np.abs(self._shapes[others] - _shape(face)).mean((1, 2))
+        lookalike: TrainingFace = self._everyone[others[int(distance.argmin())]]
+        return lookalike
 
 
 def ciplab_mask(fake: TrainingFace) -> np.ndarray:

@@ -14,6 +14,8 @@ import csv
 import logging
 import multiprocessing
 import os
+import zlib
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,7 @@ from ..crop import cut
 from ..errors import DeepfakeDetectError
 from ..faces import FaceFinder, sharpness
 from ..options import Options
+from ..report import write_atomically
 from .data import MESH_PARTS
 from .datasets import Labelled, read_dataset
 from .mean_face import fit_mean_face
@@ -42,28 +45,41 @@ _WHOLE_PX = 512
 # Larger faces are reduced to this: a crop is 224 pixels, and reading them costs time in every pass.
 _LARGEST_FACE_PX = 300
 _SURE = 0.9
+# File systems end names at 255 bytes; with a moment and an ending this stays below it.
+_LONGEST_NAME = 60
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """A face on its own picture."""
-
-    pixels: np.ndarray
-    box: np.ndarray
-    five: np.ndarray
-    confidence: float
-    time_s: float
-
-
 @dataclass(frozen=True)
 class Wanted:
-    """What makes a face worth keeping."""
+    """What makes a face worth keeping.
+
+    Attributes:
+        frames: Of a video.
+        min_face_px: Smaller ones are passed over.
+        min_sharpness: Softer ones too, see `faces.sharpness`.
+    """
 
     frames: int = 8
     min_face_px: float = 64
     min_sharpness: float = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """A face whose picture has been written.
+
+    Attributes:
+        path: Of its picture, below the folder of faces.
+        whole: Height and width of a picture that was kept as it is; None of one that was cut.
+    """
+
+    path: str
+    box: np.ndarray
+    five: np.ndarray
+    confidence: float
+    whole: tuple[int, int] | None
 
 
 _finder: FaceFinder
@@ -78,42 +94,53 @@ def _prepare_worker() -> None:
     _finder = FaceFinder()
 
 
-def _faces_of(job: tuple[Path, Wanted]) -> tuple[list[_Found], str]:
-    """The faces of a file, and why there are none."""
-    path, wanted = job
-    options = Options(frames=wanted.frames)
-    found, why = [], "no face"
+def _keep_faces(job: tuple[Labelled, Path, Path, Wanted]) -> tuple[list[_Kept], str]:
+    """Write the faces of one file; or why there are none."""
+    item, root, out, wanted = job
+    kept, why = [], "no face"
     try:
-        with media.open(path, options) as opened:
+        with media.open(root / item.path, Options(frames=wanted.frames)) as opened:
             for frame in opened.frames():
                 faces = _finder.find(frame)
                 if faces:
-                    one = _keep(frame, faces[0], wanted)
-                    found += [one] if one else []
+                    moment = frame.time_s if opened.info.kind == "video" else None
+                    one = _keep(frame, faces[0], wanted, out, _name(item.path, item.label, item.source, moment))
+                    kept += [one] if one else []
                     why = "no face large, sharp and sure enough"
     except DeepfakeDetectError as error:
         why = str(error)
-    return found, why
+    except OSError:
+        # The disk and not the file: going on would lose one face after another.
+        raise
+    except Exception as error:
+        # A bug, ours or a library's, must not cost the files that come after.
+        log.debug("internal error", exc_info=True)
+        why = f"internal error ({type(error).__name__})"
+    return kept, why
 
 
-def _keep(frame: Frame, face: Face, wanted: Wanted) -> _Found | None:
+def _keep(frame: Frame, face: Face, wanted: Wanted, out: Path, path: str) -> _Kept | None:
     if face.size_px < wanted.min_face_px or face.confidence < _SURE:
         return None
     if sharpness(cut(frame, face, size=224, margin=0.18).pixels) < wanted.min_sharpness:
         return None
-    box, five = np.array(face.box), np.array(face.landmarks)
-    height, width = frame.pixels.shape[:2]
-    if max(height, width) <= _WHOLE_PX:
-        return _Found(frame.pixels, box, five, face.confidence, frame.time_s)
-    grow = _SURROUNDINGS * face.size_px
-    x0, y0 = np.maximum(np.floor(box[:2] - grow), 0).astype(int)
-    x1, y1 = np.minimum(np.ceil(box[2:] + grow), (width, height)).astype(int)
-    region = frame.pixels[y0:y1, x0:x1]
-    scale = min(1.0, _LARGEST_FACE_PX / face.size_px)
-    if scale < 1:
-        region = cv2.resize(region, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    corner = np.array([x0, y0])
-    return _Found(region, (box - np.tile(corner, 2)) * scale, (five - corner) * scale, face.confidence, frame.time_s)
+    region, box, five = frame.pixels, np.array(face.box), np.array(face.landmarks)
+    height, width = region.shape[:2]
+    whole = max(height, width) <= _WHOLE_PX
+    if not whole:
+        grow = _SURROUNDINGS * face.size_px
+        x0, y0 = np.maximum(np.floor(box[:2] - grow), 0).astype(int)
+        x1, y1 = np.minimum(np.ceil(box[2:] + grow), (width, height)).astype(int)
+        scale = min(1.0, _LARGEST_FACE_PX / face.size_px)
+        region = frame.pixels[y0:y1, x0:x1]
+        if scale < 1:
+            region = cv2.resize(region, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        corner = np.array([x0, y0])
+        box, five = (box - np.tile(corner, 2)) * scale, (five - corner) * scale
+    encoded = cv2.imencode(".png", region[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+    (out / path).parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / path, encoded.tobytes())
+    return _Kept(path, box, five, face.confidence, (height, width) if whole else None)
 
 
 def prepare(items: Sequence[Labelled], root: Path, out: Path, wanted: Wanted, *, workers: int = 2) -> int:
@@ -128,48 +155,54 @@ def prepare(items: Sequence[Labelled], root: Path, out: Path, wanted: Wanted, *,
 
     Raises:
         SystemExit: None was.
+        OSError: `out` can't be written.
     """
-    rows, kept, passed_over = [], [], []
-    # Spawned, as in train.py: a forked worker may hang when its parent already has threads.
-    with multiprocessing.get_context("spawn").Pool(workers, _prepare_worker) as pool:
-        jobs = ((root / item.path, wanted) for item in items)
-        for item, (found, why) in zip(items, pool.imap(_faces_of, jobs, chunksize=8), strict=True):
-            if not found:
-                passed_over.append(f"{item.path}: {why}")
-            for one in found:
-                path = _name(item.path, item.label, item.source, one.time_s if len(found) > 1 else None)
-                (out / path).parent.mkdir(parents=True, exist_ok=True)
-                cv2.imwrite(str(out / path), one.pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
-                original = _name(item.original, "real", item.source, None) if item.original else ""
-                rows.append({**vars(replace(item, path=path, original=original)), "split": "train"})
-                kept.append(one)
-            if len(rows) % 500 < len(found):
-                log.info("%d faces", len(rows))
+    faces: list[tuple[Labelled, _Kept]] = []
+    passed_over = []
     out.mkdir(parents=True, exist_ok=True)
+    # Spawned, as in train.py: a forked worker may hang when its parent already has threads.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
+        jobs = [(item, root, out, wanted) for item in items]
+        for item, (kept, why) in zip(items, pool.map(_keep_faces, jobs, chunksize=8), strict=True):
+            faces += [(item, one) for one in kept]
+            if not kept:
+                passed_over.append(f"{item.path}: {why}")
+            if len(faces) % 500 < len(kept):
+                log.info("%d faces", len(faces))
     (out / "passed_over.txt").write_text("".join(f"{line}\n" for line in passed_over))
-    if not rows:
+    if not faces:
         raise SystemExit(f"{root}: no face was found in any of {len(items)} files; {out}/passed_over.txt says why")
+    wholes = {item.path: one for item, one in faces if one.whole is not None}
     with (out / "index.csv").open("w", newline="") as lines:
-        writer = csv.DictWriter(lines, list(rows[0]))
+        writer = csv.DictWriter(lines, [*vars(faces[0][0]), "split"])
         writer.writeheader()
-        writer.writerows(rows)
-    meshes = [fit_mean_face(one.five) for one in kept]
+        for item, one in faces:
+            original = wholes.get(item.original)
+            # Two pictures that were cut no longer lie on each other, even where they did.
+            fits = original is not None and one.whole == original.whole
+            values = vars(replace(item, path=one.path, original=original.path if original is not None and fits else ""))
+            writer.writerow({**values, "split": "train"})
+    meshes = [fit_mean_face(one.five) for _, one in faces]
     arrays: dict[str, Any] = {part: np.stack([mesh[part] for mesh in meshes]) for part in MESH_PARTS}
     np.savez_compressed(
         out / "landmarks.npz",
-        path=np.array([row["path"] for row in rows]),
-        box=np.stack([one.box for one in kept]).astype(np.float32),
-        five=np.stack([one.five for one in kept]).astype(np.float32),
-        confidence=np.array([one.confidence for one in kept], np.float32),
+        path=np.array([one.path for _, one in faces]),
+        box=np.stack([one.box for _, one in faces]).astype(np.float32),
+        five=np.stack([one.five for _, one in faces]).astype(np.float32),
+        confidence=np.array([one.confidence for _, one in faces], np.float32),
         **arrays,
     )
-    return len(rows)
+    return len(faces)
 
 
 def _name(path: str, label: str, source: str, time_s: float | None) -> str:
     """Where a face is kept. The ending stays in the name: a.jpg and a.png are two pictures."""
     moment = "" if time_s is None else f"_{time_s:.2f}s"
-    return f"{label}/{source}/{path.replace('/', '__')}{moment}.png"
+    flat = path.replace("/", "__")
+    if len(flat) > _LONGEST_NAME:
+        flat = f"{zlib.crc32(flat.encode()):08x}{flat[-_LONGEST_NAME:]}"
+    return f"{label}/{source}/{flat}{moment}.png"
 
 
 def main() -> None:

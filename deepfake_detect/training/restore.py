@@ -50,7 +50,7 @@ def redraw(pixels: np.ndarray, box: np.ndarray, *, net: str, side: int) -> np.nd
 
 
 def take_face(pixels: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, tuple[slice, slice]]:
-    """The part of a picture around a face, larger than any crop the net will see of it, and where it lies."""
+    """The part of a picture around a face, nearly all that a crop of it will show, and where it lies."""
     height, width = pixels.shape[:2]
     grow = 0.35 * max(box[2] - box[0], box[3] - box[1])
     x0, y0 = np.maximum(np.floor(box[:2] - grow), 0).astype(int)

@@ -212,16 +212,15 @@ def train(
         The averaged weights, safetensors.
 
     Raises:
-        ValueError: The folder holds a run with other settings.
+        SystemExit: The folder holds a run with other settings.
     """
     run.mkdir(parents=True, exist_ok=True)
     record = {"settings": dataclasses.asdict(settings), "architecture": dataclasses.asdict(architecture),
               "leave_out": sorted(leave_out), "start": start.name if start else "imagenet"}  # fmt: skip
     kept = run / "settings.json"
-    text = json.dumps(record, indent=1)
-    if kept.exists() and json.loads(kept.read_text()) != json.loads(text):
-        raise ValueError(f"{run} holds a run with other settings ({kept}); give another folder")
-    kept.write_text(text)
+    if kept.exists() and _completed(json.loads(kept.read_text())) != json.loads(json.dumps(record)):
+        raise SystemExit(f"{run} holds a run with other settings ({kept}); give another folder, or the settings it has")
+    kept.write_text(json.dumps(record, indent=1))
 
     # A forked worker may hang when its parent already has threads, and torch and OpenCV have: they are spawned.
     context = multiprocessing.get_context("spawn")
@@ -296,6 +295,14 @@ def train(
                 if stop_after is not None and seen >= stop_after:
                     break
     return weights
+
+
+def _completed(record: dict[str, Any]) -> dict[str, Any]:
+    """The record of an older run, with what has been added since at its default."""
+    defaults = {"settings": dataclasses.asdict(Settings()), "architecture": dataclasses.asdict(Architecture())}
+    filled = {name: {**values, **record[name]} for name, values in defaults.items()}
+    completed: dict[str, Any] = json.loads(json.dumps({**record, **filled}))
+    return completed
 
 
 def _save_weights(net: nn.Module, path: Path) -> None:
