@@ -12,10 +12,10 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import json
 import math
+import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ from sklearn.metrics import roc_auc_score
 from deepfake_detect import Detector, Options, checkpoint, media
 from deepfake_detect.model import EvidenceNet
 from deepfake_detect.training.datasets import Labelled, read_dataset
-from deepfake_detect.training.evaluate import Item, judge
+from deepfake_detect.training.evaluate import Item, judge, read_scores, relabelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -249,46 +249,67 @@ def _auc(items: Sequence[Item]) -> float:
     return total / weight if weight else math.nan
 
 
+def judged_all(
+    root: Path, items: Sequence[Labelled], detector: Detector, *, pictures: int, attacked_pictures: int
+) -> Iterator[tuple[str, str, Item]]:
+    """Part, alteration and what was then said, file by file."""
+    stills, videos = chosen(items, pictures)
+    few, _ = chosen(items, attacked_pictures)
+    for part, results in (("pictures", judged_pictures(root, stills, detector) if stills else iter(())),
+                          ("videos", judged_videos(root, videos, detector) if videos else iter(())),
+                          ("crops", attacked(root, few, detector) if few else iter(()))):  # fmt: skip
+        for name, judged in results:
+            print(f"{part}: {name}", file=sys.stderr)
+            yield from ((part, name, item) for item in judged)
+
+
+def markdown(part: str, rows: Sequence[Row], count: int) -> str:
+    head = "| after | AUC | change (95 %) | genuine called manipulated | inconclusive | unjudged |"
+    lines = [f"{part}: {count}", "", head, "|---|---|---|---|---|---|"]
+    for line in rows:
+        # The attack works on crops: there is no medium, and so no verdict.
+        verdicts = f"{line.false_alarms:.3f} | {line.inconclusive:.3f}" if part != "crops" else "– | –"
+        low, high = line.change_95
+        change = f"{line.change:+.3f} ({low:+.2f} to {high:+.2f})"
+        lines.append(f"| {line.name} | {line.auc:.3f} | {change} | {verdicts} | {line.unjudged} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--split")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--out", type=Path, required=True, help="gets judged.csv; where it has one, that is tabulated anew"
+    )
     parser.add_argument("--pictures", type=int, default=40, help="of each source and class (%(default)s)")
     parser.add_argument("--attacked", type=int, default=10, help="the same for the gradient attack (%(default)s)")
     parser.add_argument("--frames", type=int, default=Options().frames, help="of a video (%(default)s)")
     arguments = parser.parse_args()
     dataset = read_dataset(arguments.data, split=arguments.split)
     detector = Detector(Options(frames=arguments.frames))
-    stills, videos = chosen(dataset.items, arguments.pictures)
-    few, _ = chosen(dataset.items, arguments.attacked)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    parts: dict[str, list[dict[str, object]]] = {}
-    judged: list[dict[str, object]] = []
-    for part, results in (("pictures", judged_pictures(dataset.root, stills, detector) if stills else iter(())),
-                          ("videos", judged_videos(dataset.root, videos, detector) if videos else iter(())),
-                          ("crops", attacked(dataset.root, few, detector) if few else iter(()))):  # fmt: skip
-        unaltered: list[Item] = []
-        for name, items in results:
-            unaltered = unaltered or items
-            line = row(name, items, unaltered)
-            if part != "crops":
-                judged += [{"path": i.path, "kind": part[:-1].replace("picture", "image"), "alteration": name,
-                            "logit": i.logit} for i in items]  # fmt: skip
-            if not parts.get(part):
-                print(f"\n{part}: {len(items)}\n")
-                print("| after | AUC | change (95 %) | genuine called manipulated | inconclusive | unjudged |")
-                print("|---|---|---|---|---|---|")
-            parts.setdefault(part, []).append(vars(line))
-            verdicts = f"{line.false_alarms:.3f} | {line.inconclusive:.3f}" if part != "crops" else "– | –"
-            low, high = line.change_95
-            print(f"| {name} | {line.auc:.3f} | {line.change:+.3f} ({low:+.2f} to {high:+.2f}) | {verdicts}"
-                  f" | {line.unjudged} |", flush=True)  # fmt: skip
-            (arguments.out / "robustness.json").write_text(json.dumps(parts, indent=1))
-    with (arguments.out / "judged.csv").open("w", newline="") as lines:
-        writer = csv.DictWriter(lines, ["path", "kind", "alteration", "logit"])
-        writer.writeheader()
-        writer.writerows(judged)
+    judged = arguments.out / "judged.csv"
+    if not judged.exists():
+        results = judged_all(
+            dataset.root, dataset.items, detector, pictures=arguments.pictures, attacked_pictures=arguments.attacked
+        )
+        partial = judged.with_suffix(".part")
+        with partial.open("w", newline="") as lines:
+            writer = csv.writer(lines)
+            writer.writerow(["part", "alteration", *(field.name for field in fields(Item))])
+            writer.writerows([part, name, *asdict(item).values()] for part, name, item in results)
+        partial.rename(judged)
+    with judged.open(newline="") as lines:
+        alterations = [(row["part"], row["alteration"]) for row in csv.DictReader(lines)]
+    parts: dict[str, dict[str, list[Item]]] = {}
+    for (part, name), item in zip(alterations, read_scores(judged), strict=True):
+        if item.model not in ("", detector.tool.model_sha256):
+            raise SystemExit(f"{judged} was made with other weights; remove it")
+        parts.setdefault(part, {}).setdefault(name, []).append(relabelled(item, detector.calibration))
+    for part, by_name in parts.items():
+        rows = [row(name, items, by_name["unaltered"]) for name, items in by_name.items()]
+        print(markdown(part, rows, len(by_name["unaltered"])))
 
 
 if __name__ == "__main__":

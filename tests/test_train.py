@@ -14,7 +14,7 @@ import torch
 from conftest import SAMPLES
 from safetensors.torch import load_file
 
-from deepfake_detect import Detector, checkpoint
+from deepfake_detect import Detector, Options, checkpoint
 from deepfake_detect.model import EvidenceNet
 from deepfake_detect.training import calibrate, evaluate
 from deepfake_detect.training.datasets import read_dataset
@@ -203,6 +203,16 @@ def test_evaluation_goes_on_where_it_stopped(few_media: Path, detector: Detector
     assert len(clip) > 4
     assert [frame.time_s for frame in clip] == sorted(frame.time_s for frame in clip)
     assert sum(frame.path == "real/portrait_genuine.jpg" for frame in frames) == 1
+
+
+def test_results_of_other_options_are_not_mixed(few_media: Path, detector: Detector) -> None:
+    found = read_dataset(few_media).items
+    evaluate.run(few_media, found[-1:], few_media / "out", detector)
+    with pytest.raises(SystemExit, match="other media, weights or options"):
+        evaluate.run(few_media, found, few_media / "out", Detector(Options(frames=3)))
+    corrected = [replace(found[-1], label="fake", method="blend")]
+    (item,), _ = evaluate.run(few_media, corrected, few_media / "out", detector)
+    assert (item.label, item.method) == ("fake", "blend")
 
 
 def test_the_results_are_written_for_programs_and_for_people(few_media: Path, detector: Detector) -> None:

@@ -104,7 +104,7 @@ def handled_spread(handled: Path, kind: str) -> float:
     logits: dict[str, dict[str, float]] = {}
     with handled.open(newline="") as lines:
         for row in csv.DictReader(lines):
-            if row["kind"] == kind and row["logit"]:
+            if row["kind"] == kind and row["logit"] and row.get("part") != "crops":
                 logits.setdefault(row["path"], {})[row["alteration"]] = float(row["logit"])
     moved = [(logits_of[name] - logits_of["unaltered"]) for logits_of in logits.values() if "unaltered" in logits_of
              for name in HARMLESS if name in logits_of]  # fmt: skip

@@ -98,7 +98,8 @@ def run(
         "options": asdict(detector.options),
         "root": root.resolve().name,
     }
-    if kept.exists() and json.loads(kept.read_text()) != json.loads(json.dumps(made_with)):
+    earlier = json.loads(kept.read_text()) if kept.exists() else {}
+    if scores.exists() and earlier != json.loads(json.dumps(made_with)):
         raise SystemExit(f"{out} holds results of other media, weights or options; give another folder, or --again")
     write_atomically(kept, json.dumps(made_with, indent=1).encode())
     # What could not be read is tried again: a drive may have been missing.
@@ -144,7 +145,8 @@ def read_scores(path: Path) -> list[Item]:
         return []
     with path.open(newline="") as lines:
         numbers = ("probability", "logit", "quality")
-        return [Item(**{**row, **{name: _number(row[name]) for name in numbers}})  # type: ignore[arg-type]
+        names = [field.name for field in fields(Item)]
+        return [Item(**{name: _number(row[name]) if name in numbers else row[name] for name in names})  # type: ignore[arg-type]
                 for row in csv.DictReader(lines)]  # fmt: skip
 
 
