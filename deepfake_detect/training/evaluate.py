@@ -144,10 +144,12 @@ def read_scores(path: Path) -> list[Item]:
     if not path.exists():
         return []
     with path.open(newline="") as lines:
-        numbers = ("probability", "logit", "quality")
-        names = [field.name for field in fields(Item)]
-        return [Item(**{name: _number(row[name]) if name in numbers else row[name] for name in names})  # type: ignore[arg-type]
-                for row in csv.DictReader(lines)]  # fmt: skip
+        return [_item(row) for row in csv.DictReader(lines)]
+
+
+def _item(row: dict[str, str]) -> Item:
+    known: dict[str, Any] = {field.name: row.get(field.name, "") for field in fields(Item)}
+    return Item(**{**known, **{name: _number(known[name]) for name in ("probability", "logit", "quality")}})
 
 
 def read_frames(path: Path) -> list[FrameScore]:
