@@ -202,7 +202,9 @@ def _platt(
     def cost(values: np.ndarray) -> float:
         slope, offset, loss = values
         odds = (1 - loss * (1 - quality)) * (slope * logits + offset)
-        return float((weights * np.logaddexp(0, -sign * odds)).sum() / weights.sum() + _RIDGE * slope**2)
+        likelihood = float((weights * np.logaddexp(0, -sign * odds)).sum() / weights.sum())
+        # Few files can't tell what quality costs: the loss has to earn its place against a prior at 0.
+        return likelihood + _RIDGE * float(slope) ** 2 + float(loss) ** 2 / len(logits)
 
     found = minimize(cost, np.array([0.5, 0.0, 0.1]), method="L-BFGS-B", bounds=[(1e-3, 20), (-20, 20), (0, 1)])
     slope, offset, loss = (float(value) for value in found.x)

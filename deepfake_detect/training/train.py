@@ -133,6 +133,20 @@ def _prepare(arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
     _maker = PairMaker(*arguments, **options)
 
 
+def _own_allocator(context: Any, workers: int, arguments: tuple[Any, ...]) -> Any:
+    """A pool whose workers give memory back.
+
+    The setting that makes training three times faster, never to return a freed page, is right for the net, whose buffers
+    have the same sizes at every step. Pictures have thousands of sizes: within half an hour two workers held 20 GB.
+    """
+    inherited = os.environ.pop("MALLOC_CONF", None)
+    try:
+        return context.Pool(workers, _prepare, arguments)
+    finally:
+        if inherited is not None:
+            os.environ["MALLOC_CONF"] = inherited
+
+
 def _make(seeds: list[int]) -> list[Pair]:
     return [_maker.make(seed) for seed in seeds]
 
@@ -226,7 +240,7 @@ def train(
     context = multiprocessing.get_context("spawn")
     arguments = (data, restored, architecture)
     options: dict[str, Any] = {"leave_out": leave_out, "whole_share": settings.whole_share}
-    with context.Pool(workers, _prepare, (arguments, options)) as pool:
+    with _own_allocator(context, workers, (arguments, options)) as pool:
         measured: list[Pair] = []
         if measured_pairs:
             held_back = PairMaker(*arguments, **options, held_back=True)
