@@ -94,8 +94,6 @@ class PairMaker:
         if not self._real:
             raise ValueError(f"no genuine training faces found in {', '.join(map(str, data))}")
         self._everyone = [face for faces in self._real.values() for face in faces]
-        if len({face.group for face in self._everyone}) < 2:
-            raise ValueError("every genuine face is of one group; other people's faces need at least two")
         self._shapes = np.stack([_shape(face) for face in self._everyone])
         self._redrawn = {net: found for net, found in _redrawn_faces(restored, self._everyone).items() if found}
         self._originals = {(face.root, face.path): face for face in self._everyone}
@@ -235,6 +233,8 @@ class PairMaker:
         others = [i for i in candidates if self._everyone[i].group != face.group]
         if not others:
             others = [i for i, other in enumerate(self._everyone) if other.group != face.group]
+        if not others:
+            raise ValueError("every genuine face is of one group; other people's faces need at least two")
         distance = np.abs(self._shapes[others] - _shape(face)).mean((1, 2))
         lookalike: TrainingFace = self._everyone[others[int(distance.argmin())]]
         return lookalike
