@@ -2,7 +2,8 @@
 
 `mean_face.npz` holds the average position of every landmark of `data.MESH_PARTS`, with the place, the size and the slope of
 the eyes and mouth taken out. It is bent onto the five points that MTCNN gives, which is exact enough for masks whose edge
-is deformed at random anyway.
+is deformed at random anyway. `average` made it of 550 official portraits of United States officials, works of their
+government in the public domain (collected by CivilServiceUSA: us-house, us-senate, us-governors; MIT).
 """
 
 from __future__ import annotations
