@@ -6,29 +6,19 @@ python benchmarks/failures.py weights/failures.jpg
 from __future__ import annotations
 
 import argparse
-import io
 from pathlib import Path
 
 import cv2
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
+from robustness import jpeg, scaled
 
 from deepfake_detect import Detector, draw
 from deepfake_detect.training.mean_face import fit_mean_face
-from deepfake_detect.training.retouch import _beauty, _enlarged, _make_up, _print
+from deepfake_detect.training.retouch import beauty, enlarged, make_up, printed
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-
-
-def saved(pixels: np.ndarray, quality: int) -> np.ndarray:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
-
-
-def reduced(pixels: np.ndarray, factor: float) -> np.ndarray:
-    return cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
 
 
 def main() -> None:
@@ -42,15 +32,15 @@ def main() -> None:
     rng = np.random.default_rng(3)
     shown = [
         ("genuine", genuine),
-        ("genuine, beauty filter", _beauty(genuine, mesh, rng)),
-        ("genuine, make-up", _make_up(genuine, mesh, rng)),
-        ("genuine, enlarged, sharpened", _enlarged(genuine, mesh, rng)),
-        ("genuine, printed, scanned", _print(genuine, mesh, rng)),
+        ("genuine, beauty filter", beauty(genuine, mesh, rng)),
+        ("genuine, make-up", make_up(genuine, mesh, rng)),
+        ("genuine, enlarged, sharpened", enlarged(genuine, mesh, rng)),
+        ("genuine, printed, scanned", printed(genuine, mesh, rng)),
         ("forged", forged),
-        ("forged, JPEG 25", saved(forged, 25)),
-        ("forged, reduced to a third", reduced(forged, 1 / 3)),
+        ("forged, JPEG 25", jpeg(forged, 25)),
+        ("forged, reduced to a third", scaled(forged, 1 / 3)),
         ("forged, blurred", cv2.GaussianBlur(forged, (0, 0), 2)),
-        ("forged, printed, scanned", _print(forged, mesh, rng)),
+        ("forged, printed, scanned", printed(forged, mesh, rng)),
     ]
     figure = Figure(figsize=(13, 6.2))
     axes = figure.subplots(2, 5)

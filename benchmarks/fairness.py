@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from deepfake_detect import checkpoint
-from deepfake_detect.model import EvidenceNet
+from deepfake_detect.detector import load_net
 from deepfake_detect.training.data import read_faces
 from deepfake_detect.training.evaluate import read_scores, relabelled
 from deepfake_detect.training.metrics import wilson
@@ -74,9 +74,7 @@ def false_alarms(scores: Path) -> None:
 
 def misses(folders: list[Path], restored: Path | None, pairs: int) -> None:
     entry = checkpoint.find()
-    net = EvidenceNet(entry.architecture)
-    net.load_state_dict(checkpoint.read(entry))
-    net.eval()
+    net = load_net(entry)
     strangers = frozenset(
         face.group for folder in folders for face in read_faces(folder) if traits(Path(face.path).name) is None
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -18,11 +19,14 @@ from sklearn.metrics import roc_auc_score
 
 from deepfake_detect import checkpoint, draw
 from deepfake_detect.crop import cut
-from deepfake_detect.model import EvidenceNet
+from deepfake_detect.detector import load_net
 from deepfake_detect.training.blend import FAMILIES
 from deepfake_detect.training.data import TrainingFace, read_faces
 from deepfake_detect.training.pairs import Pair, PairMaker, ciplab_mask
 from deepfake_detect.types import Crop, Face, Frame, Heatmap
+
+if TYPE_CHECKING:
+    from deepfake_detect.model import EvidenceNet
 
 # Of the map, in logits: a cell above it is more probably altered than not.
 THRESHOLD = 0.0
@@ -132,9 +136,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="write a sheet of the first blends here")
     arguments = parser.parse_args()
     entry = checkpoint.find(arguments.weights)
-    net = EvidenceNet(entry.architecture)
-    net.load_state_dict(checkpoint.read(entry))
-    net.eval()
+    net = load_net(entry)
     maker = PairMaker(arguments.data, arguments.restored, entry.architecture, held_back=True, whole_share=0.0)
     cases = blends([maker.make(10**6 + seed) for seed in range(arguments.pairs)])
     genuine = [case.genuine for case in cases if case.genuine is not None]

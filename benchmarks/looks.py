@@ -22,14 +22,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from deepfake_detect import Detector, Options, checkpoint
-from deepfake_detect.model import EvidenceNet
-from deepfake_detect.training.datasets import read_dataset
+from deepfake_detect.detector import load_net
+from deepfake_detect.training.datasets import VIDEO_ENDINGS, read_dataset
+from deepfake_detect.training.metrics import group_resamples
 from deepfake_detect.verdict import deciding, pool
 
 if TYPE_CHECKING:
+    from deepfake_detect.model import EvidenceNet
     from deepfake_detect.types import FaceTrack
 
-VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 # Rows and columns of the map that the mouth lies in, in an upright crop of a frontal face.
 MOUTH = (slice(17, 24), slice(9, 19))
 
@@ -75,11 +76,8 @@ def beside(first: np.ndarray, second: np.ndarray | None, fake: np.ndarray, group
 
 def difference(ours: np.ndarray, theirs: np.ndarray, fake: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
     """95 % interval of AUC(ours) - AUC(theirs)."""
-    names = np.unique(groups)
-    rng = np.random.default_rng(0)
     found = []
-    for _ in range(1000):
-        rows = np.concatenate([np.flatnonzero(groups == names[i]) for i in rng.integers(len(names), size=len(names))])
+    for rows in group_resamples(groups, resamples=1000):
         if 0 < fake[rows].sum() < len(rows):
             found.append(roc_auc_score(fake[rows], ours[rows]) - roc_auc_score(fake[rows], theirs[rows]))
     low, high = np.percentile(found, [2.5, 97.5])
@@ -94,13 +92,11 @@ def main() -> None:
     arguments = parser.parse_args()
     dataset = read_dataset(arguments.data, split=arguments.split)
     entry = checkpoint.find()
-    net = EvidenceNet(entry.architecture)
-    net.load_state_dict(checkpoint.read(entry))
-    net.eval()
+    net = load_net(entry)
     detector = Detector(Options(frames=arguments.frames))
     rows, fakes, names = [], [], []
     for item in dataset.items:
-        if Path(item.path).suffix.lower() in VIDEOS:
+        if Path(item.path).suffix.lower() in VIDEO_ENDINGS:
             track = deciding(detector.detect(dataset.root / item.path).tracks)
             if track is not None:
                 rows.append(looks(track, net))

@@ -28,9 +28,10 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from deepfake_detect import Detector, Options, checkpoint, media
-from deepfake_detect.model import EvidenceNet
-from deepfake_detect.training.datasets import Labelled, read_dataset
+from deepfake_detect.detector import load_net
+from deepfake_detect.training.datasets import VIDEO_ENDINGS, Labelled, read_dataset
 from deepfake_detect.training.evaluate import Item, judge, read_scores, relabelled
+from deepfake_detect.training.metrics import group_resamples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -150,7 +151,7 @@ def recoded(path: Path, target: Path, crf: int, *, seconds: float = 6.0) -> None
 def chosen(items: Sequence[Labelled], pictures: int) -> tuple[list[Labelled], list[Labelled]]:
     """So many pictures of each source and class, and all videos."""
     rng = np.random.default_rng(0)
-    videos = [item for item in items if item.path.lower().endswith((".mp4", ".avi", ".mov", ".mkv", ".webm"))]
+    videos = [item for item in items if Path(item.path).suffix.lower() in VIDEO_ENDINGS]
     stills: list[Labelled] = []
     rest = [item for item in items if item not in videos]
     for source, label in sorted({(item.source, item.label) for item in rest}):
@@ -183,9 +184,7 @@ def judged_videos(root: Path, items: Sequence[Labelled], detector: Detector) -> 
 def attacked(root: Path, items: Sequence[Labelled], detector: Detector) -> Iterator[tuple[str, list[Item]]]:
     """Ten steps of projected gradient descent (Madry et al., ICLR 2018) on each crop, towards the wrong answer."""
     entry = checkpoint.find()
-    net = EvidenceNet(entry.architecture)
-    net.load_state_dict(checkpoint.read(entry))
-    net.eval()
+    net = load_net(entry)
     crops, kept = [], []
     for item in items:
         report = detector.detect(root / item.path)
@@ -222,13 +221,10 @@ class Row:
 
 
 def row(name: str, altered: Sequence[Item], unaltered: Sequence[Item]) -> Row:
-    groups = sorted({item.group for item in altered})
-    members = {group: [i for i, item in enumerate(altered) if item.group == group] for group in groups}
-    rng = np.random.default_rng(0)
-    changes = []
-    for _ in range(500):
-        drawn = [i for g in rng.integers(len(groups), size=len(groups)) for i in members[groups[g]]]
-        changes.append(_auc([altered[i] for i in drawn]) - _auc([unaltered[i] for i in drawn]))
+    changes = [
+        _auc([altered[i] for i in drawn]) - _auc([unaltered[i] for i in drawn])
+        for drawn in group_resamples(np.array([item.group for item in altered]), resamples=500)
+    ]
     defined = [value for value in changes if not math.isnan(value)]
     low, high = np.percentile(defined, [2.5, 97.5]) if defined else (math.nan, math.nan)
     genuine = [item for item in altered if item.label == "real"]

@@ -58,13 +58,9 @@ class Detector:
         self.options = options or Options()
         entry = checkpoint.find(weights, folder=weights_folder)
         self._architecture, self.calibration = entry.architecture, entry.calibration
-        self._net = EvidenceNet(entry.architecture)
+        self._net = load_net(entry)
         try:
-            self._net.load_state_dict(checkpoint.read(entry))
-        except RuntimeError as error:
-            raise WeightsError(f"{entry.path}: its tensors do not fit the manifest's architecture ({error})") from error
-        try:
-            self._net.eval().to(self.options.device)
+            self._net.to(self.options.device)
         except (RuntimeError, AssertionError) as error:
             raise OptionsError(f"device {self.options.device!r} can't be used here ({error}); try 'cpu'") from error
         self._finder = FaceFinder(device=self.options.device, smallest_px=self.options.min_face_px)
@@ -155,6 +151,20 @@ class Detector:
     def _failed(self, source: Source, failure: Failure) -> Report:
         path = "<array>" if isinstance(source, np.ndarray) else os.fspath(source)
         return Report(path=path, tool=self.tool, error=failure, options=self.options)
+
+
+def load_net(entry: checkpoint.ManifestEntry) -> EvidenceNet:
+    """The net of a manifest's entry, ready to judge.
+
+    Raises:
+        WeightsError: The weights are missing, altered or do not fit.
+    """
+    net = EvidenceNet(entry.architecture)
+    try:
+        net.load_state_dict(checkpoint.read(entry))
+    except RuntimeError as error:
+        raise WeightsError(f"{entry.path}: its tensors do not fit the manifest's architecture ({error})") from error
+    return net.eval()
 
 
 def _shown(source: Source) -> str:

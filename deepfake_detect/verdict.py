@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from .options import Options
     from .types import Exclusion
+
+_Logits = TypeVar("_Logits", float, np.ndarray)
 
 # One frame counts no more than this, in logits: beyond it a net is not surer, only louder.
 _LOUDEST = 8.0
@@ -73,9 +75,14 @@ def pool(scores: Sequence[Score]) -> float | None:
     return max(mean, worst - _SEGMENT_PENALTY)
 
 
+def weighed(logit: _Logits, quality: _Logits, *, slope: float, offset: float, quality_loss: float) -> _Logits:
+    """Log odds of logits whose evidence counts less the poorer the picture of the face is."""
+    return (1 - quality_loss * (1 - quality)) * (slope * logit + offset)
+
+
 def log_odds(logit: float, bands: Bands, *, quality: float = 1.0) -> float:
     """Calibrated log odds at even prior odds, before any limit; nearer to none the poorer the picture of the face is."""
-    return (1 - bands.quality_loss * (1 - quality)) * (bands.slope * logit + bands.offset)
+    return weighed(logit, quality, slope=bands.slope, offset=bands.offset, quality_loss=bands.quality_loss)
 
 
 def likelihood_ratio(logit: float, bands: Bands, *, quality: float = 1.0) -> float:

@@ -61,14 +61,25 @@ def _light(pixels: np.ndarray, rng: Generator) -> np.ndarray:
     return cv2.addWeighted(result, saturation, grey, 1 - saturation, 0)
 
 
+def sharpened(pixels: np.ndarray, *, amount: float, radius: float) -> np.ndarray:
+    """Unsharp masking."""
+    return cv2.addWeighted(pixels, 1 + amount, cv2.GaussianBlur(pixels, (0, 0), radius), -amount, 0)
+
+
+def compressed_off_grid(pixels: np.ndarray, *, down: int, right: int, quality: int, ending: str = ".jpg") -> np.ndarray:
+    """JPEG or WebP on a grid that is not the picture's own: `down` and `right`, 0 to 7 pixels, are where it begins."""
+    padded = cv2.copyMakeBorder(pixels, down, 0, right, 0, cv2.BORDER_REPLICATE)
+    flag = {".jpg": cv2.IMWRITE_JPEG_QUALITY, ".webp": cv2.IMWRITE_WEBP_QUALITY}[ending]
+    encoded = cv2.imencode(ending, padded, [flag, quality])[1]
+    return np.ascontiguousarray(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[down:, right:])
+
+
 def _process(pixels: np.ndarray, rng: Generator) -> np.ndarray:
     draw = rng.random()
     if draw < 0.3:
         return cv2.bilateralFilter(pixels, 5, float(rng.uniform(10, 40)), float(rng.uniform(2, 5)))
     if draw < 0.6:
-        soft = cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.7, 2)))
-        amount = float(rng.uniform(0.3, 1.2))
-        return cv2.addWeighted(pixels, 1 + amount, soft, -amount, 0)
+        return sharpened(pixels, radius=float(rng.uniform(0.7, 2)), amount=float(rng.uniform(0.3, 1.2)))
     if draw < 0.75:
         return cv2.medianBlur(pixels, 3)
     height, width = pixels.shape[:2]

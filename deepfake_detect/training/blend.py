@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from .augment import compressed_off_grid, sharpened
 from .restore import take_face
 
 if TYPE_CHECKING:
@@ -285,9 +286,7 @@ def _resample(pixels: Picture, rng: Generator, *, least: float = 0.25, most: flo
 
 
 def _sharpen(pixels: Picture, rng: Generator) -> Picture:
-    blurred = cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.7, 2.0)))
-    amount = float(rng.uniform(0.3, 1.5))
-    return cv2.addWeighted(pixels, 1 + amount, blurred, -amount, 0)
+    return sharpened(pixels, radius=float(rng.uniform(0.7, 2.0)), amount=float(rng.uniform(0.3, 1.5)))
 
 
 def _smooth(pixels: Picture, rng: Generator) -> Picture:
@@ -312,12 +311,9 @@ def _quantise(pixels: Picture, rng: Generator) -> Picture:
 
 
 def _recompress(pixels: Picture, rng: Generator) -> Picture:
-    """Compressed on a grid that is not the picture's own."""
-    dy, dx = int(rng.integers(0, 8)), int(rng.integers(0, 8))
-    padded = cv2.copyMakeBorder(pixels, dy, 0, dx, 0, cv2.BORDER_REPLICATE)
-    kind, quality = ((".jpg", cv2.IMWRITE_JPEG_QUALITY), (".webp", cv2.IMWRITE_WEBP_QUALITY))[int(rng.random() < 0.3)]
-    encoded = cv2.imencode(kind, padded, [quality, int(rng.integers(20, 75))])[1]
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[dy:, dx:]
+    down, right = int(rng.integers(0, 8)), int(rng.integers(0, 8))
+    ending = (".jpg", ".webp")[int(rng.random() < 0.3)]
+    return compressed_off_grid(pixels, down=down, right=right, quality=int(rng.integers(20, 75)), ending=ending)
 
 
 def _renoise(pixels: Picture, rng: Generator) -> Picture:

@@ -22,9 +22,10 @@ from scipy.stats import spearmanr
 from sklearn.model_selection import StratifiedGroupKFold
 
 from ..types import Bands
+from ..verdict import weighed
 from .evaluate import Item, read_scores
 from .export import read_manifest, write_manifest
-from .metrics import calibration_error
+from .metrics import calibration_error, group_resamples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,12 +81,8 @@ def uncertainty(items: Sequence[Item], *, seed: int = 0) -> dict[str, float]:
     """Standard errors of slope and offset and their correlation, from fits to groups drawn with replacement."""
     logits, quality, fake = _arrays(items)
     weights = _weights(items)
-    names, place = np.unique([item.group for item in items], return_inverse=True)
-    members = [np.flatnonzero(place == i) for i in range(len(names))]
-    rng = np.random.default_rng(seed)
     fits = []
-    for _ in range(_RESAMPLES):
-        chosen = np.concatenate([members[i] for i in rng.integers(len(names), size=len(names))])
+    for chosen in group_resamples(np.array([item.group for item in items]), resamples=_RESAMPLES, seed=seed):
         if 0 < fake[chosen].sum() < len(chosen):
             fits.append(_platt(logits[chosen], quality[chosen], fake[chosen], weights[chosen])[:2])
     slopes, offsets = np.array(fits).T
@@ -189,7 +186,7 @@ def _arrays(items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _chance(logits: np.ndarray, quality: np.ndarray, slope: float, offset: float, loss: float) -> np.ndarray:
-    odds = (1 - loss * (1 - quality)) * (slope * logits + offset)
+    odds = weighed(logits, quality, slope=slope, offset=offset, quality_loss=loss)
     return np.asarray(1 / (1 + np.exp(-odds)))
 
 
@@ -201,7 +198,7 @@ def _platt(
 
     def cost(values: np.ndarray) -> float:
         slope, offset, loss = values
-        odds = (1 - loss * (1 - quality)) * (slope * logits + offset)
+        odds = weighed(logits, quality, slope=slope, offset=offset, quality_loss=loss)
         likelihood = float((weights * np.logaddexp(0, -sign * odds)).sum() / weights.sum())
         # Few files can't tell what quality costs: the loss has to earn its place against a prior at 0.
         return likelihood + _RIDGE * float(slope) ** 2 + float(loss) ** 2 / len(logits)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _REAL, _FAKE = {"real", "genuine", "original", "0"}, {"fake", "manipulated", "deepfake", "1"}
-_VIDEO_ENDINGS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".flv", ".mpg", ".mpeg", ".wmv", ".3gp"}
+VIDEO_ENDINGS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".flv", ".mpg", ".mpeg", ".wmv", ".3gp"}
 _ENDINGS = {
     ".jpg",
     ".jpeg",
@@ -42,7 +42,7 @@ _ENDINGS = {
     ".avif",
     ".tif",
     ".tiff",
-} | _VIDEO_ENDINGS
+} | VIDEO_ENDINGS
 _FRAME_FOLDERS = ("frames", "images")
 # Pictures right below one of these stand for themselves; those in any other folder are frames of one clip.
 _NO_CLIPS = (*_FRAME_FOLDERS, "real", "fake")
@@ -146,7 +146,7 @@ def _media(folder: Path) -> Iterator[Path]:
 
 def _clip(path: Path) -> str:
     """The clip a video is, or a frame was taken from."""
-    return path.stem if path.suffix.lower() in _VIDEO_ENDINGS or path.parent.name in _NO_CLIPS else path.parent.name
+    return path.stem if path.suffix.lower() in VIDEO_ENDINGS or path.parent.name in _NO_CLIPS else path.parent.name
 
 
 def _pairs(clips: Iterable[str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import sys
+from collections import defaultdict
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,10 @@ from ..options import Options
 from ..report import write_atomically
 from ..verdict import deciding, label_of, likelihood_ratio, probability
 from .datasets import Labelled, read_dataset
-from .metrics import RESAMPLES, Scored, bootstrap, reliability, wilson, with_intervals
+from .metrics import RESAMPLES, Scored, bootstrap, figures, reliability, wilson, with_intervals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ..types import Calibration, Report
 
@@ -78,7 +79,7 @@ def judge(item: Labelled, report: Report) -> tuple[Item, list[FrameScore]]:
         verdict=verdict.label if verdict else "error",
         probability=verdict.probability if verdict else None,
         logit=worst.logit if worst else None,
-        quality=float(np.mean([score.quality for score in voting])) if voting else None,
+        quality=worst.quality if worst else None,
         model=report.tool.model_sha256,
     )  # fmt: skip
     return judged, [FrameScore(item.path, s.time_s, s.logit) for s in voting if s.logit is not None]
@@ -172,10 +173,9 @@ def scored(items: Iterable[Item]) -> Scored:
     )
 
 
-def scored_frames(items: Sequence[Item], frames: Sequence[FrameScore]) -> Scored:
-    """The frames of these files, each with its file's label, group and probability."""
-    by_path = {item.path: item for item in items if item.logit is not None}
-    mine = [(by_path[frame.path], frame) for frame in frames if frame.path in by_path]
+def scored_frames(items: Sequence[Item], frames: Mapping[str, Sequence[FrameScore]]) -> Scored:
+    """The frames of these files, given by path, each with its file's label, group and probability."""
+    mine = [(item, frame) for item in items if item.logit is not None for frame in frames.get(item.path, ())]
     return Scored(
         fake=np.array([item.label == "fake" for item, _ in mine], bool),
         logit=np.array([frame.logit for _, frame in mine], float),
@@ -217,23 +217,28 @@ def table(
     rows = []
     # So many files have narrow intervals anyway, and each resample of them takes long.
     resamples = resamples if len(items) < _MANY else min(resamples, 200)
+    by_path: dict[str, list[FrameScore]] = defaultdict(list)
+    for frame in frames:
+        by_path[frame.path].append(frame)
     sources = sorted({item.source for item in items})
     for source in sources:
         mine = [item for item in items if item.source == source]
-        rows.append(_row(source, "all", mine, frames, resamples))
+        rows.append(_row(source, "all", mine, by_path, resamples))
         methods = sorted({item.method for item in mine if item.label == "fake"})
         if len(methods) > 1:
             genuine = [item for item in mine if item.label == "real"]
             rows += [
-                _row(source, m, genuine + [i for i in mine if i.label == "fake" and i.method == m], frames, resamples)
+                _row(source, m, genuine + [i for i in mine if i.label == "fake" and i.method == m], by_path, resamples)
                 for m in methods
             ]
     if len(sources) > 1:
-        rows.append(_row("all", "all", list(items), frames, resamples))
+        rows.append(_row("all", "all", list(items), by_path, resamples))
     return rows
 
 
-def _row(source: str, method: str, items: list[Item], frames: Sequence[FrameScore], resamples: int) -> dict[str, Any]:
+def _row(
+    source: str, method: str, items: list[Item], frames: Mapping[str, Sequence[FrameScore]], resamples: int
+) -> dict[str, Any]:
     genuine = [item for item in items if item.label == "real"]
     fake = [item for item in items if item.label == "fake"]
     media, media_95 = with_intervals(scored(items), resamples=resamples)
@@ -247,7 +252,7 @@ def _row(source: str, method: str, items: list[Item], frames: Sequence[FrameScor
         "media": media,
         "media_95": media_95,
         "frames_judged": len(of_frames),
-        "frames": with_intervals(of_frames, resamples=0)[0] if len(of_frames) else {},
+        "frames": figures(of_frames) if len(of_frames) else {},
         "false_alarms": share(genuine, "manipulated"),
         "false_alarms_95": share_interval(genuine, "manipulated"),
         "found": share(fake, "manipulated"),

@@ -22,7 +22,7 @@ from .. import checkpoint
 from ..detector import Detector
 from .calibrate import FEWEST_GROUPS, calibrate, fewest_groups
 from .datasets import read_dataset
-from .evaluate import run, write
+from .evaluate import relabelled, run, write
 from .export import export
 from .prepare import Wanted, prepare
 from .train import Settings, train
@@ -79,7 +79,8 @@ def finetune(
                     f"{dataset.root}: expected at least {fewest} groups of {label} files {part}, found {count};"
                     " more files, in more groups, are needed"
                 )
-    before, before_views = run(dataset.root, apart, out / "before", Detector())
+    shipped = Detector()
+    before, before_views = run(dataset.root, apart, out / "before", shipped)
     if (
         max(fewest_groups([item for item in before if item.kind == kind]) for kind in ("image", "video"))
         < FEWEST_GROUPS
@@ -99,15 +100,15 @@ def finetune(
     )  # fmt: skip
     folder = out / "weights"
     export(weights, folder, name, trained_on=f"{entry.name}, then {len(own)} files of {dataset.root.name}")
-    after, _ = run(dataset.root, apart, out / "after", Detector(weights_folder=folder))
+    after, after_views = run(dataset.root, apart, out / "after", Detector(weights_folder=folder))
     calibrate(after, folder, data=f"{len(apart)} files of {dataset.root.name}")
     calibrated = Detector(weights_folder=folder)
-    after, after_views = run(dataset.root, apart, out / "after", calibrated)
+    after = [relabelled(item, calibrated.calibration) for item in after]
     name_before, name_after = (
         f"{dataset.root.name}, before",
         f"{dataset.root.name}, after; calibrated on these very files",
     )
-    print(f"before\n{write(out / 'before', before, before_views, Detector(), name=name_before)}")
+    print(f"before\n{write(out / 'before', before, before_views, shipped, name=name_before)}")
     print(f"after\n{write(out / 'after', after, after_views, calibrated, name=name_after)}")
     print("The new net's verdicts, ECE and Brier score are of the files it was calibrated on; AUC, AP and EER do not")
     print("depend on that. manifest.json says under calibration_on_other_groups how its calibration carries over.")

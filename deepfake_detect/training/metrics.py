@@ -11,7 +11,7 @@ from sklearn.metrics import auc as area
 from sklearn.metrics import average_precision_score, roc_curve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Figures = dict[str, float]
     Intervals = dict[str, tuple[float, float]]
@@ -84,6 +84,19 @@ def with_intervals(scored: Scored, *, seed: int = 0, resamples: int = RESAMPLES)
     return figures(scored), bootstrap(scored, figures, seed=seed, resamples=resamples)
 
 
+def group_resamples(group: np.ndarray, *, resamples: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """The rows of each resample: as many groups as there are, whole, drawn with replacement.
+
+    Args:
+        group: str (N,).
+    """
+    names, place = np.unique(group, return_inverse=True)
+    members = [np.flatnonzero(place == i) for i in range(len(names))]
+    rng = np.random.default_rng(seed)
+    for _ in range(resamples):
+        yield np.concatenate([members[i] for i in rng.integers(len(names), size=len(names))])
+
+
 def bootstrap(
     scored: Scored, of: Callable[[Scored], Figures], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Intervals:
@@ -93,12 +106,9 @@ def bootstrap(
         NaN twice for a figure that is undefined in most samples, the same in all (then the bootstrap knows nothing of what
         was never seen), or where there is a single group.
     """
-    names, place = np.unique(scored.group, return_inverse=True)
-    members = [np.flatnonzero(place == i) for i in range(len(names))]
-    rng = np.random.default_rng(seed)
     drawn: dict[str, list[float]] = {}
-    for _ in range(resamples if len(names) > 1 else 0):
-        chosen = np.concatenate([members[i] for i in rng.integers(len(names), size=len(names))])
+    single = len(np.unique(scored.group)) < 2
+    for chosen in group_resamples(scored.group, resamples=0 if single else resamples, seed=seed):
         for name, value in of(scored.rows(chosen)).items():
             drawn.setdefault(name, []).append(value)
     intervals = {}

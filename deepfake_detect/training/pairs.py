@@ -17,7 +17,7 @@ from .restore import restored_path
 from .retouch import retouch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.random import Generator
@@ -124,8 +124,10 @@ class PairMaker:
             face, copy = self._redrawn_face(rng)
             if draw < _OTHER + _RESTORED:
                 return self._forge(face, rng, restored=_read(copy))
-            genuine, redrawn = self._retouched([face.read(), _read(copy)], face, rng)
-            return self._finish(redrawn_whole(genuine, redrawn, face), face, rng), face
+            genuine, redrawn = face.read(), _read(copy)
+            retouched = _retouching(rng)
+            forgery = redrawn_whole(retouched(genuine, face), retouched(redrawn, face), face)
+            return self._finish(forgery, face, rng), face
         return self._forge(_choose(self._real, _REAL_WEIGHTS, rng), rng)
 
     def _forge(
@@ -137,19 +139,11 @@ class PairMaker:
         restored: np.ndarray | None = None,
     ) -> tuple[Pair, TrainingFace]:
         pixels = face.read()
-        if face.mesh is not None and rng.random() < _RETOUCHED:
-            seed = int(rng.integers(2**32))
-            pixels = retouch(pixels, face.mesh, seed)
-            restored = None if restored is None else retouch(restored, face.mesh, seed)
-            if donor is not None and donor[1].mesh is not None:
-                donor = retouch(donor[0], donor[1].mesh, seed), donor[1]
+        retouched = _retouching(rng)
+        pixels = retouched(pixels, face)
+        restored = None if restored is None else retouched(restored, face)
+        donor = None if donor is None else (retouched(*donor), donor[1])
         return self._finish(forge(pixels, face, rng, donor=donor, restored=restored), face, rng), face
-
-    def _retouched(self, pictures: list[np.ndarray], face: TrainingFace, rng: Generator) -> list[np.ndarray]:
-        if face.mesh is None or rng.random() >= _RETOUCHED:
-            return pictures
-        seed = int(rng.integers(2**32))
-        return [retouch(pixels, face.mesh, seed) for pixels in pictures]
 
     def _whole(self, rng: Generator) -> tuple[Pair, TrainingFace]:
         fake = _choose(self._fake, _FAKE_WEIGHTS, rng)
@@ -178,7 +172,8 @@ class PairMaker:
 
     def _with_original(self, fake: TrainingFace, original: TrainingFace, rng: Generator) -> Pair:
         """A forgery made elsewhere, beside the very picture it was made from: one crop for both."""
-        pictures = self._retouched([original.read(), fake.read()], original, rng)
+        retouched = _retouching(rng)
+        pictures = [retouched(face.read(), original) for face in (original, fake)]
         if pictures[0].shape != pictures[1].shape:
             raise ValueError(
                 f"{fake.path} and its original {original.path} differ in size; one is not made from the other"
@@ -286,6 +281,14 @@ def _redrawn_faces(root: Path | None, faces: Sequence[TrainingFace]) -> dict[str
         return {}
     nets = sorted(net.name for net in root.iterdir() if net.is_dir())
     return {net: [(face, path) for face in faces if (path := restored_path(root, net, face)).exists()] for net in nets}
+
+
+def _retouching(rng: Generator) -> Callable[[np.ndarray, TrainingFace], np.ndarray]:
+    """What both halves of a pair, and a donor, get done to them before anything is forged: mostly nothing."""
+    if rng.random() >= _RETOUCHED:
+        return lambda pixels, _: pixels
+    seed = int(rng.integers(2**32))
+    return lambda pixels, face: pixels if face.mesh is None else retouch(pixels, face.mesh, seed)
 
 
 def _flipped(crops: np.ndarray, mask: np.ndarray, family: str, rng: Generator) -> Pair:

@@ -32,6 +32,7 @@ from ..report import write_atomically
 from .data import MESH_PARTS
 from .datasets import Labelled, read_dataset
 from .mean_face import fit_mean_face
+from .restore import take_face
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,14 +129,11 @@ def _keep(frame: Frame, face: Face, wanted: Wanted, out: Path, path: str) -> _Ke
     height, width = region.shape[:2]
     whole = max(height, width) <= _WHOLE_PX
     if not whole:
-        grow = _SURROUNDINGS * face.size_px
-        x0, y0 = np.maximum(np.floor(box[:2] - grow), 0).astype(int)
-        x1, y1 = np.minimum(np.ceil(box[2:] + grow), (width, height)).astype(int)
+        region, (rows, columns) = take_face(region, box, surroundings=_SURROUNDINGS)
         scale = min(1.0, _LARGEST_FACE_PX / face.size_px)
-        region = frame.pixels[y0:y1, x0:x1]
         if scale < 1:
             region = cv2.resize(region, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        corner = np.array([x0, y0])
+        corner = np.array([columns.start, rows.start])
         box, five = (box - np.tile(corner, 2)) * scale, (five - corner) * scale
     encoded = cv2.imencode(".png", region[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
     (out / path).parent.mkdir(parents=True, exist_ok=True)

@@ -152,7 +152,7 @@ def _load(path: Path) -> Autoencoder:
 
 @torch.inference_mode()
 def redraw_whole(net: Autoencoder, pixels: np.ndarray, box: np.ndarray, *, side: int) -> np.ndarray:
-    """A copy of the picture whose face region went through the autoencoder at `side` pixels, a multiple of 16."""
+    """A copy of the picture whose face region went through the autoencoder at `side` pixels, a multiple of 8."""
     region, place = take_face(pixels, box)
     small = cv2.resize(region, (side, side), interpolation=cv2.INTER_AREA)
     tensor = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 127.5 - 1
@@ -189,8 +189,8 @@ def apply_all(data: Sequence[Path], decoders: Path, out: Path, *, copies: int, s
     """Redraw faces, each by a decoder drawn at random, into the folder of restored faces."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    nets = [_load(path) for path in sorted(decoders.glob("decoder_*.safetensors"))]
-    names = [path.stem.split("_")[1] for path in sorted(decoders.glob("decoder_*.safetensors"))]
+    paths = sorted(decoders.glob("decoder_*.safetensors"))
+    nets, names = [_load(path) for path in paths], [path.stem.split("_")[1] for path in paths]
     if not nets:
         raise SystemExit(f"{decoders}: no decoder_*.safetensors; run `train` first")
     rng = np.random.default_rng(seed)

@@ -49,10 +49,16 @@ def redraw(pixels: np.ndarray, box: np.ndarray, *, net: str, side: int) -> np.nd
     return paste_face(pixels, cv2.resize(_run(net, small), region.shape[1::-1], interpolation=cv2.INTER_AREA), place)
 
 
-def take_face(pixels: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, tuple[slice, slice]]:
-    """The part of a picture around a face, nearly all that a crop of it will show, and where it lies."""
+def take_face(
+    pixels: np.ndarray, box: np.ndarray, *, surroundings: float = 0.35
+) -> tuple[np.ndarray, tuple[slice, slice]]:
+    """The part of a picture around a face, nearly all that a crop of it will show, and where it lies.
+
+    Args:
+        surroundings: On each side, as a share of the box's longer side.
+    """
     height, width = pixels.shape[:2]
-    grow = 0.35 * max(box[2] - box[0], box[3] - box[1])
+    grow = surroundings * max(box[2] - box[0], box[3] - box[1])
     x0, y0 = np.maximum(np.floor(box[:2] - grow), 0).astype(int)
     x1, y1 = np.minimum(np.ceil(box[2:] + grow), (width, height)).astype(int)
     place = slice(int(y0), int(y1)), slice(int(x0), int(x1))

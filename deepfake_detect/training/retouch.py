@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from .augment import compressed_off_grid, sharpened
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -34,7 +36,7 @@ def retouch(pixels: np.ndarray, mesh: Mesh, seed: int) -> np.ndarray:
     return _WAYS[int(rng.choice(len(_WAYS), p=weights))][1](pixels, mesh, rng)
 
 
-def _beauty(pixels: np.ndarray, mesh: Mesh, rng: Generator) -> np.ndarray:
+def beauty(pixels: np.ndarray, mesh: Mesh, rng: Generator) -> np.ndarray:
     """Skin smoothed and brightened, eyes and mouth left sharp, as phone cameras do on their own."""
     width = _width(mesh)
     skin = _soft(pixels, [mesh["oval"]], 0.04 * width)
@@ -45,7 +47,7 @@ def _beauty(pixels: np.ndarray, mesh: Mesh, rng: Generator) -> np.ndarray:
     return _mix(pixels, lighter, skin * np.float32(rng.uniform(0.4, 0.9)))
 
 
-def _make_up(pixels: np.ndarray, mesh: Mesh, rng: Generator) -> np.ndarray:
+def make_up(pixels: np.ndarray, mesh: Mesh, rng: Generator) -> np.ndarray:
     """Lips, and sometimes lids and cheeks, tinted."""
     width = _width(mesh)
     red = np.array([rng.uniform(120, 220), rng.uniform(10, 80), rng.uniform(30, 110)], np.float32)
@@ -57,7 +59,7 @@ def _make_up(pixels: np.ndarray, mesh: Mesh, rng: Generator) -> np.ndarray:
     return result
 
 
-def _glasses(pixels: np.ndarray, mesh: Mesh, rng: Generator) -> np.ndarray:
+def glasses(pixels: np.ndarray, mesh: Mesh, rng: Generator) -> np.ndarray:
     """Frames around both eyes and a bridge, with clear or tinted lenses."""
     width = _width(mesh)
     result = pixels.copy()
@@ -79,26 +81,26 @@ def _glasses(pixels: np.ndarray, mesh: Mesh, rng: Generator) -> np.ndarray:
     return cv2.line(result, start.tolist(), end.tolist(), colour, thick, cv2.LINE_AA)
 
 
-def _screenshot(pixels: np.ndarray, mesh: Mesh, rng: Generator) -> np.ndarray:
+def screenshot(pixels: np.ndarray, mesh: Mesh, rng: Generator) -> np.ndarray:
     """Shown at another size on a screen and captured there: an odd factor, no compression, a slight sharpening."""
     height, width = pixels.shape[:2]
     factor = float(rng.uniform(0.55, 1.6))
     shown = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=_one_of(rng, cv2.INTER_LINEAR, cv2.INTER_AREA))
     if rng.random() < 0.5:
-        shown = _sharpened(shown, float(rng.uniform(0.2, 0.6)), 1.0)
+        shown = sharpened(shown, amount=float(rng.uniform(0.2, 0.6)), radius=1.0)
     return cv2.resize(shown, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _enlarged(pixels: np.ndarray, mesh: Mesh, rng: Generator) -> np.ndarray:
+def enlarged(pixels: np.ndarray, mesh: Mesh, rng: Generator) -> np.ndarray:
     """A small picture enlarged and sharpened."""
     height, width = pixels.shape[:2]
     factor = float(rng.uniform(0.3, 0.7))
     small = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     large = cv2.resize(small, (width, height), interpolation=_one_of(rng, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4))
-    return _sharpened(large, float(rng.uniform(0.4, 1.5)), float(rng.uniform(0.8, 2)))
+    return sharpened(large, amount=float(rng.uniform(0.4, 1.5)), radius=float(rng.uniform(0.8, 2)))
 
 
-def _print(pixels: np.ndarray, mesh: Mesh, rng: Generator) -> np.ndarray:
+def printed(pixels: np.ndarray, mesh: Mesh, rng: Generator) -> np.ndarray:
     """Printed in dots and scanned: a screen of dots, the grain of paper, a flatter range of tones."""
     height, width = pixels.shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -112,24 +114,22 @@ def _print(pixels: np.ndarray, mesh: Mesh, rng: Generator) -> np.ndarray:
     return cv2.GaussianBlur(scanned, (0, 0), float(rng.uniform(0.4, 1.1)))
 
 
-def _resent(pixels: np.ndarray, mesh: Mesh, rng: Generator) -> np.ndarray:
+def resent(pixels: np.ndarray, mesh: Mesh, rng: Generator) -> np.ndarray:
     """Saved as JPEG again and again, each time on another grid."""
     for _ in range(int(rng.integers(2, 5))):
-        dy, dx = int(rng.integers(0, 8)), int(rng.integers(0, 8))
-        padded = cv2.copyMakeBorder(pixels, dy, 0, dx, 0, cv2.BORDER_REPLICATE)
-        encoded = cv2.imencode(".jpg", padded, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 70))])[1]
-        pixels = np.ascontiguousarray(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[dy:, dx:])
+        down, right = int(rng.integers(0, 8)), int(rng.integers(0, 8))
+        pixels = compressed_off_grid(pixels, down=down, right=right, quality=int(rng.integers(25, 70)))
     return pixels
 
 
 _WAYS: tuple[tuple[float, Callable[[np.ndarray, Mesh, Generator], np.ndarray]], ...] = (
-    (0.2, _beauty),
-    (0.12, _make_up),
-    (0.1, _glasses),
-    (0.12, _screenshot),
-    (0.2, _enlarged),
-    (0.1, _print),
-    (0.16, _resent),
+    (0.2, beauty),
+    (0.12, make_up),
+    (0.1, glasses),
+    (0.12, screenshot),
+    (0.2, enlarged),
+    (0.1, printed),
+    (0.16, resent),
 )
 
 
@@ -152,10 +152,6 @@ def _mix(below: np.ndarray, above: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 def _tint(pixels: np.ndarray, where: np.ndarray, colour: np.ndarray, amount: float) -> np.ndarray:
     return _mix(pixels, np.broadcast_to(colour, pixels.shape), where * np.float32(amount))
-
-
-def _sharpened(pixels: np.ndarray, amount: float, radius: float) -> np.ndarray:
-    return cv2.addWeighted(pixels, 1 + amount, cv2.GaussianBlur(pixels, (0, 0), radius), -amount, 0)
 
 
 def _one_of(rng: Generator, *ways: int) -> int:
