@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SAMPLES
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from deepfake_detect import Detector, Options, checkpoint
 from deepfake_detect.model import EvidenceNet
@@ -21,7 +21,16 @@ from deepfake_detect.training.datasets import read_dataset
 from deepfake_detect.training.evaluate import Item, read_scores, table
 from deepfake_detect.training.export import export
 from deepfake_detect.training.pairs import IGNORE, Pair
-from deepfake_detect.training.train import Settings, collate, learning_rate, load_imagenet, loss, parser, train
+from deepfake_detect.training.train import (
+    Settings,
+    collate,
+    learning_rate,
+    load_imagenet,
+    load_start,
+    loss,
+    parser,
+    train,
+)
 from deepfake_detect.types import Architecture
 from deepfake_detect.verdict import label_of
 
@@ -85,6 +94,18 @@ def test_imagenet_weights_fit_by_position() -> None:
     assert state["stem.1.weight"].abs().sum() > 0
     assert not torch.equal(before, state["stages.4.2.layers.1.0.weight"])
     assert state["stages.4.2.layers.2.1.running_var"].min() > 0
+
+
+def test_a_deeper_net_starts_with_what_a_shallower_one_says(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    shallow, deeper = EvidenceNet(TINY).eval(), EvidenceNet(replace(TINY, stages=7)).eval()
+    save_file(shallow.state_dict(), tmp_path / "shallow.safetensors")
+    load_start(deeper, tmp_path / "shallow.safetensors")
+    crops = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    assert torch.allclose(shallow(crops)[0], deeper(crops)[0], atol=1e-5)
+    assert deeper.state_dict()["stages.6.0.layers.0.1.running_var"].std() > 0  # Not as a new net's: from ImageNet.
+    with pytest.raises(ValueError, match="does not fit the architecture"):
+        load_start(EvidenceNet(replace(TINY, backbone="lite2")), tmp_path / "shallow.safetensors")
 
 
 def test_what_the_net_sees_beside_colours_starts_at_nothing() -> None:

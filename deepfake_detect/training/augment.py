@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 
+# How often a picture comes to us hardly worn. Where all of them are worn, what there is to learn is often gone, and a net
+# learns slowly from pairs that nothing tells apart.
+_FRESH = 0.35
+
+
 def degrade(pixels: np.ndarray, face_px: float, seed: int) -> np.ndarray:
     """Colour, processing, scale, noise and compression, as cameras, apps and messengers add them.
 
@@ -31,6 +36,11 @@ def degrade(pixels: np.ndarray, face_px: float, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     if rng.random() < 0.5:
         pixels = _light(pixels, rng)
+    if rng.random() < _FRESH:
+        draw = rng.random()
+        if draw < 0.35:
+            return film(pixels, crf=int(rng.integers(12, 25)), frames=int(rng.integers(1, 5)), rng=rng)
+        return _still(pixels, rng, least=75) if draw < 0.8 else pixels
     # Genuine pictures are retouched and enhanced too: processed over all of the picture is not manipulated.
     if rng.random() < 0.2:
         pixels = _process(pixels, rng)
@@ -90,7 +100,7 @@ def _process(pixels: np.ndarray, rng: Generator) -> np.ndarray:
 
 
 def _rescale(pixels: np.ndarray, face_px: float, rng: Generator) -> np.ndarray:
-    wanted = float(np.exp(rng.uniform(np.log(60), np.log(260))))
+    wanted = float(np.exp(rng.uniform(np.log(70), np.log(260))))
     scale = min(wanted / face_px, 1.3)
     height, width = pixels.shape[:2]
     size = (max(16, round(width * scale)), max(16, round(height * scale)))
@@ -117,14 +127,14 @@ def _noise(pixels: np.ndarray, rng: Generator) -> np.ndarray:
     return np.asarray(pixels + noise).clip(0, 255).astype(np.uint8)
 
 
-def _still(pixels: np.ndarray, rng: Generator) -> np.ndarray:
-    """JPEG or WebP."""
+def _still(pixels: np.ndarray, rng: Generator, *, least: int = 40) -> np.ndarray:
+    """JPEG or WebP, of that quality or better."""
     if rng.random() < 0.82:
         sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)[int(rng.random() < 0.3)]
-        options = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 99)), cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+        options = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(least, 99)), cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
         encoded = cv2.imencode(".jpg", pixels, options)[1]
     else:
-        encoded = cv2.imencode(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, int(rng.integers(35, 95))])[1]
+        encoded = cv2.imencode(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, int(rng.integers(least - 5, 95))])[1]
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
 
 

@@ -25,21 +25,25 @@ if TYPE_CHECKING:
     from ..types import Architecture
 
 # How often each source of genuine faces is drawn. Soft sources less often than their count, sharp ones more.
-_REAL_WEIGHTS = {"aaf": 0.22, "utkface": 0.2, "ffhq256": 0.18, "us_officials": 0.13, "scut": 0.13, "celebahq": 0.07,
-                 "ciplab": 0.06, "inswapper": 0.08}  # fmt: skip
+_REAL_WEIGHTS = {"aaf": 0.2, "utkface": 0.14, "ffhq256": 0.15, "ffhq512": 0.12, "us_officials": 0.12, "scut": 0.14,
+                 "celebahq": 0.06, "ciplab": 0.05, "amfd": 0.03, "inswapper": 0.08}  # fmt: skip
 # Whole forgeries that are not blends, and the genuine sources each is paired with.
-_FAKE_WEIGHTS = {"stylegan256": 0.3, "stylegan2_tpdne": 0.24, "studio_gan": 0.08, "generated_photos": 0.06, "flux": 0.05,
-                 "ciplab": 0.12, "openforensics": 0.04, "inswapper": 0.14}  # fmt: skip
-_TWINS = {"stylegan256": ("ffhq256", "inswapper"), "stylegan2_tpdne": ("ffhq256", "inswapper"),
+_FAKE_WEIGHTS = {"stylegan256": 0.18, "stylegan2_tpdne": 0.24, "mobile_stylegan": 0.16, "stylegan3": 0.02,
+                 "studio_gan": 0.08, "generated_photos": 0.06, "flux": 0.05, "ciplab": 0.12, "openforensics": 0.05,
+                 "inswapper": 0.14, "talking": 0.12}  # fmt: skip
+_TWINS = {"stylegan256": ("ffhq256", "inswapper"), "stylegan2_tpdne": ("ffhq256", "ffhq512", "inswapper"),
+          "mobile_stylegan": ("ffhq512", "ffhq256", "us_officials", "celebahq"), "stylegan3": ("ffhq512", "ffhq256"),
           "studio_gan": ("scut", "us_officials", "ffhq256"),
-          "generated_photos": ("ffhq256", "us_officials", "celebahq"), "flux": ("us_officials", "celebahq", "scut"),
+          "generated_photos": ("ffhq256", "ffhq512", "us_officials"), "flux": ("us_officials", "celebahq", "scut"),
           "openforensics": ("ffhq256", "us_officials", "aaf")}  # fmt: skip
 _UNKNOWN_WEIGHT = 0.1
 
 # Of the pairs that are blended here: another person's face; a redrawn face inside a mask; one redrawn all over.
 _OTHER, _RESTORED, _REDRAWN = 0.26, 0.22, 0.12
-# How often another person's face comes redrawn, as swapped faces do, and how often both halves are retouched first.
-_OTHER_REDRAWN = 0.45
+# How often another person's face comes redrawn, as swapped faces do, or is nobody's but drawn by a generator, and how
+# often both halves are retouched first.
+_OTHER_REDRAWN, _OTHER_GENERATED = 0.45, 0.15
+_GENERATED = ("stylegan256", "stylegan2_tpdne", "mobile_stylegan", "generated_photos")
 _RETOUCHED = 0.18
 
 IGNORE = -1.0
@@ -94,7 +98,7 @@ class PairMaker:
         if not self._real:
             raise ValueError(f"no genuine training faces found in {', '.join(map(str, data))}")
         self._everyone = [face for faces in self._real.values() for face in faces]
-        self._shapes = np.stack([_shape(face) for face in self._everyone])
+        self._generated = [face for source in _GENERATED for face in self._fake.get(source, ())]
         self._redrawn = {net: found for net, found in _redrawn_faces(restored, self._everyone).items() if found}
         self._originals = {(face.root, face.path): face for face in self._everyone}
 
@@ -113,11 +117,13 @@ class PairMaker:
         draw = rng.random()
         if draw < _OTHER:
             face = _choose(self._real, _REAL_WEIGHTS, rng)
-            if self._redrawn and rng.random() < _OTHER_REDRAWN:
+            how = rng.random()
+            if self._redrawn and how < _OTHER_REDRAWN:
                 other, copy = self._redrawn_face(rng, but=face)
                 donor = _read(copy), other
             else:
-                other = self._lookalike(face, rng)
+                generated = self._generated and how > 1 - _OTHER_GENERATED
+                other = _lookalike(face, self._generated if generated else self._everyone, rng)
                 donor = other.read(), other
             return self._forge(face, rng, donor=donor)
         if draw < _OTHER + _RESTORED + _REDRAWN and self._redrawn:
@@ -222,18 +228,6 @@ class PairMaker:
         others = found if but is None else [pair for pair in found if pair[0].group != but.group]
         return (others or found)[int(rng.integers(len(others or found)))]
 
-    def _lookalike(self, face: TrainingFace, rng: Generator) -> TrainingFace:
-        """Of forty faces drawn, the one whose landmarks fit best, someone else."""
-        candidates = rng.integers(len(self._everyone), size=40).tolist()
-        others = [i for i in candidates if self._everyone[i].group != face.group]
-        if not others:
-            others = [i for i, other in enumerate(self._everyone) if other.group != face.group]
-        if not others:
-            raise ValueError("every genuine face is of one group; other people's faces need at least two")
-        distance = np.abs(self._shapes[others] - _shape(face)).mean((1, 2))
-        lookalike: TrainingFace = self._everyone[others[int(distance.argmin())]]
-        return lookalike
-
 
 def ciplab_mask(fake: TrainingFace) -> np.ndarray:
     """Which parts were replaced, from the four digits of the file's name: left eye, right eye, nose, mouth.
@@ -263,6 +257,17 @@ def _choose(pools: dict[str, list[TrainingFace]], weights: dict[str, float], rng
     shares = np.array([weights.get(name, _UNKNOWN_WEIGHT) for name in names])
     pool = pools[names[int(rng.choice(len(names), p=shares / shares.sum()))]]
     return pool[int(rng.integers(len(pool)))]
+
+
+def _lookalike(face: TrainingFace, among: Sequence[TrainingFace], rng: Generator) -> TrainingFace:
+    """Of forty faces drawn, the one whose landmarks fit best, someone else."""
+    drawn = [among[i] for i in rng.integers(len(among), size=40).tolist()]
+    others = [other for other in drawn if other.group != face.group]
+    others = others or [other for other in among if other.group != face.group]
+    if not others:
+        raise ValueError("every genuine face is of one group; other people's faces need at least two")
+    shape = _shape(face)
+    return min(others, key=lambda other: float(np.abs(_shape(other) - shape).mean()))
 
 
 def _size(face: TrainingFace) -> float:

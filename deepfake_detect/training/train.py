@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -108,6 +108,32 @@ def load_imagenet(net: EvidenceNet) -> None:
         if value.shape != start.shape:
             raise ValueError(f"{name} {tuple(value.shape)} does not fit {theirs} {tuple(start.shape)}")
         value.copy_(start)
+
+
+def load_start(net: EvidenceNet, start: Path) -> None:
+    """Start from trained weights of the same architecture, or of one that ends earlier.
+
+    The stages that those lack come from ImageNet, and their level starts with weights of 0: at first the deeper net says
+    what the other said.
+
+    Raises:
+        ValueError: They are of another architecture.
+    """
+    trained = load_file(start)
+    own = net.state_dict()
+    foreign = [name for name, value in trained.items() if name not in own or own[name].shape != value.shape]
+    new = own.keys() - trained.keys()
+    if foreign or any(not name.startswith(("stages.", "deepest.")) for name in new):
+        wrong = foreign[0] if foreign else min(new)
+        raise ValueError(
+            f"{start}: {wrong} does not fit the architecture; give --stages, --backbone and --head as it has"
+        )
+    if new:
+        load_imagenet(net)
+    if net.deepest is not None and "deepest.weight" in new:
+        nn.init.zeros_(net.deepest.weight)
+        nn.init.zeros_(net.deepest.bias)  # type: ignore[arg-type]
+    net.load_state_dict({name: value.float() for name, value in trained.items()}, strict=False)
 
 
 def learning_rate(seen: int, settings: Settings) -> float:
@@ -219,7 +245,7 @@ def train(
         leave_out: Groups that must not be trained on.
         every: Crops between two rows of the log.
         measured_pairs: Pairs of held-back faces to measure at each row; 0 for none.
-        start: safetensors to start from instead of ImageNet.
+        start: safetensors to start from instead of ImageNet, see `load_start`.
         stop_after: Stop at the first row past so many crops.
 
     Returns:
@@ -251,9 +277,7 @@ def train(
         if start is None:
             load_imagenet(net)
         else:
-            from safetensors.torch import load_file
-
-            net.load_state_dict({name: value.float() for name, value in load_file(start).items()})
+            load_start(net, start)
         net = net.to(memory_format=torch.channels_last)
         average = torch.optim.swa_utils.AveragedModel(
             net,
