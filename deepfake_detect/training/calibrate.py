@@ -51,9 +51,9 @@ def fit(items: Sequence[Item]) -> Bands:
     Args:
         items: Judged files of both classes.
     """
-    logits, quality, fake = _arrays(items)
-    slope, offset, loss = _platt(logits, quality, fake, _weights(items))
-    chance = _chance(logits, quality, slope, offset, loss)
+    logits, quality, fake = arrays(items)
+    slope, offset, loss = _platt(logits, quality, fake, source_weights(items))
+    chance = chances(logits, quality, slope, offset, loss)
     genuine = chance[~fake]
     sources = np.array([item.source for item in items])[~fake]
     bars = [_quantile(genuine, 1 - FALSE_ALARMS)]
@@ -79,8 +79,8 @@ def fit(items: Sequence[Item]) -> Bands:
 
 def uncertainty(items: Sequence[Item], *, seed: int = 0) -> dict[str, float]:
     """Standard errors of slope and offset and their correlation, from fits to groups drawn with replacement."""
-    logits, quality, fake = _arrays(items)
-    weights = _weights(items)
+    logits, quality, fake = arrays(items)
+    weights = source_weights(items)
     fits = []
     for chosen in group_resamples(np.array([item.group for item in items]), resamples=_RESAMPLES, seed=seed):
         if 0 < fake[chosen].sum() < len(chosen):
@@ -112,13 +112,13 @@ def carried_over(items: Sequence[Item], *, folds: int = 5) -> dict[str, float]:
     """Error rates and calibration error on groups that the bands were not fitted on."""
     groups = [item.group for item in items]
     chance, label = np.zeros(len(items)), np.zeros(len(items), int)
-    logits, quality, fake = _arrays(items)
+    logits, quality, fake = arrays(items)
     for fitted, rest in StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(items, fake, groups):
         bands = fit([items[i] for i in fitted])
-        chance[rest] = _chance(logits[rest], quality[rest], bands.slope, bands.offset, bands.quality_loss)
+        chance[rest] = chances(logits[rest], quality[rest], bands.slope, bands.offset, bands.quality_loss)
         label[rest] = np.where(chance[rest] >= bands.upper, 1, np.where(chance[rest] <= bands.lower, -1, 0))
     likely = np.where(fake, chance, 1 - chance).clip(1e-6)
-    weights = _weights(items)
+    weights = source_weights(items)
     return {
         "false_alarm_rate": float((label[~fake] == 1).mean()),
         "miss_rate": float((label[fake] == -1).mean()),
@@ -179,13 +179,15 @@ def fewest_groups(items: Sequence[Item]) -> int:
     return min(len({item.group for item in judged if item.label == label}) for label in ("real", "fake"))
 
 
-def _arrays(items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def arrays(items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits, qualities and whether manipulated, each (N,), of judged files."""
     logits = np.array([item.logit for item in items], np.float64)
     quality = np.array([1.0 if item.quality is None else item.quality for item in items], np.float64)
     return logits, quality, np.array([item.label == "fake" for item in items])
 
 
-def _chance(logits: np.ndarray, quality: np.ndarray, slope: float, offset: float, loss: float) -> np.ndarray:
+def chances(logits: np.ndarray, quality: np.ndarray, slope: float, offset: float, loss: float) -> np.ndarray:
+    """P(manipulated) at even prior odds, (N,)."""
     odds = weighed(logits, quality, slope=slope, offset=offset, quality_loss=loss)
     return np.asarray(1 / (1 + np.exp(-odds)))
 
@@ -208,7 +210,8 @@ def _platt(
     return slope, offset, loss
 
 
-def _weights(items: Sequence[Item]) -> np.ndarray:
+def source_weights(items: Sequence[Item]) -> np.ndarray:
+    """What each file counts, (N,): both classes alike, within a class a source by the square root of its count."""
     counts = Counter((item.label, item.source) for item in items)
     weights = np.array([counts[item.label, item.source] ** -0.5 for item in items])
     fake = np.array([item.label == "fake" for item in items])

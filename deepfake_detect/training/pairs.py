@@ -10,7 +10,7 @@ import numpy as np
 
 from ..crop import cut, cut_square, square
 from ..types import Face, Frame
-from .augment import degrade
+from .augment import compressed_off_grid, degrade
 from .blend import Forgery, forge, redrawn_whole
 from .data import TrainingFace, read_faces
 from .restore import restored_path
@@ -30,7 +30,7 @@ _REAL_WEIGHTS = {"aaf": 0.2, "utkface": 0.14, "ffhq256": 0.15, "ffhq512": 0.12, 
 # Whole forgeries that are not blends, and the genuine sources each is paired with.
 _FAKE_WEIGHTS = {"stylegan256": 0.18, "stylegan2_tpdne": 0.24, "mobile_stylegan": 0.16, "stylegan3": 0.02,
                  "studio_gan": 0.08, "generated_photos": 0.06, "flux": 0.05, "ciplab": 0.12, "openforensics": 0.05,
-                 "inswapper": 0.14, "talking": 0.12}  # fmt: skip
+                 "inswapper": 0.14}  # fmt: skip
 _TWINS = {"stylegan256": ("ffhq256", "inswapper"), "stylegan2_tpdne": ("ffhq256", "ffhq512", "inswapper"),
           "mobile_stylegan": ("ffhq512", "ffhq256", "us_officials", "celebahq"), "stylegan3": ("ffhq512", "ffhq256"),
           "studio_gan": ("scut", "us_officials", "ffhq256"),
@@ -159,8 +159,10 @@ class PairMaker:
         wanted_twins = _TWINS.get(fake.source, (fake.source,))
         twins = {source: self._real[source] for source in wanted_twins if source in self._real}
         real = _choose(twins or self._real, _REAL_WEIGHTS, rng)
-        # One face size for both, so that neither class is the sharper one by its scale.
-        wanted = rng.uniform(0.75, 1.0) * min(_size(real), _size(fake))
+        # One face size for both, so that neither class is the sharper one by its scale, and one first compression: that of
+        # the files differs, and where the wear is light a net would learn it instead of the faces.
+        wanted = rng.uniform(0.55, 1.0) * min(_size(real), _size(fake))
+        (down, right), quality = rng.integers(8, size=2).tolist(), int(rng.integers(55, 88))
         seed = int(rng.integers(2**32))
         retouched = rng.random() < _RETOUCHED
         crops = []
@@ -169,6 +171,7 @@ class PairMaker:
             scale = wanted / _size(face)
             size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
             small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+            small = compressed_off_grid(small, down=down, right=right, quality=quality)
             ratio = np.array(size) / (pixels.shape[1], pixels.shape[0])
             if retouched and face.mesh is not None:
                 small = retouch(small, {part: points * ratio for part, points in face.mesh.items()}, seed)
@@ -267,7 +270,8 @@ def _lookalike(face: TrainingFace, among: Sequence[TrainingFace], rng: Generator
     if not others:
         raise ValueError("every genuine face is of one group; other people's faces need at least two")
     shape = _shape(face)
-    return min(others, key=lambda other: float(np.abs(_shape(other) - shape).mean()))
+    closest: TrainingFace = min(others, key=lambda other: float(np.abs(_shape(other) - shape).mean()))
+    return closest
 
 
 def _size(face: TrainingFace) -> float:
