@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .detector import Detector
     from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError
-    from .options import Options
+    from .options import Options, ReportOptions
     from .types import Face, FaceTrack, Heatmap, MediaInfo, Report, Score, Verdict
 
 __version__ = "0.1.0"
@@ -32,6 +32,7 @@ _HOMES = {
     "Heatmap": "types",
     "MediaInfo": "types",
     "Report": "types",
+    "ReportOptions": "options",
     "Score": "types",
     "Verdict": "types",
 }
@@ -47,6 +48,7 @@ __all__ = [
     "Options",
     "OptionsError",
     "Report",
+    "ReportOptions",
     "Score",
     "Verdict",
     "WeightsError",

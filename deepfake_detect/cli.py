@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import logging
 import os
 import sys
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from . import __version__
 from .errors import DeepfakeDetectError, MediaError, OptionsError
-from .options import Options
+from .options import Options, ReportOptions
+from .words import LANGUAGES, Words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from rich.console import Console
 
     from .types import FaceTrack, Report
@@ -27,7 +30,9 @@ _LABELS = ("manipulated", "inconclusive", "no_manipulation_found", "no_face")
 _EPILOG = """\
 examples:
   deepfake-detect photo.jpg                      a verdict with its reason
-  deepfake-detect clip.mp4 --report out          and the JSON, an annotated copy and a contact sheet in out/
+  deepfake-detect clip.mp4 --report out          and a folder that someone else can check: open out/report.html
+  deepfake-detect verify out --media clip.mp4    is every byte of it as it was, and is the same found again?
+  deepfake-detect compare suspect.jpg mine.jpg   was the face taken from this very photo?
   deepfake-detect --json *.mp4 > results.jsonl   one JSON object a line, one per file
   deepfake-detect long.mkv --start 60 --end 90   only this part
   deepfake-detect --fail-on manipulated clip.mp4 || echo look at it
@@ -61,6 +66,17 @@ def parser() -> argparse.ArgumentParser:
                         help=f"exit with 3 if one of these occurs: {', '.join(_LABELS)}")  # fmt: skip
     result.add_argument("--weights", type=Path, metavar="DIR",
                         help="use the weights in DIR, such as fine-tuning makes, instead of those that ship")  # fmt: skip
+    result.add_argument(
+        "--lang", choices=LANGUAGES, default="en", help="of verdicts and of the page (default %(default)s)"
+    )
+    report = result.add_argument_group("what the report holds; without these it shows nothing but faces")
+    report.add_argument("--no-images", action="store_true", help="no pictures at all")
+    report.add_argument("--whole-frames", action="store_true", help="the annotated copy shows all of each frame")
+    report.add_argument("--blur-others", type=int, metavar="PERSON", help="show this person only, by number")
+    report.add_argument("--keep-path", action="store_true", help="state the whole path of the file, not its name alone")
+    report.add_argument("--pdf", action="store_true", help="write the page as report.pdf too")
+    report.add_argument("--trust", metavar="PEM", help="certificates of those whose Content Credentials are trusted")
+    report.add_argument("--sign", type=Path, metavar="KEY", help="sign it with an Ed25519 private key (PEM)")
     sampling = result.add_argument_group("which frames of a video")
     default = Options()
     sampling.add_argument("--frames", type=int, default=default.frames, metavar="N",
@@ -77,14 +93,51 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def verify_parser() -> argparse.ArgumentParser:
+    """The arguments of `deepfake-detect verify`."""
+    result = argparse.ArgumentParser(
+        prog="deepfake-detect verify",
+        description="Check the folder of a report: name every file that was changed, is missing or was added.",
+        epilog="exit status: 0 all is as it was, 1 something is not, 2 wrong usage",
+    )
+    result.add_argument("folder", type=Path, help="the folder that --report wrote")
+    result.add_argument("--media", type=Path, metavar="FILE", help="examine the original again and compare")
+    result.add_argument("--key", type=Path, metavar="PEM", help="public key that must have signed the report")
+    result.add_argument(
+        "--weights", type=Path, metavar="DIR", help="the weights it was made with, if not those that ship"
+    )
+    result.add_argument("--json", action="store_true", help="print what was looked at as one JSON object")
+    result.add_argument("-q", "--quiet", action="store_true", help="print only what is not as it was")
+    return result
+
+
+def compare_parser() -> argparse.ArgumentParser:
+    """The arguments of `deepfake-detect compare`."""
+    result = argparse.ArgumentParser(
+        prog="deepfake-detect compare",
+        description="Was a face in the suspect picture or video taken from this very photo?",
+        epilog="exit status: 0 compared, 1 could not be, 2 wrong usage. Nothing leaves this machine.",
+    )
+    result.add_argument("suspect", type=Path, help="the picture or video in question")
+    result.add_argument("original", type=Path, help="the innocent photo")
+    result.add_argument("--out", type=Path, metavar="PNG", help="write both faces and their difference side by side")
+    result.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    return result
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
         The exit status; argparse leaves with 2 by itself on wrong usage.
     """
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(parser().parse_args(arguments))
+        if given[:1] == ["verify"]:
+            return _verify(verify_parser().parse_args(given[1:]))
+        if given[:1] == ["compare"]:
+            return _compare(compare_parser().parse_args(given[1:]))
+        return _run(parser().parse_args(given))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -99,7 +152,15 @@ def _run(arguments: argparse.Namespace) -> int:
     for chatty in ("PIL", "libav", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     try:
-        options = Options(frames=arguments.frames, fps=arguments.fps, start_s=arguments.start, end_s=arguments.end)
+        options = Options(
+            frames=arguments.frames, fps=arguments.fps, start_s=arguments.start, end_s=arguments.end,
+            provenance=arguments.report is not None, trust=arguments.trust,
+        )  # fmt: skip
+        contents = ReportOptions(
+            images=not arguments.no_images, whole_frames=arguments.whole_frames, person=arguments.blur_others,
+            keep_path=arguments.keep_path, language=arguments.lang, pdf=arguments.pdf,
+        )  # fmt: skip
+        _check_report_arguments(arguments)
     except OptionsError as error:
         return _stop(str(error), WRONG_USAGE)
     if arguments.report is not None and os.path.lexists(arguments.report) and not os.path.isdir(arguments.report):
@@ -109,16 +170,18 @@ def _run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from .detector import Detector
+    from .dossier import check, read_key
     from .report import to_json
 
     try:
+        key = read_key(arguments.sign) if arguments.sign else None
+        check(contents)
         detector = Detector(options, weights_folder=arguments.weights)
+    except OptionsError as error:
+        return _stop(str(error), WRONG_USAGE)
     except DeepfakeDetectError as error:
         return _stop(str(error), SOME_NOT_JUDGED)
-    for stream in (sys.stdout, sys.stderr):
-        # A name that the terminal's encoding lacks must not end the run.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    _bear_any_name()
     out, err = Console(highlight=False), Console(stderr=True, highlight=False)
     folders = _folders(arguments.files, arguments.report)
     status = ALL_JUDGED
@@ -136,8 +199,8 @@ def _run(arguments: argparse.Namespace) -> int:
             if arguments.json:
                 print(to_json(report), flush=True)
             elif report.error is None and not arguments.quiet:
-                _summarise(out, report, verbose=arguments.verbose)
-            if arguments.report is not None and not _save(report, folders[name].pop(0)):
+                _summarise(out, report, Words(arguments.lang), verbose=arguments.verbose)
+            if arguments.report is not None and not _save(report, folders[name].pop(0), contents, key):
                 status = SOME_NOT_JUDGED
     finally:
         bar.stop()
@@ -146,10 +209,74 @@ def _run(arguments: argparse.Namespace) -> int:
     return status
 
 
-def _save(report: Report, folder: Path) -> bool:
+def _check_report_arguments(arguments: argparse.Namespace) -> None:
+    names = ("no_images", "whole_frames", "blur_others", "keep_path", "pdf", "sign", "trust")
+    idle = [name for name in names if getattr(arguments, name)]
+    if arguments.report is None and idle:
+        raise OptionsError(f"--{idle[0].replace('_', '-')} is about the report; give --report DIR too, or leave it out")
+    if arguments.no_images and arguments.whole_frames:
+        raise OptionsError("--no-images and --whole-frames contradict each other; leave one out")
+
+
+def _bear_any_name() -> None:
+    """A name that the terminal's encoding lacks must not end the run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from .page import plain
+    from .verify import signed, verify
+
+    _bear_any_name()
     try:
-        report.save(folder)
-    except MediaError as error:
+        checks = verify(arguments.folder, media=arguments.media, key=arguments.key, weights_folder=arguments.weights)
+    except OptionsError as error:
+        return _stop(str(error), WRONG_USAGE)
+    good = all(check.good for check in checks)
+    if arguments.json:
+        print(json.dumps({"good": good, "checks": [vars(check) for check in checks]}))
+        return ALL_JUDGED if good else SOME_NOT_JUDGED
+    for check in checks:
+        if not (check.good and arguments.quiet):
+            # Names of files and what stands in a report are anyone's: they must not draw lines of their own.
+            print(f"{'ok ' if check.good else 'BAD'}  {plain(check.name)}: {plain(check.message)}")
+    if not good:
+        print("NOT all is as it was: see the lines marked BAD")
+    elif not arguments.quiet and signed(checks):
+        print("all is as it was when it was signed")
+    elif not arguments.quiet:
+        print("all fits together; it is not signed, so whoever changed a file could have changed the list with it")
+    return ALL_JUDGED if good else SOME_NOT_JUDGED
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from .compare import compare
+
+    _bear_any_name()
+    try:
+        found = compare(arguments.suspect, arguments.original)
+        if arguments.out is not None:
+            found.save(arguments.out)
+    except DeepfakeDetectError as error:
+        return _stop(str(error), SOME_NOT_JUDGED)
+    except OSError as error:
+        return _stop(f"{arguments.out}: can't be written ({error.strerror}); check the folder", SOME_NOT_JUDGED)
+    if arguments.json:
+        print(json.dumps(found.to_dict()))
+    else:
+        print(found.label.replace("_", " "))
+        print(f"  {found.reason}")
+    return ALL_JUDGED
+
+
+def _save(report: Report, folder: Path, contents: ReportOptions, key: Ed25519PrivateKey | None) -> bool:
+    from .dossier import save
+
+    try:
+        save(report, folder, contents, key=key)
+    except (MediaError, OptionsError) as error:
         print(f"deepfake-detect: {error}", file=sys.stderr)
         return False
     except OSError as error:
@@ -175,23 +302,30 @@ def _folders(names: Sequence[str], root: Path | None) -> dict[str, list[Path]]:
     return result
 
 
-def _summarise(out: Console, report: Report, *, verbose: bool) -> None:
+def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> None:
     from rich.markup import escape
 
     from .media import shown
+    from .verdict import explain, remarks
 
     verdict, info = report.verdict, report.media
     if verdict is None or info is None:
         return
     out.print(f"[bold]{escape(shown(report.path))}[/bold]", soft_wrap=True)
+    # The stable word stays, for those who search for it; a reader of another language gets theirs beside it.
     label = verdict.label.replace("_", " ")
+    if words.language != "en":
+        label = f"{words(f'label_{verdict.label}')} [{label}]"
     if verdict.probability is not None:
         label += f"   P(manipulated) {verdict.probability:.2f}"
         if verdict.interval is not None:
             label += f" ({verdict.interval[0]:.2f} to {verdict.interval[1]:.2f})"
         label += " at even prior odds"
     out.print(f"  [{_STYLES[verdict.label]}]{label}[/]", soft_wrap=True)
-    out.print(f"  {escape(verdict.reason)}", soft_wrap=True)
+    ratio = verdict.likelihood_ratio
+    reason = explain(verdict.label, report.tracks, kind=info.kind, ratio=ratio, words=words)
+    reason = " ".join((reason, *remarks(report.provenance, words)))
+    out.print(f"  {escape(reason)}", soft_wrap=True)
     if info.kind == "video":
         length = f", {info.duration_s:.1f} s" if info.duration_s else ""
         out.print(f"  video {info.width} x {info.height}{length}, {len(report.sampled_times_s)} frames looked at")

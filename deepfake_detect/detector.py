@@ -9,19 +9,21 @@ import time
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import __version__, checkpoint, media, verdict
+from . import __version__, checkpoint, media, provenance, verdict
 from .crop import cut
 from .errors import DeepfakeDetectError, OptionsError, WeightsError
 from .faces import FaceFinder, quality, sharpness
 from .model import EvidenceNet
 from .options import Options
 from .tracking import Tracker
-from .types import Crop, Face, FaceTrack, Failure, Heatmap, Report, Score, ToolInfo
+from .types import Crop, Face, FaceTrack, Failure, HashedMoment, Heatmap, Provenance, Report, Score, ToolInfo
+from .words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+
+# Moments whose hashes are kept lie at least so far apart, as in lists of known videos.
+_HASH_EVERY_S = 1.0
 
 
 class Detector:
@@ -49,7 +54,7 @@ class Detector:
 
     Raises:
         WeightsError: The weights are missing, altered or do not fit.
-        OptionsError: The device is not there.
+        OptionsError: The device is not there, or the file of trusted certificates can't be read.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class Detector:
         except (RuntimeError, AssertionError) as error:
             raise OptionsError(f"device {self.options.device!r} can't be used here ({error}); try 'cpu'") from error
         self._finder = FaceFinder(device=self.options.device, smallest_px=self.options.min_face_px)
+        self._trust_anchors = _read_trust(self.options.trust)
         self.tool = ToolInfo(__version__, entry.name, entry.sha256, entry.calibration.name)
 
     def detect(self, source: Source, *, progress: Progress | None = None) -> Report:
@@ -77,6 +83,7 @@ class Detector:
             MediaError: The file can't be read. An error is never turned into a score.
         """
         clock = _Clock()
+        began = datetime.now(UTC).isoformat(timespec="seconds")
         with clock.stage("open"):
             opened = (
                 media.from_array(source, self.options)
@@ -84,7 +91,8 @@ class Detector:
                 else media.open(source, self.options)
             )
         sightings = _Sightings(self.options)
-        times = []
+        times: list[float] = []
+        hashes: list[HashedMoment] = []
         with opened:
             tracker = Tracker()
             frames = opened.frames()
@@ -94,6 +102,9 @@ class Detector:
                 if frame is None:
                     break
                 times.append(frame.time_s)
+                if self.options.provenance and (not hashes or frame.time_s - hashes[-1].time_s >= _HASH_EVERY_S - 1e-3):
+                    with clock.stage("provenance"):
+                        hashes.append(HashedMoment(frame.time_s, provenance.perceptual_hash(frame.pixels)))
                 with clock.stage("detect"):
                     faces = self._finder.find(frame)
                 with clock.stage("track"):
@@ -115,6 +126,12 @@ class Detector:
                 verdict.judge(track, kind=kind, calibration=self.calibration) for track in sightings.tracks()
             )
             answer = verdict.decide(tracks, kind=kind, calibration=self.calibration)
+        known: Provenance | None = None
+        if self.options.provenance and not isinstance(source, np.ndarray):
+            with clock.stage("provenance"):
+                examined = provenance.examine(source, kind=kind, trust_anchors=self._trust_anchors)
+                known = replace(examined, perceptual_hashes=tuple(hashes))
+            answer = replace(answer, reason=" ".join((answer.reason, *verdict.remarks(known, Words()))))
         if progress:
             progress(1.0)
         return Report(
@@ -127,6 +144,9 @@ class Detector:
             warnings=(*opened.warnings, *verdict.exclusions(tracks)),
             timing_s=dict(clock.seconds),
             options=self.options,
+            calibration=self.calibration,
+            provenance=known,
+            created_utc=began,
             pixels=source if isinstance(source, np.ndarray) else None,
         )
 
@@ -165,6 +185,16 @@ def load_net(entry: checkpoint.ManifestEntry) -> EvidenceNet:
     except RuntimeError as error:
         raise WeightsError(f"{entry.path}: its tensors do not fit the manifest's architecture ({error})") from error
     return net.eval()
+
+
+def _read_trust(name: str | None) -> str:
+    if name is None:
+        return ""
+    try:
+        with open(name, encoding="ascii") as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        raise OptionsError(f"trust: expected a file of certificates in PEM, found {name} ({error})") from error
 
 
 def _shown(source: Source) -> str:

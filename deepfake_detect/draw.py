@@ -1,12 +1,15 @@
 """Boxes, labels and heat on a picture, on a fixed scale: the same colour means the same evidence everywhere.
 
 Evidence up to 0 logits is not drawn at all, so a face without traces keeps its own colours; from there the heat grows to
-its full strength at `HOTTEST`.
+its full strength at `HOTTEST`. What holds for a moment that was looked at is drawn with a solid line, what was put in
+between two such moments with a dashed one.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import cv2
@@ -16,13 +19,51 @@ from PIL import Image, ImageDraw, ImageFont
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .types import FaceTrack, Heatmap, Score
+    from .types import Box, FaceTrack, Heatmap, Score
+
+    Colour = tuple[int, int, int]
 
 HOTTEST = 4.0
 _OPACITY = 0.65
 _MOST_PEOPLE = 40
+# A veiled picture keeps so many blobs of grey along its longer side; around a face that is shown, this share of its box.
+# Two looks at a place are compared on so many cells; a mean difference below so many grey levels is movement, not a cut.
+_LOOK_PX, _LOOK_CELLS, _LOOKS_ALIKE = 64, 8, 28
+_BLOBS, _AROUND = 12, 0.18
 # One colour a person (Okabe and Ito's palette, told apart by colour-blind people too).
 _COLOURS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66), (0, 114, 178), (213, 94, 0))
+_BLACK, _WHITE, _GREY = (0, 0, 0), (255, 255, 255), (150, 150, 150)
+#: What every annotated copy says of itself, and on which ground.
+MARK, MARK_GROUND = "ANALYSIS COPY", (255, 200, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """One person as they are drawn in one picture.
+
+    Attributes:
+        person: The number of the track.
+        box: Pixels of the picture.
+        said: What stands at the box.
+        judged: Whether the face votes: one that is too small or blurred does not.
+        looked_at: Whether this is a moment that was looked at; else the place is only interpolated.
+        evidence: (h, w) logits, or None where there is no map.
+        to_frame: (2, 3) affine: pixel centre of a square of `size` -> pixel centre of the picture; None likewise.
+        size: Side of that square, pixels.
+        crop: uint8 (size, size, 3): what the square showed when it was looked at; None likewise.
+        strength: Of the heat, 0 (none) to 1.
+    """
+
+    person: int
+    box: Box
+    said: str
+    judged: bool
+    looked_at: bool = True
+    evidence: np.ndarray | None = None
+    to_frame: np.ndarray | None = None
+    size: int = 1
+    crop: np.ndarray | None = None
+    strength: float = 1.0
 
 
 def heat(evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -46,49 +87,246 @@ def overlay_crop(heatmap: Heatmap) -> np.ndarray:
     """The crop with its heat, uint8 (S, S, 3)."""
     size = heatmap.crop.pixels.shape[0]
     evidence = cv2.resize(heatmap.evidence, (size, size), interpolation=cv2.INTER_LINEAR)
-    return _mix(heatmap.crop.pixels, *heat(evidence))
+    return mix(heatmap.crop.pixels, *heat(evidence))
 
 
 def overlay_frame(pixels: np.ndarray, heatmap: Heatmap) -> np.ndarray:
     """A copy of the frame with the heat where the crop was cut, uint8 (H, W, 3)."""
-    height, width = pixels.shape[:2]
-    size = heatmap.crop.pixels.shape[0]
-    evidence = cv2.resize(heatmap.evidence, (size, size), interpolation=cv2.INTER_LINEAR)
-    placed = cv2.warpAffine(
-        evidence,
-        heatmap.crop.to_frame,
-        (width, height),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=-1.0,
-    )
-    return _mix(pixels, *heat(placed))
+    canvas = pixels.copy()
+    _warm(canvas, heatmap.evidence, heatmap.crop.to_frame, heatmap.crop.pixels.shape[0], strength=1.0)
+    return canvas
 
 
 def annotate(pixels: np.ndarray, people: Sequence[tuple[FaceTrack, Score]], *, caption: str = "") -> np.ndarray:
-    """A copy of the frame with heat, boxes, each person's number and evidence, the scale, and a caption.
+    """A copy of the picture with heat, boxes, each person's number and evidence, the scale, the mark, and a caption.
 
     Args:
         pixels: uint8 (H, W, 3) RGB.
-        people: Who is seen in this frame, and the score of this frame.
+        people: Who is seen in this picture, and the score of this picture.
         caption: A line at the top left, such as the time.
     """
-    for _, score in people:
-        if score.heatmap is not None:
-            pixels = overlay_frame(pixels, score.heatmap)
-    canvas = Image.fromarray(pixels)
-    pen = ImageDraw.Draw(canvas)
-    unit = max(1.0, min(canvas.size) / 360)
-    font = ImageFont.load_default(13 * unit)
-    for track, score in people:
-        colour = _COLOURS[(track.id - 1) % len(_COLOURS)]
-        x0, y0, x1, y1 = score.face.box
-        pen.rectangle((x0, y0, x1, y1), outline=colour, width=max(1, round(1.5 * unit)))
-        said = f"{score.logit:+.1f}" if score.logit is not None else str(score.excluded).replace("_", " ")
-        _label(pen, (x0, y0), f"person {track.id}  {said}", font, colour, above=True)
-    _label(pen, (0, 0), f"analysis copy  {caption}".strip(), font, (255, 255, 255), above=False)
-    _legend(canvas, font, unit)
-    return np.asarray(canvas)
+    canvas = pixels.copy()
+    paint(canvas, [sight(track, score) for track, score in people], caption=caption)
+    image = Image.fromarray(canvas)
+    unit = unit_of(image.width, image.height)
+    _legend(image, _font(13 * unit), unit)
+    return np.asarray(image)
+
+
+def sight(track: FaceTrack, score: Score) -> Sight:
+    """A person at a moment that was looked at."""
+    drawn = Sight(track.id, score.face.box, finding(track, score), judged=score.logit is not None)
+    if score.heatmap is None:
+        return drawn
+    crop = score.heatmap.crop
+    size = crop.pixels.shape[0]
+    return replace(drawn, evidence=score.heatmap.evidence, to_frame=crop.to_frame, size=size, crop=crop.pixels)
+
+
+def finding(track: FaceTrack, score: Score) -> str:
+    """The person's number, and the evidence or why there is none."""
+    said = f"{score.logit:+.1f}" if score.logit is not None else str(score.excluded).replace("_", " ")
+    return f"person {track.id}  {said}"
+
+
+def unit_of(width: int, height: int) -> float:
+    """By how much lines and letters grow with the picture; 1 for small ones."""
+    return max(1.0, min(width, height) / 360)
+
+
+def paint(canvas: np.ndarray, sights: Sequence[Sight], *, caption: str = "") -> None:
+    """Draw heat, boxes, what is said of each person, the mark that this is a copy, and a caption, onto a picture.
+
+    Args:
+        canvas: uint8 (H, W, 3) RGB, which is changed.
+        sights: Who is seen.
+        caption: Beside the mark, such as the time.
+    """
+    height, width = canvas.shape[:2]
+    unit = unit_of(width, height)
+    for one in sights:
+        if one.evidence is not None and one.to_frame is not None and one.strength > 0:
+            _warm(canvas, one.evidence, one.to_frame, one.size, strength=one.strength)
+    for one in sights:
+        _outline(canvas, one, unit)
+    mark = _label(MARK, 17 * unit, _BLACK, MARK_GROUND, width)
+    beside = _label(caption, 17 * unit, _WHITE, _BLACK, width) if caption else mark[:, :0]
+    fits = mark.shape[1] + beside.shape[1] <= width
+    corner = (mark.shape[1], 0) if fits else (0, mark.shape[0])
+    taken = [_place(canvas, mark, 0, 0), _place(canvas, beside, *corner)]
+    for one in sights:
+        label = _label(one.said, 13 * unit, _COLOURS[(one.person - 1) % len(_COLOURS)], _BLACK, width)
+        x0, y0, _, y1 = one.box
+        places = [_place(canvas, label, x0, y) for y in (y0 - label.shape[0], y1, y0)]
+        # Above the box, below it, or inside, wherever it covers no other.
+        chosen = next((place for place in places if not any(_overlap(place, other) for other in taken)), places[0])
+        taken.append(chosen)
+        _put(canvas, label, chosen)
+    # Last, so that nothing covers it.
+    for label, place in ((mark, taken[0]), (beside, taken[1])):
+        _put(canvas, label, place)
+
+
+def veil(pixels: np.ndarray, shown: Sequence[Box], *, hidden: Sequence[Box] = ()) -> np.ndarray:
+    """A copy of the picture in which only some faces can be recognised: all else is a few blobs of grey.
+
+    Args:
+        pixels: uint8 (H, W, 3) RGB.
+        shown: Boxes of the faces that are shown, with a little of what is around them.
+        hidden: Boxes of faces that are not, even where they overlap with one that is.
+    """
+    height, width = pixels.shape[:2]
+    blobs = [max(1, round(_BLOBS * side / max(height, width))) for side in (width, height)]
+    few = cv2.cvtColor(cv2.resize(pixels, blobs, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    result: np.ndarray = cv2.cvtColor(cv2.resize(few, (width, height)), cv2.COLOR_GRAY2RGB)
+    veiled = result.copy() if hidden else result
+    for source, boxes in ((pixels, shown), (veiled, hidden)):
+        for x0, y0, x1, y1 in boxes:
+            # A square, as the crop that was judged.
+            x, y, half = (x0 + x1) / 2, (y0 + y1) / 2, (0.5 + _AROUND) * max(x1 - x0, y1 - y0)
+            part = np.s_[_within(y - half, height) : _within(y + half, height),
+                         _within(x - half, width) : _within(x + half, width)]  # fmt: skip
+            result[part] = source[part]
+    return result
+
+
+def still_shows(pixels: np.ndarray, one: Sight) -> bool:
+    """Whether the place of a sight looks much as it did when it was looked at, so that no cut lies between.
+
+    Args:
+        pixels: uint8 (H, W, 3) RGB, the frame in whose pixels `one.to_frame` is.
+    """
+    if one.crop is None or one.to_frame is None:
+        return False
+    sixteenth = one.size / _LOOK_PX
+    shrink = np.array([[sixteenth, 0, (sixteenth - 1) / 2], [0, sixteenth, (sixteenth - 1) / 2], [0, 0, 1]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    there = cv2.warpAffine(
+        pixels, one.to_frame @ shrink, (_LOOK_PX, _LOOK_PX), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+    looks = [cv2.resize(picture, (_LOOK_CELLS, _LOOK_CELLS), interpolation=cv2.INTER_AREA).astype(float)
+             for picture in (there, one.crop)]  # fmt: skip
+    return float(np.abs(looks[0] - looks[1]).mean()) < _LOOKS_ALIKE
+
+
+def _within(value: float, side: int) -> int:
+    return min(max(round(value), 0), side)
+
+
+def _warm(canvas: np.ndarray, evidence: np.ndarray, to_frame: np.ndarray, side: int, *, strength: float) -> None:
+    """Heat, in the part of the picture that it reaches; in bytes, as a video has many frames."""
+    corners = np.array([[-0.5, -0.5], [side - 0.5, -0.5], [-0.5, side - 0.5], [side - 0.5, side - 0.5]])
+    reached = corners @ to_frame[:, :2].T + to_frame[:, 2]
+    x0, y0 = np.maximum(np.floor(reached.min(0)), 0).astype(int)
+    x1, y1 = np.minimum(np.ceil(reached.max(0)) + 1, canvas.shape[1::-1]).astype(int)
+    if x1 <= x0 or y1 <= y0:
+        return
+    large = cv2.resize(evidence, (side, side), interpolation=cv2.INTER_LINEAR)
+    share = ((large / HOTTEST).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    matrix = to_frame - np.array([[0, 0, x0], [0, 0, y0]])
+    placed = cv2.warpAffine(share, matrix, (int(x1 - x0), int(y1 - y0)), flags=cv2.INTER_LINEAR)
+    colours, opacity = heat(np.linspace(0, HOTTEST, 256, dtype=np.float32))
+    opacity *= strength
+    added = (colours * opacity[:, None] + 0.5).astype(np.uint8).reshape(256, 1, 3)
+    kept = np.repeat((255 * (1 - opacity) + 0.5).astype(np.uint8)[:, None], 3, axis=1).reshape(256, 1, 3)
+    region = canvas[y0:y1, x0:x1]
+    thrice = cv2.merge((placed, placed, placed))
+    region[:] = cv2.add(cv2.multiply(region, cv2.LUT(thrice, kept), scale=1 / 255), cv2.LUT(thrice, added))
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """A strip with one person's evidence over time.
+
+    Attributes:
+        pixels: uint8 (h, w, 3) RGB, without the cursor.
+        plot: Left, top, right and bottom of the plot in it, pixels.
+        span_s: The times at its left and right end.
+    """
+
+    pixels: np.ndarray
+    plot: tuple[int, int, int, int]
+    span_s: tuple[float, float]
+
+    def x_of(self, time_s: float) -> int:
+        """Where a time lies, pixels."""
+        left, _, right, _ = self.plot
+        begin, end = self.span_s
+        share = (time_s - begin) / (end - begin) if end > begin else 0.5
+        return round(left + min(max(share, 0.0), 1.0) * (right - left))
+
+    def at(self, time_s: float) -> np.ndarray:
+        """A copy with a cursor at the present time."""
+        strip = self.pixels.copy()
+        _, top, _, bottom = self.plot
+        x, size = self.x_of(time_s), max(3, (bottom - top) // 8)
+        cv2.line(strip, (x, top), (x, bottom), _WHITE, max(1, size // 4))
+        # Its head lies above the plot, so that it hides no bar.
+        head = np.array([(x - size, top - size), (x + size, top - size), (x, top)], np.int32)
+        cv2.fillConvexPoly(strip, head, _WHITE)
+        return strip
+
+
+def timeline(
+    track: FaceTrack | None,
+    sampled_s: Sequence[float],
+    *,
+    span_s: tuple[float, float],
+    size: tuple[int, int],
+    unit: float,
+) -> Timeline:
+    """The evidence of a person at the moments that were looked at, on the fixed scale, and its legend.
+
+    Args:
+        track: The person; None where nobody could be judged.
+        sampled_s: All moments that were looked at; where the person was not judged there is a dot.
+        span_s: Times at the left and right end.
+        size: Width and height, pixels.
+        unit: How much larger than usual lines and letters are.
+    """
+    width, height = size
+    strip = np.full((height, width, 3), 16, np.uint8)
+    title = "no face could be judged" if track is None else f"person {track.id}: evidence over time (logits)"
+    head = _label(title, 11 * unit, _WHITE, (16, 16, 16), width)
+    _put(strip, head, _place(strip, head, 0, 0))
+    scale = [_label(text, 9 * unit, _GREY, (16, 16, 16), width) for text in (f"{HOTTEST:+g}", "0", f"{-HOTTEST:+g}")]
+    gap, ramp = round(4 * unit), round(6 * unit)
+    left = max(label.shape[1] for label in scale) + ramp + gap
+    top, right, bottom = head.shape[0] + gap, width - 1 - 2 * gap, height - 1 - 2 * gap
+    result = Timeline(strip, (left, top, right, bottom), span_s)
+    middle, half = (top + bottom) // 2, (bottom - top) // 2
+    cv2.rectangle(strip, (left, top), (right, bottom), (52, 52, 52), cv2.FILLED)
+    # The colours of the heat are the upper half of the scale: evidence of 0 and less is not drawn.
+    for place, label in zip((top, middle, bottom), scale, strict=True):
+        x, y = left - ramp - gap // 2 - label.shape[1], place - label.shape[0] / 2
+        _put(strip, label, _place(strip, label, x, y))
+    for row in range(half):
+        strip[middle - row, left - ramp : left - gap // 2] = _bar_colour(row / half * HOTTEST)
+    cv2.line(strip, (left, middle), (right, middle), _GREY, 1)
+    judged = {} if track is None else {score.time_s: score.logit for score in track.scores if score.logit is not None}
+    room = (right - left) / max(1, len(sampled_s))
+    wide = max(0, min(round(2 * unit), int(room / 2.5)))
+    for time_s in sampled_s:
+        x = result.x_of(time_s)
+        logit = judged.get(time_s)
+        if logit is None:
+            cv2.circle(strip, (x, middle), max(1, wide), _GREY, cv2.FILLED)
+            continue
+        reach = round(min(max(logit / HOTTEST, -1), 1) * half)
+        # Never shorter than can be seen, so that no moment looks as if it had not been judged.
+        reach = reach if abs(reach) > 1 else (2 if logit > 0 else -2)
+        cv2.rectangle(strip, (x - wide, middle), (x + wide, middle - reach), _bar_colour(logit), cv2.FILLED)
+    return result
+
+
+def _bar_colour(logit: float) -> Colour:
+    """As the heat, on a dark ground; a cool colour for evidence against manipulation, which heat does not show."""
+    if logit <= 0:
+        return 120, 170, 210
+    colours, opacity = heat(np.array([[logit]], np.float32))
+    share = float(opacity[0, 0]) / _OPACITY
+    red, green, blue = (round(float(value) * share + 128 * (1 - share)) for value in colours[0, 0])
+    return red, green, blue
 
 
 def contact_sheet(tracks: Sequence[FaceTrack], *, columns: int = 6, rows_each: int = 1) -> np.ndarray:
@@ -104,7 +342,7 @@ def contact_sheet(tracks: Sequence[FaceTrack], *, columns: int = 6, rows_each: i
     # A crowd is cut to those with the strongest evidence, in order of appearance: a JPEG has at most 65,500 rows.
     strongest = sorted(tracks, key=lambda track: math.inf if track.logit is None else -track.logit)[:_MOST_PEOPLE]
     chosen = sorted(strongest, key=lambda track: track.id)
-    shown = [(track, _telling(track, columns * rows_each)) for track in chosen]
+    shown = [(track, telling(track, columns * rows_each)) for track in chosen]
     shown = [(track, scores) for track, scores in shown if scores]
     height = sum(band + -(-len(scores) // columns) * (2 * tile + band + gap) for _, scores in shown) + 40
     canvas = Image.new("RGB", (gap + columns * (tile + gap), max(height, 60)), (250, 250, 250))
@@ -129,32 +367,75 @@ def contact_sheet(tracks: Sequence[FaceTrack], *, columns: int = 6, rows_each: i
     return np.asarray(canvas)
 
 
-def _telling(track: FaceTrack, count: int) -> list[Score]:
+def telling(track: FaceTrack, count: int) -> list[Score]:
+    """The scores with a heatmap that speak most for manipulation, in order of time."""
     drawn = [score for score in track.scores if score.heatmap is not None]
     best = sorted(drawn, key=lambda score: -(score.logit or 0.0))[:count]
     return sorted(best, key=lambda score: score.time_s)
 
 
-def _mix(pixels: np.ndarray, colours: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+def mix(pixels: np.ndarray, colours: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+    """Colours over pixels, (H, W, 3) each, at an opacity (H, W) of 0 to 1; uint8."""
     weight = opacity[..., None]
     return np.asarray(pixels * (1 - weight) + colours * weight + 0.5).astype(np.uint8)
 
 
-def _label(
-    pen: ImageDraw.ImageDraw,
-    at: tuple[float, float],
-    text: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    colour: tuple[int, int, int],
-    *,
-    above: bool,
-) -> None:
-    left, top, right, bottom = pen.textbbox((0, 0), text, font)
-    width, height = right - left + 6, bottom - top + 6
-    x = min(max(0.0, at[0]), max(0.0, pen.im.size[0] - width))
-    y = max(0.0, at[1] - height) if above else at[1]
-    pen.rectangle((x, y, x + width, y + height), fill=(0, 0, 0))
-    pen.text((x + 3 - left, y + 3 - top), text, colour, font)
+def _outline(canvas: np.ndarray, one: Sight, unit: float) -> None:
+    colour = _COLOURS[(one.person - 1) % len(_COLOURS)]
+    x0, y0, x1, y1 = (round(value) for value in one.box)
+    # Not thinner, or the colour is lost where a video keeps one colour for four pixels.
+    thick = max(2, round(unit * (3 if one.judged and one.looked_at else 1.5)))
+    # Dark below bright can be seen on any ground.
+    for shade, width in ((_BLACK, thick + 2), (colour, thick)):
+        if one.looked_at:
+            cv2.rectangle(canvas, (x0, y0), (x1, y1), shade, width)
+            continue
+        dash = round(8 * unit)
+        for x in range(x0, x1, 2 * dash):
+            for y in (y0, y1):
+                cv2.line(canvas, (x, y), (min(x + dash, x1), y), shade, width)
+        for y in range(y0, y1, 2 * dash):
+            for x in (x0, x1):
+                cv2.line(canvas, (x, y), (x, min(y + dash, y1)), shade, width)
+
+
+@cache
+def _font(size_px: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size_px)
+
+
+@lru_cache(maxsize=512)
+def _label(text: str, size_px: float, colour: Colour, ground: Colour, widest: int) -> np.ndarray:
+    """Text on a ground, uint8 (h, w, 3), in smaller letters where it would be wider than `widest`. Not to be changed."""
+    pad = max(3, round(size_px / 4))
+    font = _font(size_px)
+    pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    long = pen.textlength(text, font)
+    if long + 2 * pad > widest:
+        font = _font(max(5.0, math.floor(size_px * max(1, widest - 2 * pad) / long)))
+    left, _, right, _ = pen.textbbox((0, 0), text, font)
+    # As high for every text, so that labels side by side look like one.
+    _, top, _, bottom = pen.textbbox((0, 0), "ply0", font)
+    label = Image.new("RGB", (math.ceil(right - left) + 2 * pad, math.ceil(bottom - top) + 2 * pad), ground)
+    ImageDraw.Draw(label).text((pad - left, pad - top), text, colour, font)
+    return np.asarray(label)
+
+
+def _place(canvas: np.ndarray, picture: np.ndarray, x: float, y: float) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a small picture put here, moved inside where it would reach beyond."""
+    height, width = (min(a, b) for a, b in zip(picture.shape[:2], canvas.shape[:2], strict=True))
+    left = min(max(0, round(x)), canvas.shape[1] - width)
+    top = min(max(0, round(y)), canvas.shape[0] - height)
+    return left, top, left + width, top + height
+
+
+def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return min(a[2], b[2]) > max(a[0], b[0]) and min(a[3], b[3]) > max(a[1], b[1])
+
+
+def _put(canvas: np.ndarray, picture: np.ndarray, place: tuple[int, int, int, int]) -> None:
+    left, top, right, bottom = place
+    canvas[top:bottom, left:right] = picture[: bottom - top, : right - left]
 
 
 def _legend(canvas: Image.Image, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, unit: float) -> None:
@@ -164,7 +445,7 @@ def _legend(canvas: Image.Image, font: ImageFont.FreeTypeFont | ImageFont.ImageF
         return
     ramp = np.tile(np.linspace(0, HOTTEST, width, dtype=np.float32), (height, 1))
     colours, opacity = heat(ramp)
-    bar = _mix(np.full((height, width, 3), 128, np.uint8), colours, opacity)
+    bar = mix(np.full((height, width, 3), 128, np.uint8), colours, opacity)
     pen = ImageDraw.Draw(canvas)
     text = f"evidence 0 to {HOTTEST:g}+ (logits)"
     left, top, right, bottom = pen.textbbox((0, 0), text, font)

@@ -5,7 +5,7 @@ a name, so that no name can be taken for an address and nothing outside the file
 
 A video is gone through twice. First its packets are listed without decoding: this gives every frame's own time stamp, the
 key frames, and how much of the file is really there (containers lie about that). Then only what the chosen frames need is
-decoded, in order.
+decoded, in order; or, for a copy, every frame of the time asked for, with the packets of the sound between them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import logging
+import math
 import os
 import stat
 import struct
@@ -21,8 +22,10 @@ import warnings
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -54,6 +57,8 @@ _DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyEr
 # A shorter loss than this at the end is rounding, not damage.
 _TOLERATED_LOSS_S = 0.5
 _ANIMATION_FRAME_S = 0.1
+# So far apart may sound and picture of one moment lie in a file.
+_SOUND_LEADS_S = 1.0
 
 
 class Media:
@@ -78,6 +83,32 @@ class Media:
             MediaError: Nothing could be decoded.
         """
         raise NotImplementedError
+
+    @property
+    def sounds(self) -> tuple[av.audio.stream.AudioStream, ...]:
+        """The tracks of sound, the one that players choose first; empty for pictures and animations."""
+        return ()
+
+    @property
+    def span_s(self) -> tuple[float, float]:
+        """The first and the last time stamp within the time asked for, seconds.
+
+        Raises:
+            MediaError: The time asked for lies outside the media.
+        """
+        return 0.0, 0.0
+
+    def stretch(self, *, size: tuple[int, int] | None = None) -> Iterator[Frame | av.Packet[Any]]:
+        """Every frame within the time asked for, in order of time, and between them the packets of `sounds[0]`, as they
+        lie in the file: those that overlap with that time, and one more before it, from which a decoder starts.
+
+        Args:
+            size: Width and height, upright, to which each frame is scaled; None to leave each as it is.
+
+        Raises:
+            MediaError: The time asked for lies outside the media, or nothing could be decoded.
+        """
+        yield from self.frames()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -337,11 +368,28 @@ class _Animation(Media):
         wanted = choose(self._times, self._options, end_s=self.info.duration_s or 0.0, name=shown(self.info.path))
         self.planned = len(wanted)
         for i in wanted:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self._image.seek(i)
-                pixels = _to_rgb(self._image)
+            yield Frame(self._pixels(i), self._times[i])
+
+    @property
+    def span_s(self) -> tuple[float, float]:
+        first, last = self._within()
+        return self._times[first], self._times[last - 1]
+
+    def stretch(self, *, size: tuple[int, int] | None = None) -> Iterator[Frame | av.Packet[Any]]:
+        for i in range(*self._within()):
+            pixels = self._pixels(i)
+            if size is not None and size != (pixels.shape[1], pixels.shape[0]):
+                pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
             yield Frame(pixels, self._times[i])
+
+    def _within(self) -> tuple[int, int]:
+        return within(self._times, self._options, end_s=self.info.duration_s or 0.0, name=shown(self.info.path))
+
+    def _pixels(self, i: int) -> np.ndarray:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._image.seek(i)
+            return _to_rgb(self._image)
 
     def close(self) -> None:
         self._file.close()
@@ -453,12 +501,16 @@ class _Video(Media):
         """The frames from here on. A packet that can't be decoded is passed over; the next may be fine again."""
         try:
             for packet in self._container.demux(self._stream):
-                try:
-                    yield from self._stream.decode(packet)
-                except av.FFmpegError as error:
-                    log.debug("%s: %s", shown(self._identity.path), error)
+                yield from self._decoded(packet)
         except (av.FFmpegError, OSError) as error:
             log.debug("%s: %s", shown(self._identity.path), error)
+
+    def _decoded(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
+        try:
+            return self._stream.decode(packet)
+        except av.FFmpegError as error:
+            log.debug("%s: %s", shown(self._identity.path), error)
+            return []
 
     def frames(self) -> Iterator[Frame]:
         wanted = choose(self._times, self._options, end_s=self._times[0] + (self.info.duration_s or 0.0),
@@ -506,6 +558,83 @@ class _Video(Media):
                 last = at
                 yield Frame(_upright(found), round(at * self._base, 6))
 
+    @property
+    def sounds(self) -> tuple[av.audio.stream.AudioStream, ...]:
+        best = self._container.streams.best("audio")
+        return tuple(sorted(self._container.streams.audio, key=lambda stream: stream is not best))
+
+    @property
+    def span_s(self) -> tuple[float, float]:
+        first, last = self._within()
+        return round(self._times[first], 6), round(self._times[last - 1], 6)
+
+    def _within(self) -> tuple[int, int]:
+        end_s = self._times[0] + (self.info.duration_s or 0.0)
+        return within(self._times, self._options, end_s=end_s, name=shown(self.info.path))
+
+    def stretch(self, *, size: tuple[int, int] | None = None) -> Iterator[Frame | av.Packet[Any]]:
+        first, last = self._within()
+        stamps = self._index.stamps
+        parts = self._play(first, last, size, jump=True)
+        # The sound that comes before the first frame waits until it is clear that the jump did not overshoot.
+        begun: list[Frame | av.Packet[Any]] = []
+        for part in parts:
+            begun.append(part)
+            if isinstance(part, Frame):
+                break
+        landed = begun[-1] if begun else None
+        if not isinstance(landed, Frame) or landed.time_s > round(_next(stamps, stamps[first]) * self._base, 6):
+            parts, begun = self._play(first, last, size, jump=False), []
+        got = 0
+        for part in chain(begun, parts):
+            got += isinstance(part, Frame)
+            yield part
+        if not got:
+            raise self._identity.error("none of its frames could be decoded; it is damaged", kind="damaged")
+        if got < last - first:
+            self.warnings.append(f"{last - first - got} of {last - first} frames could not be decoded.")
+
+    def _play(
+        self, first: int, last: int, size: tuple[int, int] | None, *, jump: bool
+    ) -> Iterator[Frame | av.Packet[Any]]:
+        """Frames `first` to `last - 1` of the index, and the sound that goes with them, in the order of the file."""
+        stamps, keys = self._index.stamps, self._index.keys
+        start, end = stamps[first], stamps[last - 1]
+        # Sound may begin before the picture and outlast it. Where a part was asked for it ends where the next frame begins.
+        sound_from = start * self._base if self._options.start_s else -math.inf
+        sound_to = math.inf if self._options.end_s is None else _next(stamps, end) * self._base
+        self._rewind()
+        sound = next(iter(self.sounds), None)
+        # Some files hold the sound later than the picture of the same moment, some earlier: begin a little before.
+        early = bisect_right(keys, start - round(_SOUND_LEADS_S / self._base)) - 1
+        if jump and early > 0:
+            with suppress(av.FFmpegError):
+                self._container.seek(keys[early], stream=self._stream)
+        at, seen_s = start - 1, -math.inf
+        try:
+            for packet in self._container.demux(self._stream, *((sound,) if sound else ())):
+                if sound is not None and packet.stream.index == sound.index:
+                    stamp = packet.pts if packet.pts is not None else packet.dts
+                    if not packet.size or stamp is None:
+                        continue
+                    began_s = float(stamp * packet.time_base)
+                    lasts_s = float((packet.duration or 0) * packet.time_base)
+                    if began_s + 2 * lasts_s > sound_from and began_s < sound_to:
+                        yield packet
+                    continue
+                if at < end:
+                    for frame in self._decoded(packet):
+                        if frame.pts is not None and at < frame.pts <= end:
+                            at = frame.pts
+                            yield Frame(_upright(frame, size), round(at * self._base, 6))
+                if packet.dts is not None:
+                    seen_s = packet.dts * self._base
+                # The picture is complete; the sound to go with it may lie a little behind in the file.
+                if seen_s > sound_to + _SOUND_LEADS_S or (at >= end and sound is None):
+                    return
+        except (av.FFmpegError, OSError) as error:
+            log.debug("%s: %s", shown(self._identity.path), error)
+
     def close(self) -> None:
         self._container.close()
         self._file.close()
@@ -539,10 +668,34 @@ def _next(stamps: Sequence[int], stamp: int) -> int:
     return stamps[i] if i < len(stamps) else sys.maxsize
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    pixels: np.ndarray = frame.to_ndarray(format="rgb24")
+def _upright(frame: av.VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
     turns = round(frame.rotation / 90) % 4
+    wanted: dict[str, Any] = {}
+    if size is not None:
+        width, height = size[::-1] if turns % 2 else size
+        if (width, height) != (frame.width, frame.height):
+            wanted = {"width": width, "height": height, "interpolation": "AREA"}
+    pixels: np.ndarray = frame.to_ndarray(format="rgb24", **wanted)
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def within(times: Sequence[float], options: Options, *, end_s: float, name: str) -> tuple[int, int]:
+    """Which frames lie in the time asked for; arguments and errors as for `choose`.
+
+    Returns:
+        Index into `times` of the first, and one more than that of the last.
+    """
+    origin = times[0]
+    start = origin + (options.start_s or 0.0)
+    end = min(end_s, times[-1] + 1e-6) if options.end_s is None else origin + options.end_s
+    first, last = bisect_left(times, start - 1e-9), bisect_right(times, end)
+    if last <= first:
+        raise MediaError(
+            f"{name}: has no frame between {start - origin:g} s and {end - origin:g} s;"
+            f" it is {max(0.0, end_s - origin):.1f} s long, choose --start and --end within that",
+            kind="no_frames",
+        )
+    return first, last
 
 
 def choose(times: Sequence[float], options: Options, *, end_s: float, name: str) -> list[int]:
@@ -562,17 +715,8 @@ def choose(times: Sequence[float], options: Options, *, end_s: float, name: str)
     Raises:
         MediaError: The time asked for lies outside the media.
     """
-    origin = times[0]
-    start = origin + (options.start_s or 0.0)
-    end = min(end_s, times[-1] + 1e-6) if options.end_s is None else origin + options.end_s
-    first, last = bisect_left(times, start - 1e-9), bisect_right(times, end)
+    first, last = within(times, options, end_s=end_s, name=name)
     available = last - first
-    if available < 1:
-        raise MediaError(
-            f"{name}: has no frame between {start - origin:g} s and {end - origin:g} s;"
-            f" it is {max(0.0, end_s - origin):.1f} s long, choose --start and --end within that",
-            kind="no_frames",
-        )
     count = options.frames
     if options.fps is not None:
         count = max(options.min_frames, int((times[last - 1] - times[first]) * options.fps + 1e-6) + 1)

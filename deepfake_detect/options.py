@@ -1,4 +1,4 @@
-"""Every knob of a run, with its default, range and unit."""
+"""Every knob of a run and of its report, with its default, range and unit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 
 from .errors import OptionsError
+from .words import LANGUAGES
 
 # name: (lowest, highest). None as a value means "not set" where the default is None.
 _RANGES: dict[str, tuple[float, float]] = {
@@ -39,6 +40,9 @@ class Options:
         max_pixels: A picture or a frame with more pixels is refused. Default 120 million.
         max_heatmaps: How many heatmaps of a file are kept, the most telling ones. Default 512 (about 80 MB).
         batch_size: Crops that are judged at a time. Default 32.
+        provenance: Read metadata and Content Credentials, and compute MD5 and PDQ hashes. Default False; a report that is
+            saved should have them.
+        trust: Name of a PEM file with the certificates of those whose Content Credentials are trusted. Default: none.
         device: A torch device name. Default `cpu`.
     """
 
@@ -53,6 +57,8 @@ class Options:
     max_pixels: int = 120_000_000
     max_heatmaps: int = 512
     batch_size: int = 32
+    provenance: bool = False
+    trust: str | None = None
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -68,3 +74,31 @@ class Options:
             raise OptionsError(
                 f"start_s {self.start_s:g} must lie before end_s {self.end_s:g}; swap them or leave one out"
             )
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What the folder of a report holds. By default no picture shows anything but faces.
+
+    Attributes:
+        images: Write pictures: crops of faces, the annotated copy, the sheet. Default True.
+        whole_frames: Show in the annotated copy all of each frame; else what lies around the judged faces is made
+            unrecognisable. Default False.
+        person: Show this person only, by number; others are made unrecognisable. Default: everybody.
+        keep_path: State the path of the media as it was given; else its name alone. Default False.
+        language: Of the page, one of `words.LANGUAGES`. Default `en`.
+        pdf: Write the page as report.pdf too. Default False.
+    """
+
+    images: bool = True
+    whole_frames: bool = False
+    person: int | None = None
+    keep_path: bool = False
+    language: str = "en"
+    pdf: bool = False
+
+    def __post_init__(self) -> None:
+        if self.language not in LANGUAGES:
+            raise OptionsError(f"language: expected one of {', '.join(LANGUAGES)}, found {self.language!r}")
+        if self.person is not None and self.person < 1:
+            raise OptionsError(f"person: expected a number from 1, found {self.person}")

@@ -17,10 +17,21 @@ from .options import Options
 if TYPE_CHECKING:
     from os import PathLike
 
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+    from .options import ReportOptions
+
 Box = tuple[float, float, float, float]
 Kind = Literal["image", "video"]
 Label = Literal["manipulated", "inconclusive", "no_manipulation_found", "no_face"]
 Exclusion = Literal["too_small", "too_blurred", "too_uncertain"]
+NoteKey = Literal[
+    "changed_before_taken", "credentials_elsewhere", "digital_source_type", "editing_software", "encoded_again",
+    "generator_data", "generator_named", "metadata_cut", "metadata_unreadable", "no_camera_data", "times_disagree",
+]  # fmt: skip
+CredentialState = Literal["not_read", "absent", "valid", "invalid", "untrusted"]
 
 
 def _check_image(pixels: np.ndarray, name: str) -> None:
@@ -380,6 +391,120 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class PerceptualHash:
+    """A PDQ hash: near ones belong to the same picture.
+
+    Attributes:
+        bits: 64 hexadecimal digits, as lists of such hashes write them.
+        quality: 0 to 100; below 50 the picture has too little in it for the hash to tell it from others.
+    """
+
+    bits: str
+    quality: int
+
+    def __post_init__(self) -> None:
+        if len(self.bits) != 64 or set(self.bits) - set("0123456789abcdef"):
+            raise ValueError(f"bits must be 64 digits of 0-9 and a-f, found {self.bits!r}")
+        if not 0 <= self.quality <= 100:
+            raise ValueError(f"quality must be 0 to 100, found {self.quality}")
+
+    def distance(self, other: PerceptualHash) -> int:
+        """How many of 256 bits differ. Its authors take up to 31 for a match; of unrelated pictures about 128 do."""
+        return (int(self.bits, 16) ^ int(other.bits, 16)).bit_count()
+
+
+@dataclass(frozen=True)
+class HashedMoment:
+    """A moment of a video, or a picture at 0 seconds, and its hash."""
+
+    time_s: float
+    hash: PerceptualHash
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something in a file's metadata that is worth noticing. It is no proof of anything.
+
+    Attributes:
+        key: What it is; the text a reader sees is found by it.
+        values: What fills that text, plain.
+    """
+
+    key: NoteKey
+    values: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.key not in get_args(NoteKey):
+            raise ValueError(f"key must be one of {get_args(NoteKey)}, found {self.key!r}")
+        if not all(isinstance(value, str) for value in self.values.values()):
+            raise TypeError(f"values must be text, found {self.values}")
+
+
+@dataclass(frozen=True)
+class ContentCredentials:
+    """What a file's C2PA manifest says, and whether that holds.
+
+    Attributes:
+        state: `absent` (which is no evidence either way), `valid`, `invalid` (the file or the manifest was changed since
+            it was signed, or is malformed), `untrusted` (it holds, but its signer is on no list of trusted ones, so anyone
+            may have signed it), or `not_read`.
+        reason: Why it was not read: `library_missing`, `not_supported` (no manifest can be in such a file), `unreadable`,
+            or `elsewhere` (it is on the web, and nothing is fetched). Empty otherwise.
+        signer: Common name in the signing certificate.
+        issuer: Organisation in the signing certificate.
+        time: When it was signed, ISO 8601, where a time stamping authority vouches for it.
+        generator: The program that made the manifest.
+        actions: Such as `c2pa.created`, in the manifest's order.
+        digital_source_types: Such as `trainedAlgorithmicMedia`, of the file and of what it was made from, sorted.
+        failures: Codes of the C2PA specification for what did not hold, sorted.
+    """
+
+    state: CredentialState
+    reason: str = ""
+    signer: str = ""
+    issuer: str = ""
+    time: str = ""
+    generator: str = ""
+    actions: tuple[str, ...] = ()
+    digital_source_types: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.state not in get_args(CredentialState):
+            raise ValueError(f"state must be one of {get_args(CredentialState)}, found {self.state!r}")
+        if (self.state == "not_read") != bool(self.reason):
+            raise ValueError(f"what was not read has a reason and nothing else has, found {self.state} {self.reason!r}")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a file says it comes from. It informs the reader and never moves a probability.
+
+    Attributes:
+        md5: Of the file's bytes, as older lists of known files have it; not safe against forgery.
+        perceptual_hashes: In order of time.
+        metadata: (group, name, value), plain text, sorted; private values are withheld.
+        notes: What is worth noticing, sorted.
+        content_credentials: The C2PA manifest.
+    """
+
+    md5: str
+    perceptual_hashes: tuple[HashedMoment, ...] = ()
+    metadata: tuple[tuple[str, str, str], ...] = ()
+    notes: tuple[Note, ...] = ()
+    content_credentials: ContentCredentials = field(
+        default_factory=lambda: ContentCredentials("not_read", reason="library_missing")
+    )
+
+    def __post_init__(self) -> None:
+        if len(self.md5) != 32 or set(self.md5) - set("0123456789abcdef"):
+            raise ValueError(f"md5 must be 32 digits of 0-9 and a-f, found {self.md5!r}")
+        times = [moment.time_s for moment in self.perceptual_hashes]
+        if times != sorted(times):
+            raise ValueError(f"perceptual hashes must be in order of time, found {times}")
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything known about one file. Exactly one of `verdict` and `error` is set.
 
@@ -394,6 +519,9 @@ class Report:
         timing_s: Seconds by stage; the only part in which two runs differ.
         error: Why the file could not be judged.
         options: Settings of the run.
+        calibration: What was learned about this net's errors; None when the file could not be judged.
+        provenance: Fingerprints and metadata of the file, where they were asked for.
+        created_utc: When it was examined, ISO 8601.
         pixels: The picture, where it was given as an array: there is no file to read it from again.
     """
 
@@ -407,19 +535,57 @@ class Report:
     timing_s: dict[str, float] = field(default_factory=dict, compare=False)
     error: Failure | None = None
     options: Options = field(default_factory=Options)
+    calibration: Calibration | None = field(default=None, repr=False)
+    provenance: Provenance | None = None
+    created_utc: str = field(default="", compare=False)
     pixels: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if (self.verdict is None) == (self.error is None):
             raise ValueError("a report has either a verdict or an error")
 
-    def save(self, folder: str | PathLike[str]) -> None:
-        """Write report.json, the annotated picture or video and the contact sheet into a folder.
+    def save(
+        self,
+        folder: str | PathLike[str],
+        *,
+        options: ReportOptions | None = None,
+        key: Ed25519PrivateKey | None = None,
+    ) -> None:
+        """Write the folder that someone else can check: page, JSON, annotated copy, evidence, fingerprints.
+
+        Args:
+            folder: Made when missing.
+            options: What it holds, and in which language.
+            key: Signs it; `dossier.read_key` reads one.
 
         Raises:
             MediaError: The media changed or disappeared since it was judged.
+            OptionsError: There is no such person, what a PDF needs is missing, or other files stand where it would write.
             OSError: The folder can't be written.
         """
-        from .report import save
+        from .dossier import save
 
-        save(self, folder)
+        save(self, folder, options, key=key)
+
+    def _repr_html_(self) -> str:
+        from .page import in_notebook
+
+        return in_notebook(self)
+
+    def timeline(self) -> Figure:
+        """The evidence of each person over time, as a matplotlib figure."""
+        from .plots import timeline
+
+        return timeline(self)
+
+    def faces(self, count: int = 6) -> Figure:
+        """Of each person the most telling views above their maps, as a matplotlib figure."""
+        from .plots import faces
+
+        return faces(self, count=count)
+
+    def to_frame(self) -> DataFrame:
+        """A row for each view of a face, as a pandas table; `pip install pandas` first."""
+        from .plots import table
+
+        return table(self)

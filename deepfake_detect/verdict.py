@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from .types import Bands, Calibration, Face, FaceTrack, Kind, Label, Score, Verdict
+from .words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .options import Options
-    from .types import Exclusion
+    from .types import Exclusion, Provenance
 
 _Logits = TypeVar("_Logits", float, np.ndarray)
 
@@ -30,12 +31,6 @@ _SEGMENT_PENALTY = 1.0
 _SHORTEST_SEGMENT = 4
 # A person seen in fewer frames decides a video's verdict only where nobody is seen longer.
 _FEW_FRAMES = 3
-
-_EXCLUSION_WORDS: dict[Exclusion, str] = {
-    "too_small": "too small in the picture",
-    "too_blurred": "too blurred",
-    "too_uncertain": "too uncertain a detection",
-}
 
 
 def exclusion(face: Face, sharpness: float, options: Options) -> Exclusion | None:
@@ -156,15 +151,14 @@ def decide(tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration)
     Args:
         tracks: Judged by `judge`.
     """
-    if not tracks:
-        return Verdict("no_face", None, None, "No face was found, so there is nothing this tool can judge.")
     worst = deciding(tracks)
     if worst is None or worst.logit is None:
-        return Verdict("inconclusive", None, None, _unjudged_reason(tracks))
+        label: Label = "inconclusive" if tracks else "no_face"
+        return Verdict(label, None, None, explain(label, tracks, kind=kind, ratio=None, words=Words()))
     bands = calibration.bands(kind)
     ratio = likelihood_ratio(worst.logit, bands, quality=worst.quality)
     label = label_of(worst.logit, bands, quality=worst.quality)
-    reason = _reason(label, worst, tracks, kind=kind, ratio=ratio)
+    reason = explain(label, tracks, kind=kind, ratio=ratio, words=Words())
     return Verdict(label, probability(ratio), ratio, reason, worst.interval)
 
 
@@ -184,52 +178,86 @@ def strongest_moment(track: FaceTrack) -> Score | None:
     return max(track.voting, key=lambda score: -math.inf if score.logit is None else score.logit, default=None)
 
 
+def wilson(found: int, of: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson, 1927), for where a bootstrap can't tell: none, or all."""
+    if not of:
+        return math.nan, math.nan
+    z, share = 1.96, found / of
+    centre, spread = share + z * z / (2 * of), z * math.sqrt(share * (1 - share) / of + (z / (2 * of)) ** 2)
+    return max(0.0, (centre - spread) / (1 + z * z / of)), min(1.0, (centre + spread) / (1 + z * z / of))
+
+
 def strength(ratio: float) -> str:
-    """A likelihood ratio in words, for the proposition it supports (scale of the ENFSI guideline)."""
+    """How strongly a likelihood ratio supports its proposition: a word's key (scale of the ENFSI guideline)."""
     size = max(ratio, 1 / ratio)
-    for limit, words in ((2, "no"), (10, "weak"), (100, "moderate"), (1000, "moderately strong")):
+    for limit, key in ((2, "no"), (10, "weak"), (100, "moderate"), (1000, "moderately_strong")):
         if size < limit:
-            return words
-    return "strong"
+            return f"strength_{key}"
+    return "strength_strong"
 
 
-def _reason(label: Label, worst: FaceTrack, tracks: Sequence[FaceTrack], *, kind: Kind, ratio: float) -> str:
-    who = "The face" if len(tracks) == 1 else f"The face of person {worst.id}"
-    what = "picture" if kind == "image" else "video"
+def explain(label: Label, tracks: Sequence[FaceTrack], *, kind: Kind, ratio: float | None, words: Words) -> str:
+    """The reason for a verdict, one sentence a lay person understands.
+
+    Args:
+        label: Of the verdict.
+        tracks: Judged by `judge`.
+        ratio: Of the verdict; None where nobody could be judged.
+    """
+    if not tracks:
+        return words("reason_no_face")
+    worst = deciding(tracks)
+    if worst is None or ratio is None:
+        why = words(f"excluded_{_main_exclusion(tracks)}")
+        many = len(tracks) > 1
+        return words(f"reason_unjudged_{'many' if many else 'one'}", people=len(tracks), why=why)
+    who = words("face_only") if len(tracks) == 1 else words("face_of", person=worst.id)
     times = max(ratio, 1 / ratio)
-    amount = f"about {times:.0f} times" if times >= 10 else f"about {times:.1f} times"
+    said = {"who": who, "amount": words("amount_large" if times >= 10 else "amount_small", times=times),
+            "strength": words(strength(ratio))}  # fmt: skip
     if label == "manipulated":
         moment = strongest_moment(worst)
-        when = f", most of all at {moment.time_s:.1f} s" if kind == "video" and moment else ""
-        return (
-            f"{who} shows traces of manipulation{when}; such a finding is {amount} more probable for a manipulated"
-            f" {what} than for a genuine one ({strength(ratio)} support)."
-        )
+        return words(f"reason_manipulated_{kind}", **said, time_s=moment.time_s if moment else 0.0)
     if label == "no_manipulation_found":
-        count = sum(len(track.voting) for track in tracks)
-        faces = "the face" if count == 1 else f"the {count} views of faces"
-        return (
-            f"No traces of the manipulations this tool knows were found in {faces} judged; such a finding is {amount} more"
-            f" probable for a genuine {what} ({strength(ratio)} support), and it does not rule out manipulation."
-        )
-    return f"{who} shows too little evidence either way to tell; a sharper or longer original may help."
+        views = sum(len(track.voting) for track in tracks)
+        return words(f"reason_nothing_{'one' if views == 1 else 'many'}_{kind}", **said, views=views)
+    return words("reason_inconclusive", who=who)
 
 
-def exclusions(tracks: Sequence[FaceTrack]) -> tuple[str, ...]:
-    """A sentence for each person of whom some views do not vote."""
+def remarks(provenance: Provenance | None, words: Words) -> tuple[str, ...]:
+    """What the file says of itself that belongs beside any verdict, a sentence each: that a generator made it, or that its
+    Content Credentials are broken. It never moves the probability."""
+    if provenance is None:
+        return ()
+    broken = provenance.content_credentials.state == "invalid"
+    # What only resembles a generator's name may be a phone's, or part of a caption: that is for the page to show.
+    named = [note.values["generator"] for note in provenance.notes if note.key == "generator_data"]
+    named += [
+        note.values["type"]
+        for note in provenance.notes
+        if note.key == "digital_source_type"
+        and "trained" in note.values["type"].casefold()
+        and not (broken and note.values["field"] == "C2PA")
+    ]
+    sentences = [words("remark_generated", what=", ".join(dict.fromkeys(named)))] if named else []
+    if broken:
+        sentences.append(words("remark_broken"))
+    return tuple(sentences)
+
+
+def exclusions(tracks: Sequence[FaceTrack], words: Words | None = None) -> tuple[str, ...]:
+    """A sentence for each person of whom some views do not vote; in English unless other words are given."""
+    words = words or Words()
     sentences = []
     for track in tracks:
         reasons = Counter(score.excluded for score in track.scores if score.excluded)
         if reasons:
-            counted = ", ".join(f"{count} {_EXCLUSION_WORDS[reason]}" for reason, count in sorted(reasons.items()))
-            sentences.append(
-                f"Person {track.id}: {reasons.total()} of {len(track.scores)} views do not count ({counted})."
-            )
+            why = ", ".join(f"{count} {words(f'excluded_{reason}')}" for reason, count in sorted(reasons.items()))
+            counted = {"person": track.id, "excluded": reasons.total(), "views": len(track.scores), "why": why}
+            sentences.append(words("excluded_views", **counted))
     return tuple(sentences)
 
 
-def _unjudged_reason(tracks: Sequence[FaceTrack]) -> str:
+def _main_exclusion(tracks: Sequence[FaceTrack]) -> str:
     reasons = Counter(score.excluded for track in tracks for score in track.scores if score.excluded)
-    main = reasons.most_common(1)[0][0]
-    who = "A face was found, but it is" if len(tracks) == 1 else f"{len(tracks)} people were found, but their faces are"
-    return f"{who} {_EXCLUSION_WORDS[main]} to judge; a larger or sharper original may help."
+    return str(reasons.most_common(1)[0][0])

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from deepfake_detect.training.metrics import Scored, bootstrap, calibration_error, figures, reliability, wilson
+from deepfake_detect.training.metrics import Scored, bootstrap, calibration_error, figures, reliability
+from deepfake_detect.verdict import wilson
 
 
 def scored(real: list[float], fake: list[float], *, groups: list[str] | None = None) -> Scored:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import av
 import cv2
 import jsonschema
 import numpy as np
 import pytest
 from conftest import SAMPLES, read_rgb, texture
 
-from deepfake_detect import Detector, MediaError, Options, draw
+from deepfake_detect import Detector, Options, draw
 from deepfake_detect.report import SCHEMA_FILE, to_dict, to_json
 from deepfake_detect.types import Crop, Heatmap, Report
 
@@ -64,48 +63,6 @@ def test_a_picture_and_its_array_are_judged_alike(detector: Detector) -> None:
     path = detector.detect(PICTURE).tracks[0]
     array = detector.detect(pixels).tracks[0]
     assert path.logit == pytest.approx(array.logit, abs=0.05)
-
-
-def test_save_writes_everything_and_no_more(picture: Report, clip: Report, tmp_path: Path) -> None:
-    before = CLIP.read_bytes()
-    picture.save(tmp_path / "picture")
-    clip.save(tmp_path / "clip")
-    assert sorted(p.name for p in (tmp_path / "picture").iterdir()) == [
-        "annotated.jpg",
-        "contact_sheet.jpg",
-        "report.json",
-    ]
-    assert sorted(p.name for p in (tmp_path / "clip").iterdir()) == [
-        "annotated.mp4",
-        "contact_sheet.jpg",
-        "report.json",
-    ]
-    assert json.loads((tmp_path / "clip/report.json").read_text()) == to_dict(clip)
-    with av.open(str(tmp_path / "clip/annotated.mp4")) as video:
-        frames = list(video.decode(video=0))
-    assert len(frames) == len(clip.sampled_times_s)
-    assert (frames[0].width, frames[0].height) == (384, 384)
-    assert CLIP.read_bytes() == before
-
-
-def test_an_array_can_be_saved(detector: Detector, tmp_path: Path) -> None:
-    detector.detect(read_rgb(PICTURE)).save(tmp_path)
-    assert (tmp_path / "annotated.jpg").stat().st_size > 1000
-
-
-def test_a_failure_is_saved_as_json_only(detector: Detector, tmp_path: Path) -> None:
-    (report,) = detector.detect_many([tmp_path / "none.jpg"])
-    report.save(tmp_path / "out")
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["report.json"]
-
-
-def test_a_file_changed_since_is_not_annotated(detector: Detector, tmp_path: Path) -> None:
-    path = tmp_path / "a.jpg"
-    path.write_bytes(PICTURE.read_bytes())
-    report = detector.detect(path)
-    path.write_bytes((SAMPLES / "portrait_genuine.jpg").read_bytes())
-    with pytest.raises(MediaError, match="changed since"):
-        report.save(tmp_path / "out")
 
 
 def test_only_the_most_telling_heatmaps_are_kept() -> None:

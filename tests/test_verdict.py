@@ -21,6 +21,7 @@ from deepfake_detect.verdict import (
     probability,
     strength,
 )
+from deepfake_detect.words import Words
 
 BANDS = Bands(slope=1.0, offset=0.0, lower=0.2, upper=0.8, genuine=50, manipulated=50, false_alarm_rate=0.02,
               miss_rate=0.04, largest_ratio=50.0)  # fmt: skip
@@ -130,7 +131,7 @@ def test_no_reason_claims_certainty_or_calls_anything_real() -> None:
     ("ratio", "words"), [(1.5, "no"), (0.2, "weak"), (30, "moderate"), (0.01, "moderately strong")]
 )
 def test_strength_in_words(ratio: float, words: str) -> None:
-    assert strength(ratio) == words
+    assert Words()(strength(ratio)) == words
 
 
 def test_bands_must_be_ordered() -> None:

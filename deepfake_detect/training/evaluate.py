@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..detector import Detector
+from ..files import write_atomically
 from ..options import Options
-from ..report import write_atomically
-from ..verdict import deciding, label_of, likelihood_ratio, probability
+from ..verdict import deciding, label_of, likelihood_ratio, probability, wilson
 from .datasets import Labelled, read_dataset
-from .metrics import RESAMPLES, Scored, bootstrap, figures, reliability, wilson, with_intervals
+from .metrics import RESAMPLES, Scored, bootstrap, figures, reliability, with_intervals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file, save
 
 from ..checkpoint import architecture_of
+from ..files import write_atomically
 from ..model import EvidenceNet
-from ..report import write_atomically
 
 GOLDEN = "golden.npz"
 _DOUBTFUL = {"slope": 1.0, "offset": 0.0, "lower": 0.0, "upper": 1.0, "genuine": 0, "manipulated": 0,

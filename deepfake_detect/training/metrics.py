@@ -119,15 +119,6 @@ def bootstrap(
     return intervals
 
 
-def wilson(found: int, of: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson, 1927), for where a bootstrap can't tell: none, or all."""
-    if not of:
-        return math.nan, math.nan
-    z, share = 1.96, found / of
-    centre, spread = share + z * z / (2 * of), z * math.sqrt(share * (1 - share) / of + (z / (2 * of)) ** 2)
-    return max(0.0, (centre - spread) / (1 + z * z / of)), min(1.0, (centre + spread) / (1 + z * z / of))
-
-
 def reliability(chance: np.ndarray, fake: np.ndarray, *, bins: int = 10) -> list[tuple[float, float, float]]:
     """For each bin that holds anything: mean P stated, share that was manipulated, share of the weight in it.
 

@@ -27,8 +27,8 @@ from .. import media
 from ..crop import cut
 from ..errors import DeepfakeDetectError
 from ..faces import FaceFinder, sharpness
+from ..files import write_atomically
 from ..options import Options
-from ..report import write_atomically
 from .data import MESH_PARTS
 from .datasets import Labelled, read_dataset
 from .mean_face import fit_mean_face

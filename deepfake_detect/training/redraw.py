@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..report import write_atomically
+from ..files import write_atomically
 from .data import TrainingFace, read_faces
 from .restore import paste_face, restored_path, take_face
 

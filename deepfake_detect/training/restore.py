@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..report import write_atomically
+from ..files import write_atomically
 from .data import TrainingFace, read_faces
 
 _NETS = {

@@ -1,0 +1,353 @@
+"""Report -> a folder that someone else can check line by line.
+
+    report.html     the page (and report.pdf on request)
+    report.json     every figure, with the fingerprints of the files below; `report.schema.json` describes it
+    annotated.*     the media with boxes and heat, marked as a copy for analysis
+    contact_sheet.jpg
+    evidence/       for each view on which the verdict rests its crop and its map, numbers as they were judged (.npz)
+    SHA256SUMS      fingerprints of all of these, as `sha256sum -c` reads them; on request signed (SHA256SUMS.sig, .pub)
+
+While it is being written it holds a file INCOMPLETE, which goes when all is there. Files of an earlier report in the same
+folder are replaced, finished or not; all other files are left alone, and where one of another origin has a name that would
+be written, nothing is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import shlex
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import annotate, draw, media, page, report
+from .errors import MediaError, OptionsError
+from .files import write_atomically
+from .options import ReportOptions
+from .words import Words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from .types import FaceTrack, Report, Score
+
+SUMS, SIGNATURE, PUBLIC_KEY, INCOMPLETE, JSON = (
+    "SHA256SUMS", "SHA256SUMS.sig", "SHA256SUMS.pub", "INCOMPLETE", "report.json",
+)  # fmt: skip
+# Every name this module writes, and what it may leave of one when it is killed.
+_OWN = re.compile(
+    r"(report\.(html|json|pdf)|annotated\.(mp4|jpg|png)|contact_sheet\.jpg|SHA256SUMS(\.sig|\.pub)?|INCOMPLETE"
+    r"|evidence/person\d+_\d+\.\d+s_\d+\.npz)(\.part)?"
+)
+
+
+def save(
+    judged: Report,
+    folder: str | os.PathLike[str],
+    options: ReportOptions | None = None,
+    *,
+    key: Ed25519PrivateKey | None = None,
+) -> Path:
+    """Write the folder of a report.
+
+    Args:
+        folder: Made when missing.
+        options: What it holds, and in which language.
+        key: Signs the fingerprints; `read_key` reads it.
+
+    Returns:
+        The folder.
+
+    Raises:
+        MediaError: The media changed or disappeared since it was judged.
+        OptionsError: There is no such person, or what a PDF needs is missing.
+        OSError: The folder can't be written.
+    """
+    options = options or ReportOptions()
+    check(options)
+    if options.person is not None and judged.error is None and options.person not in [t.id for t in judged.tracks]:
+        found = ", ".join(str(track.id) for track in judged.tracks) or "nobody"
+        raise OptionsError(f"person {options.person}: expected one of those that were seen, found {found}")
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    earlier = _earlier_files(judged, target)
+    shown = judged if options.keep_path else _without_paths(judged)
+    with _marked_incomplete(target):
+        for path in earlier:
+            if path.name != INCOMPLETE:
+                path.unlink(missing_ok=True)
+        pictures: list[str] = []
+        evidence: dict[tuple[int, int], str] = {}
+        if judged.error is None and judged.media is not None:
+            evidence = _write_evidence(judged, target, options)
+            if options.images:
+                pictures = _write_pictures(judged, target, options)
+        # The page and its PDF hold the time of day; report.json stays the same from run to run but for its times.
+        command = f"deepfake-detect verify {_quoted(target)} --media FILE"
+        write_page = partial(page.html, shown, options=options, created_utc=judged.created_utc, rerun=command)
+        write_atomically(target / "report.html", write_page().encode("utf-8"))
+        pages = ["report.html"]
+        if options.pdf:
+            write_atomically(target / "report.pdf", _pdf(write_page(paper=True)))
+            pages.append("report.pdf")
+        _unchanged(judged)
+        files = {name: _described(target / name) for name in sorted([*evidence.values(), *pictures])}
+        record = _record(shown, options, files, evidence)
+        write_atomically(target / JSON, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode("ascii"))
+        sums = {name: str(known["sha256"]) for name, known in files.items()}
+        sums |= {name: sha256_of(target / name) for name in (*pages, JSON)}
+        listed = sums_text(sums).encode("utf-8")
+        if key is not None:
+            write_atomically(target / SIGNATURE, key.sign(listed))
+            write_atomically(target / PUBLIC_KEY, _public_pem(key))
+        write_atomically(target / SUMS, listed)
+    return target
+
+
+def check(options: ReportOptions) -> None:
+    """Whether what the options ask for can be had here.
+
+    Raises:
+        OptionsError: A PDF is asked for, and WeasyPrint or what it draws with is missing.
+    """
+    if options.pdf:
+        _pdf_printer()
+
+
+def sums_text(sums: dict[str, str]) -> str:
+    """File name -> SHA-256, as `sha256sum` writes it."""
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
+
+
+def read_sums(text: str) -> dict[str, str]:
+    """What `sums_text` wrote.
+
+    Raises:
+        ValueError: A line is not a fingerprint and a name below the folder.
+    """
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        digest, _, name = line.partition("  ")
+        inside = name and not name.startswith("/") and ".." not in Path(name).parts
+        if len(digest) != 64 or set(digest) - set("0123456789abcdef") or not inside or name in found:
+            raise ValueError(f"{SUMS}: expected a SHA-256, two spaces and a file's name, found {line[:100]!r}")
+        found[name] = digest
+    return found
+
+
+@contextmanager
+def _marked_incomplete(target: Path) -> Iterator[None]:
+    mark = target / INCOMPLETE
+    write_atomically(mark, b"This report was not finished. Make it again.\n")
+    yield
+    # Not in a finally: an unfinished folder keeps its mark.
+    mark.unlink()
+
+
+def _earlier_files(judged: Report, target: Path) -> list[Path]:
+    """What an earlier report left here, finished or not, so that nothing of another file stays behind.
+
+    Raises:
+        OptionsError: A file that would be replaced is the media itself or not of a report, or `evidence` leads elsewhere.
+    """
+    evidence = target / "evidence"
+    if evidence.is_symlink():
+        raise OptionsError(f"{target}: its folder evidence is a link and leads elsewhere; give another folder")
+    found = [path for path in (*target.glob("*"), *evidence.glob("*"))
+             if _OWN.fullmatch(path.relative_to(target).as_posix())]  # fmt: skip
+    given = os.path.realpath(judged.path) if judged.pixels is None else ""
+    for path in found:
+        if os.path.realpath(path) == given:
+            raise OptionsError(
+                f"{path}: is the file to be examined and would be replaced; give another folder for the report"
+            )
+    if found and not (target / INCOMPLETE).exists() and not _is_ours(target / JSON):
+        raise OptionsError(f"{found[0]}: was not written by this program and would be replaced; give another folder")
+    return found
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return f'"schema": "{report.SCHEMA}"'.encode() in file.read(200)
+    except OSError:
+        return False
+
+
+def _without_paths(judged: Report) -> Report:
+    """The report with names of files instead of where they lie."""
+    name = Path(judged.path).name or judged.path
+    error = judged.error
+    if error is not None:
+        said = error.message.replace(media.shown(judged.path), media.shown(name)).replace(judged.path, name)
+        error = replace(error, message=said)
+    trust = judged.options.trust
+    options = replace(judged.options, trust=Path(trust).name if trust else None)
+    return replace(judged, path=name, error=error, options=options)
+
+
+def _write_evidence(judged: Report, target: Path, options: ReportOptions) -> dict[tuple[int, int], str]:
+    """The crops and maps that were kept; (person, place among their views) -> file."""
+    names = {}
+    for track in judged.tracks:
+        if options.person not in (None, track.id):
+            continue
+        for i, score in enumerate(track.scores):
+            if score.heatmap is None:
+                continue
+            name = f"evidence/person{track.id:03}_{score.time_s:010.3f}s_{i:05}.npz"
+            arrays: dict[str, Any] = {"evidence": score.heatmap.evidence, "to_frame": score.heatmap.crop.to_frame}
+            if options.images:
+                arrays["crop"] = score.heatmap.crop.pixels
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **arrays)
+            (target / "evidence").mkdir(exist_ok=True)
+            write_atomically(target / name, buffer.getvalue())
+            names[track.id, i] = name
+    return names
+
+
+def _write_pictures(judged: Report, target: Path, options: ReportOptions) -> list[str]:
+    name = annotate.write_copy(judged, target, options=options)
+    tracks = [track for track in judged.tracks if options.person in (None, track.id)]
+    if not any(track.heatmaps for track in tracks):
+        return [name]
+    write_atomically(target / "contact_sheet.jpg", report.jpeg(draw.contact_sheet(tracks)))
+    return [name, "contact_sheet.jpg"]
+
+
+def _unchanged(judged: Report) -> None:
+    """The original must be what it was, after all has been made from it."""
+    if judged.media is None or judged.pixels is not None:
+        return
+    try:
+        now = sha256_of(Path(judged.path))
+    except OSError as error:
+        raise MediaError(f"{judged.path}: can't be read any more ({error.strerror})", kind="unreadable") from error
+    if now != judged.media.sha256:
+        raise MediaError(f"{judged.path}: changed since it was judged; judge it again", kind="unreadable")
+
+
+def _record(
+    shown: Report,
+    options: ReportOptions,
+    files: dict[str, dict[str, Any]],
+    evidence: dict[tuple[int, int], str],
+) -> dict[str, Any]:
+    """What stands in report.json: what `--json` prints, and all that one needs to check it."""
+    record = report.to_dict(shown)
+    for track, described in zip(shown.tracks, record["tracks"], strict=True):
+        for i, face in enumerate(described["faces"]):
+            if name := evidence.get((track.id, i)):
+                face["evidence"] = {"file": name, "sha256": files[name]["sha256"]}
+    ratio = shown.verdict.likelihood_ratio if shown.verdict else None
+    english = Words()
+    examination: dict[str, Any] = {
+        "created_utc": shown.created_utc,
+        "options": asdict(shown.options),
+        "report_options": asdict(options),
+        "calibration": _calibration(shown),
+        "left_out": _left_out(shown),
+        "posteriors": [{"prior_odds": odds, "probability": round(chance, 6)} for odds, chance in page.posteriors(ratio)]
+        if ratio
+        else [],
+        "limits": [english(f"limit_{key}") for key in ("face", "body", "voice", "unknown", "genuine")],
+        "where_to_turn": [english(f"help_{key}") for key in ("adults", "minors", "police", "copy")],
+    }
+    if shown.provenance is not None:
+        known = shown.provenance
+        examination["provenance"] = {
+            "md5": known.md5,
+            "pdq": [{"time_s": round(at.time_s, 6), "hash": at.hash.bits, "quality": at.hash.quality}
+                    for at in known.perceptual_hashes],
+            "metadata": [list(entry) for entry in known.metadata],
+            "notes": [{"key": note.key, "values": note.values} for note in known.notes],
+            "content_credentials": asdict(known.content_credentials),
+        }  # fmt: skip
+    return {**record, "examination": examination, "files": files}
+
+
+def _calibration(shown: Report) -> dict[str, Any] | None:
+    if shown.calibration is None or shown.media is None:
+        return None
+    known = shown.calibration
+    return {"name": known.name, "date": known.date, "data": known.data, **asdict(known.bands(shown.media.kind))}
+
+
+def _left_out(shown: Report) -> list[dict[str, Any]]:
+    """The views that do not count, and why."""
+
+    def described(track: FaceTrack, score: Score) -> dict[str, Any]:
+        return {"person": track.id, "time_s": round(score.time_s, 6), "why": score.excluded}
+
+    return [described(track, score) for track in shown.tracks for score in track.scores if score.excluded]
+
+
+def _described(path: Path) -> dict[str, Any]:
+    return {"sha256": sha256_of(path), "size_bytes": path.stat().st_size}
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _pdf(text: str) -> bytes:
+    drawn: bytes = _pdf_printer().HTML(string=text).write_pdf()
+    return drawn
+
+
+def _pdf_printer() -> Any:
+    try:
+        import weasyprint
+    except (ImportError, OSError) as error:
+        # OSError: the package is there, Pango, which it draws with, is not.
+        raise OptionsError(
+            f"report.pdf needs WeasyPrint and Pango ({error}); pip install 'deepfake-detect[pdf]', or print report.html"
+        ) from error
+    return weasyprint
+
+
+def read_key(path: Path) -> Ed25519PrivateKey:
+    """A private key for signing, from a PEM file such as `openssl genpkey -algorithm ed25519` writes.
+
+    Raises:
+        OptionsError: It can't be read, is of another kind, or the package `cryptography` is missing.
+    """
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    except ImportError as error:
+        raise OptionsError("signing needs the package cryptography; pip install 'deepfake-detect[sign]'") from error
+    wanted = f"{path}: expected an Ed25519 private key as PEM without a password"
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise OptionsError(f"{wanted}; it can't be read ({error.strerror})") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise OptionsError(f"{wanted}, found something else; make one: openssl genpkey -algorithm ed25519") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise OptionsError(f"{wanted}, found another kind of key; make one: openssl genpkey -algorithm ed25519")
+    return key
+
+
+def _public_pem(key: Ed25519PrivateKey) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _quoted(folder: Path) -> str:
+    return page.plain(shlex.quote(folder.name or str(folder)))

@@ -1,0 +1,319 @@
+"""Report -> one HTML page that needs nothing else: no script, no network, light and dark, on paper and on a phone.
+
+The page holds no picture but face crops. Its words come from `words.py`, its shape from `page.html.j2`; all that comes from
+the file (its name, its metadata) is escaped, and marks that turn the direction of writing are taken out.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import unicodedata
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from . import draw, verdict
+from .options import Options, ReportOptions
+from .words import Words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .types import Bands, FaceTrack, Report, Score
+
+TEMPLATE = "page.html.j2"
+# Of each person, so many views beside their maps; along the time so many small ones, of all people together.
+_TELLING, _MOMENTS = 4, 96
+# So many people in detail; the others stand in report.json.
+_MOST_PEOPLE = 8
+_CROP_PX, _MOMENT_PX = 192, 96
+# Odds of manipulation before, as (for, against).
+PRIORS = ((1, 100), (1, 10), (1, 1), (10, 1))
+# The timeline's drawing area, in its own units, and how far it reaches in logits.
+_WIDTH, _HEIGHT = 720, 180
+_REACH = 8.0
+
+
+@dataclass(frozen=True)
+class View:
+    """A judged view of a face as the page shows it: its crop and the same with heat, as data URIs."""
+
+    time_s: float
+    logit: float
+    crop: str
+    heat: str
+    share: float
+    hottest: float
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A dot of the timeline, in the drawing's units; `picture` is empty where no crop was kept."""
+
+    x: float
+    y: float
+    time_s: float
+    logit: float
+    picture: str
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Evidence of one person over the video."""
+
+    moments: tuple[Moment, ...]
+    line: str
+    seconds: tuple[tuple[float, str], ...]
+    levels: tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person as the page shows them."""
+
+    track: FaceTrack
+    why: str
+    views: tuple[View, ...]
+    timeline: Timeline | None
+    strongest: Score | None
+
+
+def html(
+    report: Report, *, options: ReportOptions | None = None, created_utc: str = "", rerun: str = "", paper: bool = False
+) -> str:
+    """The page.
+
+    Args:
+        options: What it may show, and its language.
+        created_utc: When the media were examined, ISO 8601; left out where empty.
+        rerun: The command that checks the report's folder.
+        paper: Without what only appears when it is pointed at.
+    """
+    import jinja2
+
+    options = options or ReportOptions()
+    words = Words(options.language)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters["plain"] = plain
+    shown = [track for track in report.tracks if options.person in (None, track.id)]
+    decides = verdict.deciding(report.tracks)
+    ordered = sorted(shown, key=lambda track: (track is not decides, -(track.probability or 0.0), track.id))
+    people = ordered[:_MOST_PEOPLE]
+    answer = report.verdict
+    bands = report.calibration.bands(report.media.kind) if report.calibration and report.media else None
+    ratio = answer.likelihood_ratio if answer else None
+    rendered: str = environment.get_template(TEMPLATE).render(
+        w=words,
+        report=report,
+        name=plain(report.path if options.keep_path else Path(report.path).name or report.path),
+        reason=_reason(report, words),
+        support=_support(ratio, words) if ratio else "",
+        people=[_person(track, report, options, words, moments=_MOMENTS // len(people)) for track in people],
+        more_people=max(0, len(ordered) - _MOST_PEOPLE),
+        legend=_data_uri(_legend()),
+        hottest=draw.HOTTEST,
+        width=_WIDTH,
+        height=_HEIGHT,
+        facts=_facts(report, created_utc, words),
+        left_out=verdict.exclusions(report.tracks, words),
+        warnings=[line for line in report.warnings if line not in verdict.exclusions(report.tracks)],
+        notes=_notes(report, words),
+        credentials=_credentials(report, words),
+        errors=_errors(report, bands, words) if bands else "",
+        odds=_odds(ratio, words) if ratio else "",
+        person=options.person,
+        priors=posteriors(ratio) if ratio else (),
+        images=options.images,
+        rerun=rerun,
+        paper=paper,
+    )
+    return rendered
+
+
+def _support(ratio: float, words: Words) -> str:
+    side = "manipulated" if ratio >= 1 else "genuine"
+    return words(f"page_support_{side}", strength=words(verdict.strength(ratio)))
+
+
+def _odds(ratio: float, words: Words) -> str:
+    times = max(ratio, 1 / ratio)
+    return words(
+        "page_meaning_more" if ratio >= 1 else "page_meaning_less",
+        ratio=f"{times:.0f}" if times >= 10 else f"{times:.1f}",
+    )
+
+
+def _errors(report: Report, bands: Bands, words: Words) -> str:
+    if report.calibration is None:
+        return ""
+    alarms, misses = round(bands.false_alarm_rate * bands.genuine), round(bands.miss_rate * bands.manipulated)
+    alarms_low, alarms_high = verdict.wilson(alarms, bands.genuine)
+    misses_low, misses_high = verdict.wilson(misses, bands.manipulated)
+    return words(
+        "page_errors_help", data=report.calibration.data, genuine=bands.genuine, manipulated=bands.manipulated,
+        false_alarms=alarms, alarms_low=alarms_low, alarms_high=alarms_high, misses=misses, misses_low=misses_low,
+        misses_high=misses_high,
+    )  # fmt: skip
+
+
+def posteriors(ratio: float) -> tuple[tuple[str, float], ...]:
+    """What a likelihood ratio makes of odds held before: (odds, probability after) for each of `PRIORS`."""
+    return tuple((f"{a} : {b}", ratio * a / (ratio * a + b)) for a, b in PRIORS)
+
+
+def plain(text: object) -> str:
+    """Text on one line without marks that are not seen, above all those that turn the direction of writing.
+
+    A name like `photo[turn]gpj.exe` would otherwise read as another one.
+    """
+    kinds = ((c, unicodedata.category(c)) for c in str(text))
+    # Half of a surrogate pair stands for a byte of a name that is not UTF-8, and no file can hold it.
+    spoken = (
+        " " if kind in ("Zl", "Zp", "Cc") else "\ufffd" if kind == "Cs" else c for c, kind in kinds if kind != "Cf"
+    )
+    return "".join(spoken)
+
+
+def _reason(report: Report, words: Words) -> str:
+    if report.verdict is None or report.media is None:
+        return ""
+    ratio = report.verdict.likelihood_ratio
+    reason = verdict.explain(report.verdict.label, report.tracks, kind=report.media.kind, ratio=ratio, words=words)
+    return " ".join((reason, *verdict.remarks(report.provenance, words)))
+
+
+def _person(track: FaceTrack, report: Report, options: ReportOptions, words: Words, *, moments: int) -> Person:
+    reasons = sorted({words(f"excluded_{score.excluded}") for score in track.scores if score.excluded})
+    drawn = [score for score in draw.telling(track, _TELLING) if options.images]
+    video = report.media is not None and report.media.kind == "video"
+    return Person(
+        track,
+        ", ".join(reasons),
+        tuple(_view(score) for score in drawn),
+        _timeline(track, report, pictures=moments if options.images else 0) if video and track.voting else None,
+        verdict.strongest_moment(track),
+    )
+
+
+def _view(score: Score) -> View:
+    heatmap = score.heatmap
+    assert heatmap is not None
+    assert score.logit is not None
+    return View(
+        score.time_s,
+        score.logit,
+        _data_uri(_reduced(heatmap.crop.pixels, _CROP_PX)),
+        _data_uri(_reduced(draw.overlay_crop(heatmap), _CROP_PX)),
+        float((heatmap.evidence > 0).mean()),
+        float(heatmap.evidence.max()),
+    )
+
+
+def _timeline(track: FaceTrack, report: Report, *, pictures: int) -> Timeline:
+    voting = track.voting
+    times = report.sampled_times_s or (track.start_s, track.end_s)
+    first, last = times[0], max(times[-1], times[0] + 1e-3)
+    kept = [i for i, score in enumerate(voting) if score.heatmap is not None]
+    spread: list[int] = np.linspace(0, len(kept) - 1, min(pictures, len(kept))).round().astype(int).tolist()
+    with_picture = {kept[i] for i in spread}
+    moments = []
+    for i, score in enumerate(voting):
+        logit = score.logit or 0.0
+        picture = ""
+        if i in with_picture and score.heatmap is not None:
+            picture = _data_uri(_reduced(draw.overlay_crop(score.heatmap), _MOMENT_PX))
+        x = _WIDTH * (score.time_s - first) / (last - first)
+        moments.append(Moment(round(x, 1), _height(logit), score.time_s, logit, picture))
+    return Timeline(
+        tuple(moments),
+        " ".join(f"{moment.x},{moment.y}" for moment in moments),
+        tuple((round(_WIDTH * share, 1), f"{first + share * (last - first):.1f}") for share in (0, 0.25, 0.5, 0.75, 1)),
+        tuple((_height(level), f"{level:+g}" if level else "0") for level in (-8, -4, 0, 4, 8)),
+    )
+
+
+def _height(logit: float) -> float:
+    return round(_HEIGHT * (0.5 - min(max(logit, -_REACH), _REACH) / (2 * _REACH)), 1)
+
+
+def _facts(report: Report, created_utc: str, words: Words) -> Sequence[tuple[str, str]]:
+    info, tool = report.media, report.tool
+    facts = []
+    if info is not None:
+        facts += [
+            ("kind", words(f"page_kind_{info.kind}")),
+            ("size", words("page_bytes", bytes=f"{info.size_bytes:,}".replace(",", "\u202f"))),
+        ]
+        facts += [("dimensions", f"{info.width} × {info.height}"), ("codec", plain(info.codec))]
+        if info.duration_s is not None:
+            facts.append(("duration", f"{info.duration_s:.2f} s"))
+        if info.fps is not None:
+            facts.append(("fps", f"{info.fps:.2f}"))
+        facts.append(("sampled", _sampled(report.sampled_times_s)))
+    if created_utc:
+        facts.append(("created", created_utc))
+    # A saved report has its provenance anyway: no reader needs to be told that this was asked for.
+    default = {**asdict(Options()), "provenance": report.options.provenance}
+    changed = [f"{name} {value}" for name, value in asdict(report.options).items() if value != default[name]]
+    facts += [("tool", f"deepfake_detect {tool.version}"), ("model", f"{tool.model}, SHA-256 {tool.model_sha256}")]
+    facts += [("calibration", tool.calibration), ("options", ", ".join(changed) or words("page_fact_none"))]
+    return [(words(f"page_fact_{key}"), value) for key, value in facts]
+
+
+def _sampled(times: Sequence[float]) -> str:
+    if len(times) < 2:
+        return str(len(times))
+    return f"{len(times)}: {', '.join(f'{time_s:.2f}' for time_s in times[:200])}{' …' if len(times) > 200 else ''} s"
+
+
+def _notes(report: Report, words: Words) -> list[str]:
+    known = report.provenance
+    return [words(f"note_{note.key}", **note.values) for note in known.notes] if known else []
+
+
+def _credentials(report: Report, words: Words) -> list[str]:
+    if report.provenance is None:
+        return []
+    known = report.provenance.content_credentials
+    if known.state == "not_read":
+        return [words(f"credentials_not_read_{known.reason}")]
+    signer = ", ".join(part for part in (known.signer, known.issuer) if part) or "?"
+    said = [words(f"credentials_{known.state}", signer=signer, failures=", ".join(known.failures) or "?")]
+    if known.state != "absent":
+        said.append(
+            words("credentials_details", generator=known.generator or "–", time=known.time or "–",
+                  actions=", ".join(known.actions) or "–", sources=", ".join(known.digital_source_types) or "–")
+        )  # fmt: skip
+    return said
+
+
+def _legend() -> np.ndarray:
+    ramp = np.tile(np.linspace(0, draw.HOTTEST, 240, dtype=np.float32), (14, 1))
+    colours, opacity = draw.heat(ramp)
+    return draw.mix(np.full((14, 240, 3), 128, np.uint8), colours, opacity)
+
+
+def _reduced(pixels: np.ndarray, side: int) -> np.ndarray:
+    return np.asarray(cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA))
+
+
+def _data_uri(pixels: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def in_notebook(report: Report) -> str:
+    """The page in a frame of its own, so that its style stays inside: for a notebook's cell."""
+    from html import escape
+
+    frame, title = escape(html(report), quote=True), Words()("page_notebook_title")
+    return f'<iframe srcdoc="{frame}" title="{title}" sandbox width="100%" height="720" style="border:0"></iframe>'

@@ -1,0 +1,442 @@
+"""dossier and verify: what the folder holds, that it says where it comes from, and that a changed byte is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from conftest import SAMPLES, read_rgb
+
+from deepfake_detect import Detector, MediaError, Options, OptionsError, ReportOptions
+from deepfake_detect.cli import main
+from deepfake_detect.dossier import INCOMPLETE, JSON, SUMS, read_key, read_sums, save, sha256_of, sums_text
+from deepfake_detect.report import SCHEMA_FILE, to_dict
+from deepfake_detect.types import Report
+from deepfake_detect.verify import Check, verify
+
+PICTURE, CLIP = SAMPLES / "portrait_forged.jpg", SAMPLES / "clip_forged.mp4"
+
+
+@pytest.fixture(scope="module")
+def picture() -> Report:
+    return Detector(Options(provenance=True)).detect(PICTURE)
+
+
+@pytest.fixture(scope="module")
+def clip() -> Report:
+    return Detector(Options(frames=6, provenance=True)).detect(CLIP)
+
+
+@pytest.fixture(scope="module")
+def folder(clip: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(clip, tmp_path_factory.mktemp("report"))
+
+
+def names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def bad(checks: tuple[Check, ...]) -> dict[str, str]:
+    return {check.name: check.message for check in checks if not check.good}
+
+
+def test_the_folder_holds_what_it_lists_and_no_more(
+    picture: Report, clip: Report, folder: Path, tmp_path: Path
+) -> None:
+    before = CLIP.read_bytes()
+    save(picture, tmp_path)
+    assert {"report.html", "report.json", "annotated.jpg", "contact_sheet.jpg", SUMS} < names(tmp_path)
+    assert {"report.html", "report.json", "annotated.mp4", "contact_sheet.jpg", SUMS} < names(folder)
+    for one in (tmp_path, folder):
+        assert set(read_sums((one / SUMS).read_text())) == names(one) - {SUMS}
+        evidence = [name for name in names(one) if name.startswith("evidence/")]
+        assert len(evidence) == (1 if one == tmp_path else 6)
+    assert CLIP.read_bytes() == before
+
+
+def test_the_record_keeps_the_contract_and_adds_what_one_needs_to_check_it(clip: Report, folder: Path) -> None:
+    record = json.loads((folder / JSON).read_text())
+    jsonschema.validate(record, json.loads(SCHEMA_FILE.read_text()))
+    plain = to_dict(clip)
+    assert record["verdict"] == plain["verdict"]
+    assert record["media"] == {**plain["media"], "path": CLIP.name}
+    known = record["examination"]
+    assert known["calibration"]["genuine"] > 0
+    assert known["posteriors"][2]["probability"] == pytest.approx(plain["verdict"]["probability"], abs=1e-4)
+    hashed = [entry["time_s"] for entry in known["provenance"]["pdq"]]
+    assert hashed[0] == clip.sampled_times_s[0]
+    assert (np.diff(hashed) >= 0.99).all()
+    assert len(known["limits"]) == 5
+    for face in record["tracks"][0]["faces"]:
+        with np.load(folder / face["evidence"]["file"]) as kept:
+            assert kept["evidence"].shape == (28, 28)
+            assert kept["crop"].shape == (224, 224, 3)
+            # What is drawn is what was decided on: the stored map gives the stated logit.
+            cells = kept["evidence"].astype(np.float64).ravel()
+        assert np.log(np.exp(cells).mean()) == pytest.approx(face["logit"], abs=1e-3)
+
+
+def test_two_reports_are_equal_but_for_times(folder: Path, tmp_path: Path) -> None:
+    again = save(Detector(Options(frames=6, provenance=True)).detect(CLIP), tmp_path)
+    first, second = (json.loads((one / JSON).read_text()) for one in (folder, again))
+    for record in (first, second):
+        del record["timing_s"], record["examination"]["created_utc"]
+    assert first == second
+
+
+def test_a_report_that_was_not_touched_is_good(folder: Path) -> None:
+    checks = verify(folder, media=CLIP)
+    assert not bad(checks)
+    found = {check.name: check.message for check in checks}
+    assert found["verdict"] == "found again, with the same figures and maps"
+    assert {"media", "model", JSON, SUMS} - set(found) == {SUMS}
+
+
+def test_other_tools_can_check_it(folder: Path) -> None:
+    if shutil.which("sha256sum") is None:
+        pytest.skip("sha256sum is not installed")
+    done = subprocess.run(["sha256sum", "-c", SUMS], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_any_changed_byte_is_named(folder: Path, tmp_path: Path) -> None:
+    target = shutil.copytree(folder, tmp_path / "copy")
+    files = sorted(name for name in names(target) if not name.endswith(".mp4"))
+    rng = random.Random(0)
+    assert len(files) > 8
+    for _ in range(200):
+        name = rng.choice(files)
+        path = target / name
+        before = path.read_bytes()
+        place = rng.randrange(len(before))
+        changed = bytes([before[place] ^ (1 << rng.randrange(8))])
+        path.write_bytes(before[:place] + changed + before[place + 1 :])
+        found = bad(verify(target))
+        # Of a changed list, the file whose line it was; or the list itself.
+        assert name in found or (name == SUMS and found), (name, place)
+        path.write_bytes(before)
+    assert not bad(verify(target))
+
+
+def resummed(folder: Path) -> None:
+    """What somebody does who changes a file and hides it: writes the list anew."""
+    sums = read_sums((folder / SUMS).read_text())
+    (folder / SUMS).write_text(sums_text({name: sha256_of(folder / name) for name in sums}))
+
+
+def test_what_is_missing_added_or_unfinished_is_named(folder: Path, tmp_path: Path) -> None:
+    target = shutil.copytree(folder, tmp_path / "copy")
+    (target / "annotated.mp4").unlink()
+    (target / "note.txt").write_text("mine")
+    (target / INCOMPLETE).touch()
+    assert bad(verify(target)).keys() == {"annotated.mp4", "note.txt", INCOMPLETE}
+    (target / SUMS).unlink()
+    assert SUMS in bad(verify(target))
+    with pytest.raises(OptionsError, match="expected the folder of a report"):
+        verify(tmp_path / "none")
+
+
+def test_other_media_and_another_finding_are_named(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.mp4"
+    other.write_bytes(CLIP.read_bytes() + b"\0")
+    assert "another file, or changed" in bad(verify(folder, media=other))["media"]
+    target = shutil.copytree(folder, tmp_path / "copy")
+    record = json.loads((target / JSON).read_text())
+    record["tracks"][0]["faces"][2]["logit"] += 1
+    (target / JSON).write_text(json.dumps(record))
+    assert JSON in bad(verify(target, media=CLIP))
+    resummed(target)
+    assert "tracks[0].faces[2].logit: was" in bad(verify(target, media=CLIP))["verdict"]
+    record["tracks"][0]["faces"][2]["logit"] -= 1
+    record["tool"]["model_sha256"] = "0" * 64
+    (target / JSON).write_text(json.dumps(record))
+    resummed(target)
+    assert "this installation has" in bad(verify(target))["model"]
+
+
+def test_a_map_that_the_net_does_not_give_is_named(folder: Path, tmp_path: Path) -> None:
+    target = shutil.copytree(folder, tmp_path / "copy")
+    evidence = sorted((target / "evidence").iterdir())[1]
+    with np.load(evidence) as kept:
+        arrays = dict(kept)
+    arrays["evidence"] = arrays["evidence"] + 3
+    np.savez_compressed(evidence, **arrays)
+    name = evidence.relative_to(target).as_posix()
+    record = json.loads((target / JSON).read_text())
+    for holder in (record["files"][name], record["tracks"][0]["faces"][1]["evidence"]):
+        holder["sha256"] = sha256_of(evidence)
+    (target / JSON).write_text(json.dumps(record))
+    resummed(target)
+    assert not bad(verify(target))
+    assert "is another: up to 3.00 logits apart" in bad(verify(target, media=CLIP))["verdict"]
+
+
+def test_no_changed_key_makes_the_check_fail_instead_of_saying_so(folder: Path, tmp_path: Path) -> None:
+    target = shutil.copytree(folder, tmp_path / "copy")
+    text = (folder / JSON).read_text()
+    keys = sorted({match.start(1) for match in re.finditer(r'"([a-z_]+[0-9]*)":', text)})
+    assert len(keys) > 100
+    for place in keys[::7]:
+        (target / JSON).write_text(text[:place] + chr(ord(text[place]) ^ 1) + text[place + 1 :])
+        resummed(target)
+        verify(target)
+    (target / JSON).write_text("[]")
+    resummed(target)
+    assert "is not a report" in bad(verify(target))[JSON]
+
+
+def test_a_changed_byte_of_the_weights_is_named(folder: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    shutil.copytree(Path(__file__).parent.parent / "weights", weights, ignore=shutil.ignore_patterns("__pycache__"))
+    assert not bad(verify(folder, weights_folder=weights))
+    (net,) = weights.glob("*.safetensors")
+    data = bytearray(net.read_bytes())
+    data[len(data) // 2] ^= 1
+    net.write_bytes(data)
+    assert net.name in bad(verify(folder, weights_folder=weights))["model"]
+
+
+def test_a_signature_holds_for_its_key_alone(clip: Report, tmp_path: Path) -> None:
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+    from cryptography.hazmat.primitives import serialization as pem
+
+    def write(key: object, path: Path) -> Path:
+        path.write_bytes(
+            key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption())  # type: ignore[attr-defined]
+        )
+        return path
+
+    mine, another = ed25519.Ed25519PrivateKey.generate(), ed25519.Ed25519PrivateKey.generate()
+    folder = save(clip, tmp_path / "signed", key=read_key(write(mine, tmp_path / "key.pem")))
+    assert not bad(verify(folder))
+    public = tmp_path / "another.pub"
+    public.write_bytes(another.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo))
+    assert "signature" in bad(verify(folder, key=public))
+    public.write_bytes(mine.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo))
+    assert not bad(verify(folder, key=public))
+    # Whoever changes a file and the list with it can't sign the list anew.
+    (folder / "report.html").write_text("other")
+    resummed(folder)
+    assert bad(verify(folder)).keys() == {"signature"}
+    (tmp_path / "wrong.pem").write_text("no key")
+    with pytest.raises(OptionsError, match="Ed25519 private key"):
+        read_key(tmp_path / "wrong.pem")
+
+
+def test_no_picture_is_written_where_none_is_wanted(picture: Report, tmp_path: Path) -> None:
+    save(picture, tmp_path, ReportOptions(images=False))
+    assert not [name for name in names(tmp_path) if name.endswith((".jpg", ".png", ".mp4"))]
+    (evidence,) = (tmp_path / "evidence").iterdir()
+    with np.load(evidence) as kept:
+        assert "crop" not in kept
+    assert "data:image" not in (tmp_path / "report.html").read_text()
+
+
+def test_only_a_person_who_was_seen_can_be_shown_alone(picture: Report, tmp_path: Path) -> None:
+    save(picture, tmp_path, ReportOptions(person=1))
+    with pytest.raises(OptionsError, match="expected one of those that were seen, found 1"):
+        save(picture, tmp_path, ReportOptions(person=7))
+
+
+def test_the_path_stays_out_unless_it_is_asked_for(tmp_path: Path) -> None:
+    secret = tmp_path / "home of somebody"
+    secret.mkdir()
+    media = secret / "a.jpg"
+    media.write_bytes(PICTURE.read_bytes())
+    report = Detector(Options(provenance=True)).detect(media)
+    for keep in (False, True):
+        folder = save(report, tmp_path / "out", ReportOptions(keep_path=keep))
+        texts = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+        assert any(b"home of somebody" in text for text in texts) is keep
+    assert "home of somebody" in json.loads((folder / JSON).read_text())["media"]["path"]
+    (failed,) = Detector().detect_many([secret / "none.jpg"])
+    folder = save(failed, tmp_path / "failed")
+    assert not any(b"home of somebody" in path.read_bytes() for path in folder.iterdir())
+
+
+def test_an_earlier_report_is_replaced_and_other_files_stay(picture: Report, clip: Report, tmp_path: Path) -> None:
+    save(clip, tmp_path)
+    (tmp_path / "note.txt").write_text("mine")
+    (tmp_path / "evidence/mine.npz").write_text("mine")
+    save(picture, tmp_path)
+    assert {"note.txt", "evidence/mine.npz"} < names(tmp_path)
+    assert "annotated.mp4" not in names(tmp_path)
+    assert names(tmp_path) - {"note.txt", "evidence/mine.npz", SUMS} == set(read_sums((tmp_path / SUMS).read_text()))
+
+
+def test_nothing_of_an_unfinished_report_stays_behind(
+    picture: Report, clip: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("deepfake_detect.page.html", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            save(clip, tmp_path)
+    assert "annotated.mp4" in names(tmp_path)
+    save(picture, tmp_path, ReportOptions(images=False))
+    assert not [name for name in names(tmp_path) if name.endswith((".jpg", ".mp4"))]
+    assert not bad(verify(tmp_path))
+
+
+def test_files_of_others_are_never_replaced(picture: Report, tmp_path: Path) -> None:
+    for name in ("report.json", "annotated.jpg", SUMS, "report.html"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / name).write_text("mine")
+        with pytest.raises(OptionsError, match="was not written by this program"):
+            save(picture, folder)
+        assert names(folder) == {name}
+        assert (folder / name).read_text() == "mine"
+
+
+def test_the_media_itself_is_never_replaced(picture: Report, tmp_path: Path) -> None:
+    folder = save(picture, tmp_path / "out")
+    before = (folder / "annotated.jpg").read_bytes()
+    again = Detector().detect(folder / "annotated.jpg")
+    with pytest.raises(OptionsError, match="is the file to be examined"):
+        save(again, folder)
+    assert (folder / "annotated.jpg").read_bytes() == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_a_link_laid_in_the_folder_leads_nowhere(picture: Report, tmp_path: Path) -> None:
+    precious, folder = tmp_path / "precious", tmp_path / "out"
+    precious.write_text("mine")
+    folder.mkdir()
+    for name in ("report.html.part", "annotated.jpg.part", "INCOMPLETE", "report.json"):
+        (folder / name).symlink_to(precious)
+    save(picture, folder)
+    assert precious.read_text() == "mine"
+    assert not bad(verify(folder))
+    shutil.rmtree(folder / "evidence")
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "evidence").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OptionsError, match="leads elsewhere"):
+        save(picture, folder)
+
+
+def test_a_name_that_is_no_text_can_be_reported(tmp_path: Path) -> None:
+    name = os.fsdecode(b"bad\xff.jpg")
+    media = tmp_path / name
+    try:
+        media.write_bytes(PICTURE.read_bytes())
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes no such name")
+    folder = save(Detector().detect(media), tmp_path / os.fsdecode(b"out\xff"))
+    assert not bad(verify(folder))
+
+
+def test_a_page_can_be_printed_where_weasyprint_is(
+    picture: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "weasyprint", None)
+    with pytest.raises(OptionsError, match="WeasyPrint and Pango"):
+        save(picture, tmp_path, ReportOptions(pdf=True))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_report_that_breaks_off_says_so(clip: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deepfake_detect.page.html", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save(clip, tmp_path)
+    assert (tmp_path / INCOMPLETE).exists()
+    assert not [name for name in names(tmp_path) if name.endswith(".part")]
+    assert {INCOMPLETE, SUMS} <= bad(verify(tmp_path)).keys()
+
+
+def test_media_changed_since_leave_an_unfinished_report(tmp_path: Path) -> None:
+    media = tmp_path / "a.jpg"
+    media.write_bytes(PICTURE.read_bytes())
+    report = Detector().detect(media)
+    media.write_bytes((SAMPLES / "portrait_genuine.jpg").read_bytes())
+    for images in (True, False):
+        with pytest.raises(MediaError, match="changed since"):
+            save(report, tmp_path / "out", ReportOptions(images=images))
+        assert (tmp_path / "out" / INCOMPLETE).exists()
+
+
+def test_an_array_and_a_failure_can_be_saved(detector: Detector, tmp_path: Path) -> None:
+    save(detector.detect(read_rgb(PICTURE)), tmp_path / "array")
+    assert not bad(verify(tmp_path / "array"))
+    (failed,) = detector.detect_many([tmp_path / "none.jpg"])
+    save(failed, tmp_path / "failed")
+    assert names(tmp_path / "failed") == {"report.html", JSON, SUMS}
+
+
+def test_what_a_file_says_of_its_maker_stands_in_the_reason_and_moves_nothing(tmp_path: Path) -> None:
+    from PIL import Image, PngImagePlugin
+
+    marked = tmp_path / "marked.png"
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("parameters", "a face\nSteps: 20, Sampler: Euler a, CFG scale: 7")
+    Image.open(PICTURE).save(marked, pnginfo=notes)
+    with_marks, without = (Detector(Options(provenance=wanted)).detect(marked) for wanted in (True, False))
+    assert with_marks.verdict is not None
+    assert without.verdict is not None
+    assert "Stable Diffusion WebUI" in with_marks.verdict.reason
+    assert replace(with_marks.verdict, reason="") == replace(without.verdict, reason="")
+
+
+def test_the_command_checks_and_its_status_says_so(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(folder)]) == 0
+    assert "all fits together" in capsys.readouterr().out
+    target = shutil.copytree(folder, tmp_path / "copy")
+    (target / "report.html").write_text("other")
+    assert main(["verify", str(target), "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert said["good"] is False
+    assert [check["name"] for check in said["checks"] if not check["good"]] == ["report.html"]
+    assert main(["verify", str(tmp_path / "none")]) == 2
+
+
+def test_the_command_writes_what_was_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "out")
+    assert main([str(PICTURE), "--report", out, "--lang", "de", "--no-images"]) == 0
+    assert "at even prior odds" in capsys.readouterr().out
+    assert '<html lang="de">' in (tmp_path / "out/report.html").read_text()
+    assert main([str(PICTURE), "--no-images"]) == 2
+    assert "--report" in capsys.readouterr().err
+
+
+def test_the_command_signs_and_checks_the_signature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+    from cryptography.hazmat.primitives import serialization as pem
+
+    key, out = tmp_path / "key.pem", str(tmp_path / "out")
+    private = ed25519.Ed25519PrivateKey.generate()
+    key.write_bytes(private.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption()))
+    assert main([str(PICTURE), "--report", out, "--sign", str(key), "-q"]) == 0
+    assert main(["verify", out, "--key", str(tmp_path / "out/SHA256SUMS.pub")]) == 0
+    assert "when it was signed" in capsys.readouterr().out
+    assert main(["verify", out, "--key", str(key)]) == 2
+    assert main([str(PICTURE), "--report", out, "--sign", str(tmp_path / "none.pem")]) == 2
+    assert "Ed25519 private key" in capsys.readouterr().err
+
+
+def test_the_command_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    genuine, picture = SAMPLES / "portrait_genuine.jpg", tmp_path / "both.png"
+    assert main(["compare", str(PICTURE), str(genuine), "--json", "--out", str(picture)]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["label"] == "taken_from_this_photo"
+    assert said["frame_matches"] is True
+    assert picture.stat().st_size > 10_000
+    assert main(["compare", str(tmp_path / "none.jpg"), str(genuine)]) == 1
+    assert "none.jpg" in capsys.readouterr().err
+
+
+def test_a_file_of_trusted_certificates_that_is_none_is_wrong_usage(tmp_path: Path) -> None:
+    assert main([str(PICTURE), "--report", str(tmp_path / "out"), "--trust", str(tmp_path / "none.pem")]) == 2

@@ -1,0 +1,212 @@
+"""page: what it shows, what it hides, and what a hostile file can't do to it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from conftest import texture
+
+from deepfake_detect.options import ReportOptions
+from deepfake_detect.page import html as page
+from deepfake_detect.page import in_notebook, plain, posteriors
+from deepfake_detect.types import (
+    Bands,
+    Calibration,
+    Crop,
+    Face,
+    FaceTrack,
+    Failure,
+    Heatmap,
+    MediaInfo,
+    Report,
+    Score,
+    ToolInfo,
+    Verdict,
+)
+from deepfake_detect.words import LANGUAGES, Words
+
+FACE = Face((10, 10, 90, 90), ((1, 1),) * 5, 0.99)
+BANDS = Bands(1, 0, 0.2, 0.8, 500, 200, 0.03, 0.05, 100)
+
+
+def score(time_s: float, logit: float) -> Score:
+    heatmap = Heatmap(np.full((28, 28), logit, np.float32), Crop(texture(64, 64), np.eye(2, 3)))
+    return Score(time_s, FACE, 0.8, logit=logit, heatmap=heatmap)
+
+
+def report(name: str = "clip.mp4", people: int = 1) -> Report:
+    tracks = tuple(
+        FaceTrack(i + 1, tuple(score(t / 4, 3 - i - t / 40) for t in range(12)), 2.0 - i, 0.9 - i / 20, (0.7, 0.95))
+        for i in range(people)
+    )
+    return Report(
+        path=name,
+        tool=ToolInfo("1.0", "net", "0" * 64, "fit"),
+        media=MediaInfo(name, "video", 1234, "ab" * 32, 640, 480, 3.0, 25.0, "h264"),
+        sampled_times_s=tuple(t / 4 for t in range(12)),
+        verdict=Verdict("manipulated", 0.9, 9.0, "as it was said in English", (0.7, 0.95)),
+        tracks=tracks,
+        calibration=Calibration("fit", "2026-01-01", "some media", BANDS, BANDS),
+    )
+
+
+class Page(HTMLParser):
+    """What a browser would find: elements by name, attributes, text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_needs_no_network_and_no_script() -> None:
+    shown = Page(page(report(), rerun="deepfake-detect verify out"))
+    assert not {"script", "link", "iframe", "object", "form"} & set(shown.names)
+    addresses = [value for _, name, value in shown.attributes if name in ("src", "href", "action", "data")]
+    assert len(addresses) > 5
+    assert all(address.startswith("data:image/jpeg;base64,") for address in addresses)
+    assert not [name for _, name, _ in shown.attributes if name.startswith("on")]
+
+
+def test_every_picture_has_words_for_those_who_do_not_see_it() -> None:
+    shown = Page(page(report()))
+    pictures = [tag for tag in shown.names if tag == "img"]
+    alternatives = [(tag, value) for tag, name, value in shown.attributes if name == "alt"]
+    assert len(pictures) == len(alternatives) > 4
+    assert [name for tag, name, _ in shown.attributes if tag == "html"] == ["lang"]
+    assert shown.names.count("h1") == 1
+
+
+HOSTILE = (
+    "<script>alert(1)</script>.mp4",
+    '"><img src=x onerror=alert(1)>.mp4',
+    "{{ 7 * 7 }}{% raw %}.mp4",
+    "photo\u202egpj.exe",
+    "line\nbreak\r\n\u2028.mp4",
+    "x" * 10_000 + ".mp4",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_is_shown_as_text(name: str) -> None:
+    clean, shown = Page(page(report())), Page(page(report(name)))
+    assert clean.names == shown.names
+    assert [a[:2] for a in clean.attributes] == [a[:2] for a in shown.attributes]
+    assert plain(name.split("/")[-1]) in shown.text
+    assert not re.search("[\u202a-\u202e\u2066-\u2069]", shown.text)
+
+
+def test_no_picture_where_none_is_wanted() -> None:
+    shown = Page(page(report(), options=ReportOptions(images=False)))
+    assert {value for tag, name, value in shown.attributes if name in ("src", "href")} == set()
+    assert Words()("page_no_images") in shown.text
+    assert "svg" in shown.names
+
+
+def test_others_are_left_out() -> None:
+    both, one = (Page(page(report(people=2), options=ReportOptions(person=who))) for who in (None, 2))
+    assert "Person 1" in both.text
+    assert "Person 1" not in one.text
+    assert "Person 2" in one.text
+    assert one.names.count("img") < both.names.count("img")
+
+
+def test_a_crowd_is_cut_to_the_strongest_and_the_page_says_so() -> None:
+    text = Page(page(report(people=12))).text
+    assert "4 more people" in text
+    assert "Person 1" in text
+    assert "Person 12" not in text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_language_is_spoken_from_top_to_end(language: str) -> None:
+    text = page(report(), options=ReportOptions(language=language))
+    words = Words(language)
+    assert f'<html lang="{language}">' in text
+    for key in ("label_manipulated", "next_manipulated", "page_meaning", "help_copy", "limit_body"):
+        assert words(key).replace('"', "&#34;").replace("'", "&#39;") in text
+    assert ("as it was said in English" in text) is False
+
+
+def test_what_could_not_be_examined_still_gets_a_page() -> None:
+    failed = Report(
+        "x.jpg", ToolInfo("1.0", "net", "0" * 64, "fit"), error=Failure("damaged", "x.jpg: <b>cut short</b>")
+    )
+    text = Page(page(failed)).text
+    assert "x.jpg: <b>cut short</b>" in text
+    assert Words()("page_help") in text
+
+
+def test_a_file_without_faces_gets_no_table_of_odds() -> None:
+    empty = replace(report(), tracks=(), verdict=Verdict("no_face", None, None, "nobody"))
+    text = Page(page(empty)).text
+    assert Words()("page_meaning_none") in text
+    assert Words()("reason_no_face") in text
+
+
+def test_odds_before_become_probabilities_after() -> None:
+    found = dict(posteriors(10.0))
+    assert found == pytest.approx({"1 : 100": 10 / 110, "1 : 10": 0.5, "1 : 1": 10 / 11, "10 : 1": 100 / 101})
+
+
+def test_a_notebook_shows_the_page_in_a_frame_of_its_own() -> None:
+    shown = in_notebook(report('"><script>alert(1)</script>'))
+    assert Page(shown).names == ["iframe"]
+    assert report()._repr_html_().startswith("<iframe srcdoc=")
+
+
+def test_a_minute_of_video_with_many_people_stays_below_three_megabytes() -> None:
+    rng = np.random.default_rng(0)
+
+    def noisy(time_s: float) -> Score:
+        crop = Crop(rng.integers(0, 256, (224, 224, 3)).astype(np.uint8), np.eye(2, 3))
+        heatmap = Heatmap(rng.normal(0, 3, (28, 28)).astype(np.float32), crop)
+        return Score(time_s, FACE, 0.8, logit=1.0, heatmap=heatmap)
+
+    people = tuple(FaceTrack(i + 1, tuple(noisy(t / 2) for t in range(32)), 1.0, 0.7) for i in range(8))
+    written = page(replace(report(), tracks=people, sampled_times_s=tuple(t / 2 for t in range(32))))
+    assert written.count('class="moment"') == 96
+    assert 5e5 < len(written) < 3e6
+
+
+def test_the_person_who_decides_is_never_cut() -> None:
+    crowd = report(people=12)
+    glimpsed = tuple(replace(track, scores=track.scores[:2], probability=0.95) for track in crowd.tracks[:-1])
+    text = Page(page(replace(crowd, tracks=(*glimpsed, crowd.tracks[-1])))).text
+    assert "The face of person 12" in text
+    assert "Person 12Probability" in text.replace("\n", "")
+
+
+def test_support_says_for_what() -> None:
+    genuine = replace(report(), verdict=Verdict("no_manipulation_found", 0.05, 1 / 19, "reason"))
+    text = Page(page(genuine)).text
+    assert "Support for a file that was not manipulated: moderate" in text
+    assert "divides the odds by 19" in text
+    assert "of 500 genuine ones 15 were called manipulated (95 % interval 2% to 5%)" in text
+
+
+def test_a_still_picture_has_no_time() -> None:
+    still = report("a.jpg")
+    assert still.media is not None
+    shown = Page(page(replace(still, media=replace(still.media, kind="image"), tracks=(still.tracks[0],))))
+    assert "0.00 s" not in shown.text
+    assert "svg" not in shown.names
+
+
+def test_paper_has_all_that_pointing_would_show_and_no_more() -> None:
+    text = page(report(), paper=True)
+    assert text.count("<circle") == 12
+    assert 'class="moment"' not in text

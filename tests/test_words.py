@@ -1,0 +1,82 @@
+"""words: every language says everything, with the same values in it."""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+import deepfake_detect
+from deepfake_detect.types import CredentialState, Exclusion, Label, NoteKey
+from deepfake_detect.words import LANGUAGES, Words
+
+PACKAGE = Path(deepfake_detect.__file__).parent
+
+
+def texts(language: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads((PACKAGE / f"languages/{language}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def values_in(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def test_there_is_a_file_for_each_language_and_no_other() -> None:
+    assert sorted(path.stem for path in (PACKAGE / "languages").iterdir()) == sorted(LANGUAGES)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_key_exists_in_each_language_with_the_same_values(language: str) -> None:
+    english, other = texts("en"), texts(language)
+    assert len(english) > 100
+    assert english.keys() == other.keys()
+    for key, text in english.items():
+        assert values_in(text) == values_in(other[key]), key
+        assert other[key].strip(), key
+
+
+def test_the_translations_translate() -> None:
+    english = texts("en")
+    # Names and words that the languages share.
+    same = {
+        "page_person",
+        "page_fact_name",
+        "page_kind_video",
+        "page_name",
+        "page_crop_caption",
+        "strength_moderate",
+        "page_credentials",
+    }
+    for language in set(LANGUAGES) - {"en"}:
+        other = texts(language)
+        long = [key for key, text in english.items() if len(text) > 15 and text == other[key]]
+        assert set(long) <= same, long
+
+
+def test_every_text_the_page_asks_for_is_there() -> None:
+    page = (PACKAGE / "page.html.j2").read_text(encoding="utf-8")
+    asked = set(re.findall(r'w\("([a-z_]+)"[,)]', page))
+    asked |= {key for keys in re.findall(r"for key in \(([^)]*)\)", page) for key in re.findall(r'"([a-z_]+)"', keys)}
+    assert len(asked) > 40
+    assert asked <= texts("en").keys()
+    for label in get_args(Label):
+        assert {f"label_{label}", f"next_{label}"} <= texts("en").keys()
+    assert {f"excluded_{why}" for why in get_args(Exclusion)} <= texts("en").keys()
+    assert {f"note_{key}" for key in get_args(NoteKey)} <= texts("en").keys()
+    states = set(get_args(CredentialState)) - {"not_read"}
+    assert {f"credentials_{state}" for state in states} <= texts("en").keys()
+
+
+def test_values_are_filled_in_and_never_read_as_texts() -> None:
+    assert Words()("face_of", person=2) == "The face of person 2"
+    assert "{person.__class__}" in Words("de")("page_title", name="{person.__class__}")
+
+
+def test_an_unknown_language_is_refused() -> None:
+    with pytest.raises(ValueError, match="language must be one of"):
+        Words("xx")
