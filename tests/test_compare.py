@@ -1,0 +1,257 @@
+"""Whether a face was taken from a photo: the photo itself, copies of it, its face on somebody else, and other people."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+from conftest import SAMPLES, read_rgb, texture, write_video
+
+from deepfake_detect import MediaError, Options, media
+from deepfake_detect.alignment import SIDE, Agreement, FrameMatch
+from deepfake_detect.compare import (
+    DIFFERENCE_WHITE,
+    ERROR_RATES,
+    JUDGEMENT,
+    Comparison,
+    Judgement,
+    compare,
+    label_of,
+    likelihood_ratio,
+    pooled,
+)
+from deepfake_detect.faces import FaceFinder
+from deepfake_detect.training.blend import alpha_blend, draw_mask, match_colour, warp_onto
+from deepfake_detect.training.data import TrainingFace
+from deepfake_detect.training.mean_face import fit_mean_face
+from deepfake_detect.types import Frame
+
+if TYPE_CHECKING:
+    from deepfake_detect.types import Face
+
+
+@pytest.fixture(scope="module")
+def finder() -> FaceFinder:
+    return FaceFinder()
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    return read_rgb(SAMPLES / "portrait_genuine.jpg")
+
+
+@pytest.fixture(scope="module")
+def somebody_else() -> np.ndarray:
+    """The first frame of the clip, of another person."""
+    with media.open(SAMPLES / "clip_genuine.mp4", Options(frames=1)) as opened:
+        return next(opened.frames()).pixels
+
+
+@pytest.fixture(scope="module")
+def itself(photo: np.ndarray, finder: FaceFinder) -> Comparison:
+    return compare(photo, photo, finder=finder)
+
+
+def in_training_terms(face: Face) -> TrainingFace:
+    five = np.array(face.landmarks)
+    return TrainingFace(Path(), "", "real", "", "", np.array(face.box), five, fit_mean_face(five))
+
+
+def pasted(source: np.ndarray, target: np.ndarray, finder: FaceFinder) -> np.ndarray:
+    """The source's face bent onto the target's and matched in colour."""
+    faces = [in_training_terms(finder.find(Frame(pixels))[0]) for pixels in (source, target)]
+    rng = np.random.default_rng(4)
+    assert faces[1].mesh is not None
+    mask = draw_mask(faces[1].mesh, target.shape[:2], "whole", rng)
+    bent = match_colour(warp_onto(source, faces[0], faces[1], target.shape[:2]), target, mask, rng)
+    return alpha_blend(bent, target, mask)
+
+
+def saved_again(pixels: np.ndarray, quality: int) -> np.ndarray:
+    encoded = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.ascontiguousarray(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[..., ::-1])
+
+
+# What is taken and what is not
+
+
+def test_a_photo_is_taken_from_itself_and_nothing_differs(itself: Comparison) -> None:
+    assert itself.label == "taken_from_this_photo"
+    assert itself.match is not None
+    assert not itself.match.agreement.mirrored
+    assert itself.match.agreement.pixels > 0.99
+    assert itself.match.agreement.in_place == 1
+    # Bending by hundredths of a pixel moves a sharp edge by a few levels.
+    assert itself.match.agreement.difference.mean() < 0.5
+    assert itself.match.agreement.difference.max() < 10
+    assert itself.frame is not None
+    assert itself.frame.matches
+    assert not itself.frame.mirrored
+
+
+def test_mirrored_smaller_recoloured_and_recompressed_it_is_still_taken(photo: np.ndarray, finder: FaceFinder) -> None:
+    smaller = cv2.resize(photo[:, ::-1], None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+    worn = saved_again((smaller * 0.9 + 12).astype(np.uint8), 60)
+    found = compare(worn, photo, finder=finder)
+    assert found.label == "taken_from_this_photo"
+    assert found.match is not None
+    assert found.match.agreement.mirrored
+    assert found.frame is not None
+    assert found.frame.matches
+    assert found.frame.mirrored
+    assert "mirrored" in found.reason
+
+
+def test_a_face_pasted_over_another_is_taken_and_the_surroundings_are_not(
+    photo: np.ndarray, somebody_else: np.ndarray, finder: FaceFinder
+) -> None:
+    swapped = saved_again(pasted(photo, somebody_else, finder), 85)
+    found = compare(swapped, photo, finder=finder)
+    assert found.label == "taken_from_this_photo"
+    assert found.frame is not None
+    assert not found.frame.matches
+    # Seen from the other side: the picture it was pasted into is the same around a face that is not.
+    lent = compare(swapped, somebody_else, finder=finder)
+    assert lent.label == "not_taken_from_this_photo"
+    assert lent.frame is not None
+    assert lent.frame.matches
+    assert "surroundings are those of this photo" in lent.reason
+
+
+def test_another_person_is_not_taken_and_the_reason_keeps_redrawn_faces_open(
+    photo: np.ndarray, somebody_else: np.ndarray, finder: FaceFinder
+) -> None:
+    found = compare(somebody_else, photo, finder=finder)
+    assert found.label == "not_taken_from_this_photo"
+    assert found.likelihood_ratio is not None
+    assert 1 / JUDGEMENT.largest_ratio < found.likelihood_ratio < 0.5
+    assert "does not rule out that a program drew the face anew" in found.reason
+
+
+def test_a_video_says_when_and_compares_every_frame(tmp_path: Path, photo: np.ndarray, finder: FaceFinder) -> None:
+    height, width = (size // 2 * 2 for size in photo.shape[:2])
+    empty = texture(height, width)
+    path = write_video(tmp_path / "clip.mp4", [empty, photo[:height, :width], photo[:height, :width]], fps=1)
+    found = compare(path, SAMPLES / "portrait_genuine.jpg", finder=finder)
+    assert found.label == "taken_from_this_photo"
+    assert found.compared == 2
+    assert found.match is not None
+    assert found.match.time_s in (1.0, 2.0)
+    assert f"at {found.match.time_s:.1f} s" in found.reason
+    assert found.suspect.kind == "video"
+
+
+# Where nothing can be said
+
+
+@pytest.mark.parametrize("which", ["suspect", "original"])
+def test_without_a_face_there_is_nothing_to_compare(which: str, photo: np.ndarray, finder: FaceFinder) -> None:
+    empty = texture(200, 200)
+    pair = (empty, photo) if which == "suspect" else (photo, empty)
+    found = compare(*pair, finder=finder)
+    assert found.label == "no_face"
+    assert found.score is None
+    assert found.likelihood_ratio is None
+    assert which in found.reason
+    with pytest.raises(ValueError, match="nothing to show"):
+        found.picture()
+
+
+@pytest.mark.parametrize("which", ["suspect", "original"])
+def test_a_tiny_face_is_inconclusive(which: str, photo: np.ndarray, finder: FaceFinder) -> None:
+    tiny = cv2.resize(photo, None, fx=0.16, fy=0.16, interpolation=cv2.INTER_AREA)
+    on_grey = cv2.copyMakeBorder(tiny, 60, 60, 60, 60, cv2.BORDER_CONSTANT, value=(128, 128, 128))
+    pair = (on_grey, photo) if which == "suspect" else (photo, on_grey)
+    found = compare(*pair, finder=finder)
+    assert found.label == "inconclusive"
+    assert found.match is None
+    assert which in found.reason
+
+
+def test_what_is_wrong_with_a_file_is_named(tmp_path: Path, photo: np.ndarray, finder: FaceFinder) -> None:
+    with pytest.raises(MediaError, match=r"gone\.jpg: no such file") as missing:
+        compare(tmp_path / "gone.jpg", photo, finder=finder)
+    assert missing.value.kind == "not_found"
+    with pytest.raises(
+        MediaError, match=r"clip_genuine\.mp4: expected a photo as the original, found a video"
+    ) as video:
+        compare(photo, SAMPLES / "clip_genuine.mp4", finder=finder)
+    assert video.value.kind == "unsupported"
+    with pytest.raises(MediaError, match="expected uint8"):
+        compare(photo.astype(np.float32), photo, finder=finder)
+
+
+# What is stated
+
+
+def test_the_ratio_of_several_faces_is_the_mean_of_theirs() -> None:
+    assert pooled([2.0]) == 2.0
+    assert pooled([np.log(6.0), np.log(2.0), np.log(1.0)]) == pytest.approx(np.log(3.0))
+    assert pooled([900.0, -900.0]) == pytest.approx(900 - np.log(2))
+
+
+def test_the_stated_ratio_is_bounded_and_grows() -> None:
+    stated = [likelihood_ratio(odds) for odds in (-50.0, -2.0, 0.0, 2.0, 50.0)]
+    assert stated == sorted(stated)
+    assert stated[2] == 1
+    assert stated[-1] <= JUDGEMENT.largest_ratio
+    assert stated[0] >= 1 / JUDGEMENT.largest_ratio
+    assert stated[0] * stated[-1] == pytest.approx(1)
+
+
+def test_the_bands_hold_their_edges() -> None:
+    assert label_of(JUDGEMENT.upper) == "taken_from_this_photo"
+    assert label_of(JUDGEMENT.lower) == "not_taken_from_this_photo"
+    assert label_of((JUDGEMENT.lower + JUDGEMENT.upper) / 2) == "inconclusive"
+
+
+def test_no_figure_speaks_against_its_meaning() -> None:
+    assert min(JUDGEMENT.weights) >= 0
+    with pytest.raises(ValueError, match="bands must be ordered"):
+        Judgement((1.0,), 0.0, lower=1.0, upper=0.0, largest_ratio=2.0)
+
+
+def test_error_rates_come_with_the_data_they_were_measured_on(itself: Comparison) -> None:
+    assert itself.error_rates == ERROR_RATES
+    assert ERROR_RATES.pairs > 100
+    assert ERROR_RATES.data
+    shares = (ERROR_RATES.false_taken_same_person, ERROR_RATES.false_taken_stranger, ERROR_RATES.miss_rate)
+    assert all(0 <= share <= 1 for share in shares)
+
+
+def test_surroundings_match_by_count_and_share() -> None:
+    assert FrameMatch(20, 30, mirrored=False).matches
+    assert not FrameMatch(10, 10, mirrored=False).matches
+    assert not FrameMatch(20, 100, mirrored=False).matches
+
+
+def test_the_picture_shows_both_faces_and_the_difference_on_a_fixed_scale(itself: Comparison) -> None:
+    assert itself.match is not None
+    sheet = itself.picture(side=SIDE)
+    assert sheet.dtype == np.uint8
+    assert sheet.ndim == 3
+    gap, band = max(4, SIDE // 40), max(14, SIDE // 12)
+    tiles = [sheet[band : band + SIDE, gap + i * (SIDE + gap) :][:, :SIDE] for i in range(3)]
+    assert np.array_equal(tiles[0], itself.match.agreement.face)
+    assert np.array_equal(tiles[1], itself.match.agreement.aligned)
+    shown = (itself.match.agreement.difference * (255 / DIFFERENCE_WHITE)).clip(0, 255).astype(np.uint8)
+    assert np.array_equal(tiles[2], np.repeat(shown[..., None], 3, axis=2))
+
+
+def test_values_are_checked_when_made(itself: Comparison) -> None:
+    with pytest.raises(ValueError, match="label must be one of"):
+        replace(itself, label="real")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="set together"):
+        replace(itself, score=None)
+    with pytest.raises(ValueError, match="without a face"):
+        replace(itself, score=None, likelihood_ratio=None, match=None)
+    plane = np.zeros((SIDE, SIDE), np.uint8)
+    face = np.zeros((SIDE, SIDE, 3), np.uint8)
+    with pytest.raises(ValueError, match="out of its range"):
+        Agreement(False, 1.5, 0.0, 0.1, 0.0, 0, face, face, plane)
+    with pytest.raises(ValueError, match="expected uint8"):
+        Agreement(False, 0.5, 0.0, 0.1, 0.0, 0, face, face, face)
