@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 import av
+import cv2
 import numpy as np
 import pillow_heif
 from PIL import ExifTags, Image
@@ -136,12 +137,14 @@ def perceptual_hash(pixels: np.ndarray) -> PerceptualHash:
     height, width = pixels.shape[:2]
     if min(height, width) < _SMALLEST_HASHED_PX:
         return PerceptualHash("0" * 64, 0)
-    rows, columns = _reduction(height), _reduction(width).T
+    rows, columns = _reduction(height), np.ascontiguousarray(_reduction(width).T)
     small = np.zeros((64, 64))
     # In strips, as the brightness of a large picture as floats would be several times its own size.
     for top in range(0, height, 256):
-        brightness = pixels[top : top + 256] @ _BRIGHTNESS
-        small += rows[:, top : top + 256] @ (brightness @ columns)
+        brightness = cv2.transform(pixels[top : top + 256].astype(np.float64), _BRIGHTNESS)
+        # By OpenCV: the threads of NumPy's own library go on spinning for a while, and MTCNN would run at half its speed.
+        narrow = _product(brightness, columns)
+        small += _product(np.ascontiguousarray(rows[:, top : top + 256]), narrow)
     steps = sum(int(np.abs(np.trunc(np.diff(small, axis=axis) * (100 / 255))).sum()) for axis in (0, 1))
     frequencies = (_COSINES @ small @ _COSINES.T).ravel()
     # The lower of the two middle values, as in the reference, so that exactly half of the bits are set.
@@ -150,8 +153,12 @@ def perceptual_hash(pixels: np.ndarray) -> PerceptualHash:
     return PerceptualHash(np.packbits(bits[::-1]).tobytes().hex(), min(100, steps // 90))
 
 
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.asarray(cv2.gemm(a, b, 1, None, 0))  # type: ignore[call-overload]
+
+
 _SMALLEST_HASHED_PX = 5
-_BRIGHTNESS = np.array([0.299, 0.587, 0.114])
+_BRIGHTNESS = np.array([[0.299, 0.587, 0.114]])
 _COSINES = np.sqrt(2 / 64) * np.cos(np.pi / 128 * np.arange(1, 17)[:, None] * (2 * np.arange(64) + 1))
 
 
