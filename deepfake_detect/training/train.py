@@ -55,7 +55,8 @@ class Settings:
         map_weight: Of the map's loss beside the crop's.
         averaging: Of the weights, exponential, per step.
         whole_share: Share of pairs whose forgery is not a blend.
-        seed: Of everything drawn.
+        seed: Of everything drawn. A run that starts from another run's weights needs another one: with the same it sees
+            that run's pairs once more, and learns them by heart.
     """
 
     pictures: int = 180_000
