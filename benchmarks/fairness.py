@@ -21,9 +21,9 @@ from deepfake_detect import checkpoint
 from deepfake_detect.detector import load_net
 from deepfake_detect.training.data import read_faces
 from deepfake_detect.training.evaluate import read_scores, relabelled
-from deepfake_detect.training.metrics import wilson
 from deepfake_detect.training.pairs import PairMaker
 from deepfake_detect.types import Crop
+from deepfake_detect.verdict import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -141,7 +141,11 @@ class Detector:
             sampled_times_s=tuple(times),
             verdict=answer,
             tracks=tracks,
-            warnings=(*opened.warnings, *verdict.exclusions(tracks)),
+            warnings=(
+                *opened.warnings,
+                *verdict.exclusions(tracks),
+                *verdict.glimpses(tracks, kind=kind, calibration=self.calibration),
+            ),
             timing_s=dict(clock.seconds),
             options=self.options,
             calibration=self.calibration,

@@ -1,9 +1,9 @@
 """The CNN: crops -> one logit and one evidence map each. It normalises inside, so it takes plain uint8 crops.
 
-A truncated EfficientNet-Lite (Liu, "Higher accuracy on vision models with EfficientNet-Lite", 2020; Tan and Le,
-"EfficientNet", ICML 2019) whose two finest useful levels are merged by 1x1 convolutions, as in a feature pyramid (Lin et
-al., CVPR 2017), and end in a 1x1 convolution: the *evidence map*, in logits. The logit of the crop is a fixed pooling of
-that map and nothing else, so what is drawn is what was decided on.
+EfficientNet-Lite without its classifier, all of it or cut short (Liu, "Higher accuracy on vision models with
+EfficientNet-Lite", 2020; Tan and Le, "EfficientNet", ICML 2019). Its levels are merged by 1x1 convolutions, as in a feature
+pyramid (Lin et al., CVPR 2017), and end in a 1x1 convolution: the *evidence map*, in logits. The logit of the crop is a
+fixed pooling of that map and nothing else, so what is drawn is what was decided on.
 """
 
 from __future__ import annotations

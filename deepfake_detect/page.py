@@ -123,8 +123,8 @@ def html(
         width=_WIDTH,
         height=_HEIGHT,
         facts=_facts(report, created_utc, words),
-        left_out=verdict.exclusions(report.tracks, words),
-        warnings=[line for line in report.warnings if line not in verdict.exclusions(report.tracks)],
+        left_out=_about_people(report, words),
+        warnings=[line for line in report.warnings if line not in _about_people(report, Words())],
         notes=_notes(report, words),
         credentials=_credentials(report, words),
         errors=_errors(report, bands, words) if bands else "",
@@ -188,6 +188,15 @@ def _reason(report: Report, words: Words) -> str:
     ratio = report.verdict.likelihood_ratio
     reason = verdict.explain(report.verdict.label, report.tracks, kind=report.media.kind, ratio=ratio, words=words)
     return " ".join((reason, *verdict.remarks(report.provenance, words)))
+
+
+def _about_people(report: Report, words: Words) -> tuple[str, ...]:
+    """The warnings that speak of people, in these words."""
+    excluded = verdict.exclusions(report.tracks, words)
+    if report.calibration is None or report.media is None:
+        return excluded
+    kind, calibration = report.media.kind, report.calibration
+    return *excluded, *verdict.glimpses(report.tracks, kind=kind, calibration=calibration, words=words)
 
 
 def _person(track: FaceTrack, report: Report, options: ReportOptions, words: Words, *, moments: int) -> Person:

@@ -29,8 +29,9 @@ _LOUDEST = 8.0
 # A segment must be this much worse than its bar to speak for the whole: the worst of many segments is always bad.
 _SEGMENT_PENALTY = 1.0
 _SHORTEST_SEGMENT = 4
-# A person seen in fewer frames decides a video's verdict only where nobody is seen longer.
-_FEW_FRAMES = 3
+# A person judged in fewer frames, or in a smaller share of the frames of the one judged most, does not decide a video's
+# verdict: the worst of many is always bad, and worst of all where little was seen of it.
+_FEW_FRAMES, _SMALL_SHARE = 3, 0.5
 
 
 def exclusion(face: Face, sharpness: float, options: Options) -> Exclusion | None:
@@ -167,10 +168,27 @@ def deciding(tracks: Sequence[FaceTrack]) -> FaceTrack | None:
     judged = [track for track in tracks if track.logit is not None]
     if not judged:
         return None
-    enough = min(_FEW_FRAMES, max(len(track.voting) for track in judged))
+    most = max(len(track.voting) for track in judged)
+    enough = max(min(_FEW_FRAMES, most), _SMALL_SHARE * most)
     seen_enough = [track for track in judged if len(track.voting) >= enough]
     # The probability and not the logit, for a poor picture's logit counts less.
     return max(seen_enough, key=lambda track: (track.probability or 0.0, track.logit))
+
+
+def glimpses(
+    tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration, words: Words | None = None
+) -> tuple[str, ...]:
+    """A sentence for each person seen too little to decide, whose few views alone would be called manipulated."""
+    words = words or Words()
+    most = max((len(track.voting) for track in tracks), default=0)
+    bands = calibration.bands(kind)
+    return tuple(
+        words("glimpsed", person=track.id, views=len(track.voting))
+        for track in tracks
+        if track.logit is not None
+        and _FEW_FRAMES <= len(track.voting) < _SMALL_SHARE * most
+        and label_of(track.logit, bands, quality=track.quality) == "manipulated"
+    )
 
 
 def strongest_moment(track: FaceTrack) -> Score | None:

@@ -13,6 +13,7 @@ from deepfake_detect.verdict import (
     decide,
     deciding,
     exclusion,
+    glimpses,
     interval,
     judge,
     label_of,
@@ -118,6 +119,19 @@ def test_the_worst_person_decides() -> None:
 def test_a_face_seen_once_does_not_decide_beside_one_seen_long() -> None:
     assert deciding([track(1, *[-3.0] * 6), track(2, 6.0)]) == track(1, *[-3.0] * 6)
     assert deciding([track(1, -3.0), track(2, 6.0)]) == track(2, 6.0)
+
+
+def test_a_person_seen_half_as_long_as_another_decides_and_one_seen_less_is_told_of() -> None:
+    long, half, brief = track(1, *[-3.0] * 12), track(2, *[6.0] * 6), track(2, *[6.0] * 5)
+    people = [judge(one, kind="video", calibration=CALIBRATION) for one in (long, half, brief)]
+    known = {"kind": "video", "calibration": CALIBRATION}
+    assert deciding(people[:2]) == people[1]
+    assert glimpses(people[:2], **known) == ()  # type: ignore[arg-type]
+    assert deciding([people[0], people[2]]) == people[0]
+    (said,) = glimpses([people[0], people[2]], **known)  # type: ignore[arg-type]
+    assert said.startswith("Person 2 was judged in 5 views only")
+    cold = judge(track(2, *[-6.0] * 5), kind="video", calibration=CALIBRATION)
+    assert glimpses([people[0], cold], **known) == ()  # type: ignore[arg-type]
 
 
 def test_no_reason_claims_certainty_or_calls_anything_real() -> None:

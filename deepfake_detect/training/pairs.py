@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     from ..types import Architecture
 
-# How often each source of genuine faces is drawn. Soft sources less often than their count, sharp ones more.
-_REAL_WEIGHTS = {"aaf": 0.2, "utkface": 0.14, "ffhq256": 0.15, "ffhq512": 0.12, "us_officials": 0.12, "scut": 0.14,
-                 "celebahq": 0.06, "ciplab": 0.05, "amfd": 0.03, "inswapper": 0.08}  # fmt: skip
+# How often each source of genuine faces is drawn. Soft sources less often than their count, sharp ones more, yet none so
+# often that its few faces are learned by heart.
+_REAL_WEIGHTS = {"aaf": 0.3, "utkface": 0.16, "ffhq256": 0.11, "ffhq512": 0.08, "us_officials": 0.08, "scut": 0.22,
+                 "celebahq": 0.04, "ciplab": 0.03, "amfd": 0.03, "inswapper": 0.08}  # fmt: skip
 # Whole forgeries that are not blends, and the genuine sources each is paired with.
 _FAKE_WEIGHTS = {"stylegan256": 0.18, "stylegan2_tpdne": 0.24, "mobile_stylegan": 0.16, "stylegan3": 0.02,
                  "studio_gan": 0.08, "generated_photos": 0.06, "flux": 0.05, "ciplab": 0.12, "openforensics": 0.05,
