@@ -272,10 +272,8 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _save(report: Report, folder: Path, contents: ReportOptions, key: Ed25519PrivateKey | None) -> bool:
-    from .dossier import save
-
     try:
-        save(report, folder, contents, key=key)
+        report.save(folder, options=contents, key=key)
     except (MediaError, OptionsError) as error:
         print(f"deepfake-detect: {error}", file=sys.stderr)
         return False

@@ -316,8 +316,7 @@ def label_of(log_odds: float) -> ComparisonLabel:
 
 def likelihood_ratio(log_odds: float) -> float:
     """What may be stated: the logarithm bends smoothly towards the limit that the amount of data sets."""
-    limit = math.log(JUDGEMENT.largest_ratio)
-    return math.exp(limit * math.tanh(log_odds / limit))
+    return verdict.limited(log_odds, JUDGEMENT.largest_ratio)
 
 
 def _decide(
@@ -338,9 +337,8 @@ def _decide(
 
 
 def _reason(label: ComparisonLabel, match: FaceMatch, around: FrameMatch | None, ratio: float, *, what: str) -> str:
-    times = max(ratio, 1 / ratio)
-    amount = f"about {times:.0f} times" if times >= 10 else f"about {times:.1f} times"
-    support = f"{Words()(verdict.strength(ratio))} support"
+    words = Words()
+    amount, support = verdict.amount(ratio, words), f"{words(verdict.strength(ratio))} support"
     when = f" at {match.time_s:.1f} s" if what == "video" else ""
     mirrored = ", mirrored," if match.agreement.mirrored else ""
     same = around is not None and around.matches

@@ -108,6 +108,7 @@ def html(
     ordered = sorted(shown, key=lambda track: (track is not decides, -(track.probability or 0.0), track.id))
     people = ordered[:_MOST_PEOPLE]
     answer = report.verdict
+    about_people = _about_people(report, Words())
     bands = report.calibration.bands(report.media.kind) if report.calibration and report.media else None
     ratio = answer.likelihood_ratio if answer else None
     rendered: str = environment.get_template(TEMPLATE).render(
@@ -124,7 +125,7 @@ def html(
         height=_HEIGHT,
         facts=_facts(report, created_utc, words),
         left_out=_about_people(report, words),
-        warnings=[line for line in report.warnings if line not in _about_people(report, Words())],
+        warnings=[line for line in report.warnings if line not in about_people],
         notes=_notes(report, words),
         credentials=_credentials(report, words),
         errors=_errors(report, bands, words) if bands else "",

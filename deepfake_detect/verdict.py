@@ -88,11 +88,12 @@ def likelihood_ratio(logit: float, bands: Bands, *, quality: float = 1.0) -> flo
     support bounds it (Vergeer et al., Forensic Science International 2016): the logarithm bends smoothly towards the bound,
     so that stronger evidence still gives the larger ratio.
     """
-    return _limited(log_odds(logit, bands, quality=quality), bands)
+    return limited(log_odds(logit, bands, quality=quality), bands.largest_ratio)
 
 
-def _limited(odds: float, bands: Bands) -> float:
-    limit = math.log(bands.largest_ratio)
+def limited(odds: float, largest_ratio: float) -> float:
+    """The ratio of these log odds, which bends smoothly towards the largest that may be stated."""
+    limit = math.log(largest_ratio)
     return math.exp(limit * math.tanh(odds / limit))
 
 
@@ -116,7 +117,7 @@ def interval(track: FaceTrack, bands: Bands) -> tuple[float, float] | None:
     )
     spread = 1.96 * math.sqrt(bands.slope**2 * (frames + (bands.logit_sd / kept) ** 2) + max(0.0, fitted))
     odds = log_odds(track.logit, bands, quality=track.quality)
-    low, high = (probability(_limited(odds + sign * spread, bands)) for sign in (-1, 1))
+    low, high = (probability(limited(odds + sign * spread, bands.largest_ratio)) for sign in (-1, 1))
     return low, high
 
 
@@ -214,6 +215,12 @@ def strength(ratio: float) -> str:
     return "strength_strong"
 
 
+def amount(ratio: float, words: Words) -> str:
+    """How many times more probable a finding is for what it supports, in words."""
+    times = max(ratio, 1 / ratio)
+    return words("amount_large" if times >= 10 else "amount_small", times=times)
+
+
 def explain(label: Label, tracks: Sequence[FaceTrack], *, kind: Kind, ratio: float | None, words: Words) -> str:
     """The reason for a verdict, one sentence a lay person understands.
 
@@ -230,9 +237,7 @@ def explain(label: Label, tracks: Sequence[FaceTrack], *, kind: Kind, ratio: flo
         many = len(tracks) > 1
         return words(f"reason_unjudged_{'many' if many else 'one'}", people=len(tracks), why=why)
     who = words("face_only") if len(tracks) == 1 else words("face_of", person=worst.id)
-    times = max(ratio, 1 / ratio)
-    said = {"who": who, "amount": words("amount_large" if times >= 10 else "amount_small", times=times),
-            "strength": words(strength(ratio))}  # fmt: skip
+    said = {"who": who, "amount": amount(ratio, words), "strength": words(strength(ratio))}
     if label == "manipulated":
         moment = strongest_moment(worst)
         return words(f"reason_manipulated_{kind}", **said, time_s=moment.time_s if moment else 0.0)

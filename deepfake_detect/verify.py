@@ -75,7 +75,7 @@ def verify(
         model = _model(record, weights_folder)
         checks.append(model)
         if media is not None:
-            checks += _again(folder, record, media, weights_folder if model.good else None, model.good, progress)
+            checks += _again(folder, record, media, weights_folder, model.good, progress)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         checks.append(
             Check(dossier.JSON, False, f"is not a report as this program writes it ({type(error).__name__}: {error})")
