@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from deepfake_detect.training import blend
+from deepfake_detect.training import pairs as pairs_module
 from deepfake_detect.training import retouch as retouch_module
 from deepfake_detect.training.augment import degrade, film
 from deepfake_detect.training.blend import Forgery, alpha_blend, draw_mask, forge, multi_band, poisson, warp_onto
@@ -229,6 +230,23 @@ def test_a_forgery_with_its_original_shares_its_crop(drawn_data: Path, tmp_path:
         assert small[pair.mask == 0].mean() < 0.2 * small[14:18, 12:16].mean()
         assert (pair.mask == IGNORE).any()
         assert pair.mask[14:18, 12:16].min() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_turned_face_takes_its_mask_along(drawn_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turned as far as it goes, the halves still differ inside the mask only."""
+    monkeypatch.setattr(pairs_module, "_TURNED", 1.0)
+    monkeypatch.setattr(pairs_module, "_TURN_DEGREES", 1000.0)
+    monkeypatch.setattr(pairs_module, "degrade", lambda pixels, face_px, seed: pixels)
+    maker = PairMaker([drawn_data], None, Architecture(), whole_share=0.0)
+    inside = outside = 0.0
+    for seed in range(60):
+        pair = maker.make(seed)
+        difference = np.abs(pair.crops[0].astype(np.float32) - pair.crops[1]).mean(-1)
+        cells = cv2.resize(difference, (28, 28), interpolation=cv2.INTER_AREA)
+        near = cv2.dilate(pair.mask, np.ones((3, 3)))
+        inside += float(cells[pair.mask > 0.5].sum())
+        outside += float(cells[near < 0.01].sum())
+    assert outside < 0.002 * inside
 
 
 @pytest.mark.parametrize("way", range(len(retouch_module._WAYS)))

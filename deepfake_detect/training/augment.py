@@ -54,7 +54,7 @@ def degrade(pixels: np.ndarray, face_px: float, seed: int) -> np.ndarray:
         pixels = _still(pixels, rng)
     draw = rng.random()
     if draw < 0.42:
-        pixels = film(pixels, crf=int(rng.integers(16, 36)), frames=int(rng.integers(1, 5)), rng=rng)
+        pixels = film(pixels, crf=int(rng.integers(16, 39)), frames=int(rng.integers(1, 5)), rng=rng)
     elif draw < 0.92:
         pixels = _still(pixels, rng)
     return pixels

@@ -46,6 +46,9 @@ _OTHER, _RESTORED, _REDRAWN = 0.26, 0.22, 0.12
 _OTHER_REDRAWN, _OTHER_GENERATED = 0.45, 0.15
 _GENERATED = ("stylegan256", "stylegan2_tpdne", "mobile_stylegan", "generated_photos")
 _RETOUCHED = 0.18
+# How often the head or the camera is turned, and how far: the crop follows the detector's upright box and does not turn
+# back. The standard deviation in degrees, and the most.
+_TURNED, _TURN_DEGREES, _MOST_DEGREES = 0.4, 13.0, 35.0
 
 IGNORE = -1.0
 
@@ -199,7 +202,8 @@ class PairMaker:
         return _flipped(crops, self._cut_mask(forgery.mask, face.box, seed), forgery.family, rng)
 
     def _finish_one(self, pixels: np.ndarray, box: np.ndarray, seed: int) -> np.ndarray:
-        """Degrade, then cut: the same for every picture of one seed."""
+        """Turn, degrade, then cut: the same for every picture of one seed."""
+        pixels = _turned(pixels, box, seed, cv2.INTER_CUBIC)
         height, width = pixels.shape[:2]
         longer = float(max(box[2] - box[0], box[3] - box[1]))
         worn = degrade(pixels, longer, seed)
@@ -210,6 +214,8 @@ class PairMaker:
 
     def _cut_mask(self, mask: np.ndarray, box: np.ndarray, seed: int) -> np.ndarray:
         x0, y0, x1, y1 = (float(v) for v in _jittered(box, seed))
+        # The nearest value and none between two: a mix with the mark of the unknown would be no share of anything.
+        mask = _turned(mask, box, seed, cv2.INTER_NEAREST)
         region = cut_square(mask, *square((x0, y0, x1, y1), margin=self._architecture.margin))
         side = self._architecture.size // 8
         small = np.minimum(cv2.resize(region, (side, side), interpolation=cv2.INTER_AREA), np.float32(1))
@@ -320,6 +326,18 @@ def _oval_mask(face: TrainingFace, size: tuple[int, int]) -> np.ndarray:
 
 def _read(path: Path) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR))[..., ::-1])
+
+
+def _turned(pixels: np.ndarray, box: np.ndarray, seed: int, interpolation: int) -> np.ndarray:
+    """Mostly the picture itself; now and then it turned about the middle of the face, mirrored at its edges."""
+    rng = np.random.default_rng([seed, 2])
+    if rng.random() >= _TURNED:
+        return pixels
+    degrees = float(np.clip(rng.normal(0, _TURN_DEGREES), -_MOST_DEGREES, _MOST_DEGREES))
+    centre = (float(box[0] + box[2] - 1) / 2, float(box[1] + box[3] - 1) / 2)
+    turn = cv2.getRotationMatrix2D(centre, degrees, 1)
+    size = (pixels.shape[1], pixels.shape[0])
+    return cv2.warpAffine(pixels, turn, size, flags=interpolation, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def _jittered(box: np.ndarray, seed: int) -> np.ndarray:
