@@ -27,17 +27,21 @@ if TYPE_CHECKING:
 # How often each source of genuine faces is drawn. Soft sources less often than their count, sharp ones more, yet none so
 # often that its few faces are learned by heart.
 _REAL_WEIGHTS = {"aaf": 0.3, "utkface": 0.16, "ffhq256": 0.11, "ffhq512": 0.08, "us_officials": 0.08, "scut": 0.22,
-                 "celebahq": 0.04, "ciplab": 0.03, "amfd": 0.03, "inswapper": 0.08}  # fmt: skip
+                 "celebahq": 0.04, "ciplab": 0.03, "amfd": 0.03, "inswapper": 0.08, "video": 0.35}  # fmt: skip
 # Whole forgeries that are not blends, and the genuine sources each is paired with.
 _FAKE_WEIGHTS = {"stylegan256": 0.18, "stylegan2_tpdne": 0.24, "mobile_stylegan": 0.16, "stylegan3": 0.02,
                  "studio_gan": 0.08, "generated_photos": 0.06, "flux": 0.05, "ciplab": 0.12, "openforensics": 0.05,
-                 "inswapper": 0.14}  # fmt: skip
+                 "inswapper": 0.14, "talking": 0.2, "swaps": 0.16, "lips": 0.05}  # fmt: skip
 _TWINS = {"stylegan256": ("ffhq256", "inswapper"), "stylegan2_tpdne": ("ffhq256", "ffhq512", "inswapper"),
           "mobile_stylegan": ("ffhq512", "ffhq256", "us_officials", "celebahq"), "stylegan3": ("ffhq512", "ffhq256"),
           "studio_gan": ("scut", "us_officials", "ffhq256"),
           "generated_photos": ("ffhq256", "ffhq512", "us_officials"), "flux": ("us_officials", "celebahq", "scut"),
-          "openforensics": ("ffhq256", "us_officials", "aaf")}  # fmt: skip
+          "openforensics": ("ffhq256", "us_officials", "aaf"),
+          # What comes out of videos stands beside what comes out of videos, or a net learns to tell the two apart.
+          "talking": ("video",), "swaps": ("video",), "lips": ("video",)}  # fmt: skip
 _UNKNOWN_WEIGHT = 0.1
+# Forgeries of a part of the face, and nobody says which pixels.
+_UNKNOWN_PART = ("openforensics", "lips")
 
 # Of the pairs that are blended here: another person's face; a redrawn face inside a mask; one redrawn all over.
 _OTHER, _RESTORED, _REDRAWN = 0.26, 0.22, 0.12
@@ -225,8 +229,10 @@ class PairMaker:
 
     def _fake_mask(self, fake: TrainingFace, seed: int) -> np.ndarray:
         side = self._architecture.size // 8
-        if fake.source == "openforensics":
+        if fake.source in _UNKNOWN_PART:
             return np.full((side, side), IGNORE, np.float32)
+        if fake.source == "swaps":
+            return self._cut_mask(_oval_mask(fake, fake.read().shape[:2]), fake.box, seed)
         if fake.source != "ciplab":
             return np.ones((side, side), np.float32)
         return self._cut_mask(ciplab_mask(fake), fake.box, seed)
