@@ -33,9 +33,9 @@ def identity(entry: dict[str, Any]) -> str:
 def calibration(entry: dict[str, Any]) -> str:
     lines = [
         "| media | genuine / manipulated | manipulated from | nothing found up to | false alarms | on other groups | misses"
-        " | on other groups | inconclusive there | ECE there | evidence lost at quality 0 | a logit moves by"
-        " | largest ratio |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        " | on other groups | inconclusive there | and of fair quality | ECE there | evidence lost at quality 0"
+        " | a logit moves by | largest ratio |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for kind, check in entry["calibration_on_other_groups"].items():
         bands = entry["calibration"][kind]
@@ -44,7 +44,8 @@ def calibration(entry: dict[str, Any]) -> str:
         lines.append(
             f"| {kind} | {bands['genuine']} / {bands['manipulated']} | {bands['upper']:.2f} | {bands['lower']:.2f}"
             f" | {bands['false_alarm_rate']:.1%} | {check['false_alarm_rate']:.1%} | {bands['miss_rate']:.1%}"
-            f" | {check['miss_rate']:.1%} | {check['inconclusive']:.0%} | {check['ece_balanced']:.3f}"
+            f" | {check['miss_rate']:.1%} | {check['inconclusive']:.0%} | {check['inconclusive_fair']:.0%}"
+            f" | {check['ece_balanced']:.3f}"
             f" | {bands['quality_loss']:.0%} | {moved} | {bands['largest_ratio']:.0f} |"
         )
     return "\n".join(lines)
@@ -65,6 +66,14 @@ def fill(card: str, name: str, text: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("evaluation", type=Path, help="folder of an evaluation with the weights that ship")
+    parser.add_argument(
+        "--together",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="SOURCE",
+        help="one row more for these sources as one",
+    )
     parser.add_argument("parts", nargs="*", metavar="NAME=FILE", help="text for further parts")
     arguments = parser.parse_args()
     manifest = json.loads((WEIGHTS / "manifest.json").read_text())
@@ -73,7 +82,8 @@ def main() -> None:
     items = [relabelled(item, measured) for item in read_scores(arguments.evaluation / "scores.csv")]
     if {item.model for item in items} - {entry["sha256"], ""}:
         raise SystemExit(f"{arguments.evaluation} was made with other weights; evaluate again")
-    results, figures = markdown(table(items, read_frames(arguments.evaluation / "frames.csv"))).split("\n\n")
+    rows = table(items, read_frames(arguments.evaluation / "frames.csv"), together=arguments.together)
+    results, figures = markdown(rows).split("\n\n")
     card_file = WEIGHTS / "MODEL_CARD.md"
     card = card_file.read_text()
     card = fill(card, "identity", identity(entry))

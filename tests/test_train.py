@@ -195,6 +195,15 @@ def test_the_table_counts() -> None:
     assert row["missed"] == pytest.approx(1 / 3)
 
 
+def test_sources_can_make_a_row_together() -> None:
+    some = items([-1, 1], [1, 1])
+    named = [replace(item, source=source) for item, source in zip(some, ("a", "b", "a", "c"), strict=True)]
+    rows = table(named, together=[("a", "b")], resamples=50)
+    (row,) = [row for row in rows if row["source"] == "a + b"]
+    assert (row["genuine"], row["manipulated"]) == (2, 1)
+    assert row["media"]["auc"] == pytest.approx(0.75)
+
+
 def test_no_false_alarm_among_seven_says_little() -> None:
     low, high = evaluate.share_interval(items([-1.0] * 7, []), "manipulated")
     assert low == pytest.approx(0.0, abs=1e-9)

@@ -41,6 +41,8 @@ _LARGEST_RATIO = 100.0
 # What happens to media on their way and must not change what is said of them; as `benchmarks/robustness.py` names it.
 HARMLESS = ("JPEG 95", "JPEG 75", "WebP 75", "cropped by 5 %", "mirrored", "screenshot", "H.264 CRF 23")
 _RESAMPLES = 100
+# From this quality on (`faces.quality`) a face is a fair view: as large, sharp and sure as a usual portrait has it.
+FAIR_QUALITY = 0.8
 # Keeps the fit from believing in an endless slope where few files happen to be separable.
 _RIDGE = 1e-3
 
@@ -118,11 +120,13 @@ def carried_over(items: Sequence[Item], *, folds: int = 5) -> dict[str, float]:
         chance[rest] = chances(logits[rest], quality[rest], bands.slope, bands.offset, bands.quality_loss)
         label[rest] = np.where(chance[rest] >= bands.upper, 1, np.where(chance[rest] <= bands.lower, -1, 0))
     likely = np.where(fake, chance, 1 - chance).clip(1e-6)
+    fair = quality >= FAIR_QUALITY
     weights = source_weights(items)
     return {
         "false_alarm_rate": float((label[~fake] == 1).mean()),
         "miss_rate": float((label[fake] == -1).mean()),
         "inconclusive": float((label == 0).mean()),
+        "inconclusive_fair": float((label[fair] == 0).mean()) if fair.any() else 0.0,
         "ece_balanced": calibration_error(chance, fake),
         "log_loss": float(-(weights * np.log(likely)).sum() / weights.sum()),
     }

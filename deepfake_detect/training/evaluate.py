@@ -207,9 +207,16 @@ def share_interval(items: Sequence[Item], verdict: str) -> tuple[float, float]:
 
 
 def table(
-    items: Sequence[Item], frames: Sequence[FrameScore] = (), *, resamples: int = RESAMPLES
+    items: Sequence[Item],
+    frames: Sequence[FrameScore] = (),
+    *,
+    together: Sequence[Sequence[str]] = (),
+    resamples: int = RESAMPLES,
 ) -> list[dict[str, Any]]:
     """A row for each source, one for each of its methods against all genuine files of that source, and one for everything.
+
+    Args:
+        together: Sources that make one row more, such as those that are parts of one data set.
 
     Each row: counts; `media` and `frames`, the figures of `metrics.figures`; `media_95`, their intervals; and how the
     verdicts fell.
@@ -231,6 +238,9 @@ def table(
                 _row(source, m, genuine + [i for i in mine if i.label == "fake" and i.method == m], by_path, resamples)
                 for m in methods
             ]
+    for names in together:
+        if len(mine := [item for item in items if item.source in names]):
+            rows.append(_row(" + ".join(names), "all", mine, by_path, resamples))
     if len(sources) > 1:
         rows.append(_row("all", "all", list(items), by_path, resamples))
     return rows
@@ -312,15 +322,26 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def write(out: Path, items: Sequence[Item], frames: Sequence[FrameScore], detector: Detector, *, name: str) -> str:
+def write(
+    out: Path,
+    items: Sequence[Item],
+    frames: Sequence[FrameScore],
+    detector: Detector,
+    *,
+    name: str,
+    together: Sequence[Sequence[str]] = (),
+) -> str:
     """All the results into a folder.
+
+    Args:
+        together: See `table`.
 
     Returns:
         The tables for people.
     """
     from .evaluation_page import page
 
-    rows = table(items, frames)
+    rows = table(items, frames, together=together)
     every = scored(items)
     record = {
         "dataset": name,
@@ -364,6 +385,14 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="folder with other weights, such as finetune makes")
     parser.add_argument("--net", help="name of a net in the manifest, instead of its default")
     parser.add_argument("--frames", type=int, default=Options().frames, help="of a video (%(default)s)")
+    parser.add_argument(
+        "--together",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="SOURCE",
+        help="one row more for these sources as one",
+    )
     parser.add_argument("--again", action="store_true", help="forget the scores an earlier run left in --out")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -374,7 +403,8 @@ def main() -> None:
     dataset = read_dataset(arguments.dataset, split=arguments.split)
     detector = Detector(Options(frames=arguments.frames), weights=arguments.net, weights_folder=arguments.weights)
     items, frames = run(dataset.root, dataset.items, arguments.out, detector)
-    print(write(arguments.out, items, frames, detector, name=arguments.dataset.resolve().stem))
+    name = arguments.dataset.resolve().stem
+    print(write(arguments.out, items, frames, detector, name=name, together=arguments.together))
 
 
 if __name__ == "__main__":
