@@ -304,7 +304,7 @@ def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> 
     from rich.markup import escape
 
     from .media import shown
-    from .verdict import explain, remarks
+    from .verdict import explain
 
     verdict, info = report.verdict, report.media
     if verdict is None or info is None:
@@ -320,9 +320,10 @@ def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> 
             label += f" ({verdict.interval[0]:.2f} to {verdict.interval[1]:.2f})"
         label += " at even prior odds"
     out.print(f"  [{_STYLES[verdict.label]}]{label}[/]", soft_wrap=True)
-    ratio = verdict.likelihood_ratio
-    reason = explain(verdict.label, report.tracks, kind=info.kind, ratio=ratio, words=words)
-    reason = " ".join((reason, *remarks(report.provenance, words)))
+    reason = explain(
+        verdict.label, report.tracks, kind=info.kind, ratio=verdict.likelihood_ratio, words=words,
+        provenance=report.provenance,
+    )  # fmt: skip
     out.print(f"  {escape(reason)}", soft_wrap=True)
     if info.kind == "video":
         length = f", {info.duration_s:.1f} s" if info.duration_s else ""

@@ -15,7 +15,6 @@ the pixels only, and says so.
 from __future__ import annotations
 
 import math
-import os
 import textwrap
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -38,9 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from os import PathLike
 
+    from .media import Source
     from .types import Face, Frame, MediaInfo
-
-    Source = str | PathLike[str] | np.ndarray
 
 ComparisonLabel = Literal["taken_from_this_photo", "not_taken_from_this_photo", "inconclusive", "no_face"]
 
@@ -242,7 +240,7 @@ def compare(
     """
     options = options or Options()
     finder = finder or FaceFinder(device=options.device, smallest_px=options.min_face_px)
-    with _opened(original, options) as opened:
+    with media.take(original, options) as opened:
         if opened.info.kind != "image":
             raise MediaError(
                 f"{media.shown(opened.info.path)}: expected a photo as the original, found a video;"
@@ -256,7 +254,7 @@ def compare(
         warnings.append(f"The original shows {len(known)} faces; only the largest was compared.")
     usable = bool(known) and _worth_comparing(photo, known[0], options)
     found = _Compared()
-    with _opened(suspect, options) as opened:
+    with media.take(suspect, options) as opened:
         for frame in opened.frames():
             faces = finder.find(frame)
             found.seen += len(faces)
@@ -362,12 +360,6 @@ def _reason(label: ComparisonLabel, match: FaceMatch, around: FrameMatch | None,
     return (
         f"The face{when} agrees with this photo in part only, too little to tell a copy of it from another photo of the"
         " same person; a larger or less compressed copy may help."
-    )
-
-
-def _opened(source: Source, options: Options) -> media.Media:
-    return (
-        media.from_array(source, options) if isinstance(source, np.ndarray) else media.open(os.fspath(source), options)
     )
 
 

@@ -79,7 +79,6 @@ def save(
         found = ", ".join(str(track.id) for track in judged.tracks) or "nobody"
         raise OptionsError(f"person {options.person}: expected one of those that were seen, found {found}")
     target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
     earlier = _earlier_files(judged, target)
     shown = judged if options.keep_path else _without_paths(judged)
     with _marked_incomplete(target):
@@ -148,6 +147,7 @@ def read_sums(text: str) -> dict[str, str]:
 @contextmanager
 def _marked_incomplete(target: Path) -> Iterator[None]:
     mark = target / INCOMPLETE
+    target.mkdir(parents=True, exist_ok=True)
     write_atomically(mark, b"This report was not finished. Make it again.\n")
     yield
     # Not in a finally: an unfinished folder keeps its mark.

@@ -186,9 +186,10 @@ def plain(text: object) -> str:
 def _reason(report: Report, words: Words) -> str:
     if report.verdict is None or report.media is None:
         return ""
-    ratio = report.verdict.likelihood_ratio
-    reason = verdict.explain(report.verdict.label, report.tracks, kind=report.media.kind, ratio=ratio, words=words)
-    return " ".join((reason, *verdict.remarks(report.provenance, words)))
+    return verdict.explain(
+        report.verdict.label, report.tracks, kind=report.media.kind, ratio=report.verdict.likelihood_ratio,
+        words=words, provenance=report.provenance,
+    )  # fmt: skip
 
 
 def _about_people(report: Report, words: Words) -> tuple[str, ...]:

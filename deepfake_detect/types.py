@@ -29,7 +29,8 @@ Label = Literal["manipulated", "inconclusive", "no_manipulation_found", "no_face
 Exclusion = Literal["too_small", "too_blurred", "too_uncertain"]
 NoteKey = Literal[
     "changed_before_taken", "credentials_elsewhere", "digital_source_type", "editing_software", "encoded_again",
-    "generator_data", "generator_named", "metadata_cut", "metadata_unreadable", "no_camera_data", "times_disagree",
+    "generator_data", "generator_named", "hashes_cut", "metadata_cut", "metadata_unreadable", "no_camera_data",
+    "times_disagree",
 ]  # fmt: skip
 CredentialState = Literal["not_read", "absent", "valid", "invalid", "untrusted"]
 
@@ -77,10 +78,12 @@ class Frame:
     Attributes:
         pixels: uint8 (H, W, 3) RGB.
         time_s: From the stream's time stamps; 0 for a picture.
+        sampled: Whether it is one of those to look at; else it begins a second, and only its hash is wanted.
     """
 
     pixels: np.ndarray
     time_s: float = 0.0
+    sampled: bool = True
 
     def __post_init__(self) -> None:
         _check_image(self.pixels, "pixels")
@@ -482,7 +485,8 @@ class Provenance:
 
     Attributes:
         md5: Of the file's bytes, as older lists of known files have it; not safe against forgery.
-        perceptual_hashes: In order of time.
+        perceptual_hashes: In order of time: of a picture, or of the first frame of each second of a video; a note
+            `hashes_cut` says where not every second has one.
         metadata: (group, name, value), plain text, sorted; private values are withheld.
         notes: What is worth noticing, sorted.
         content_credentials: The C2PA manifest.
