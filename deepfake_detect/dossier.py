@@ -280,8 +280,12 @@ def _record(
 def _calibration(shown: Report) -> dict[str, Any] | None:
     if shown.calibration is None or shown.media is None:
         return None
-    known = shown.calibration
-    return {"name": known.name, "date": known.date, "data": known.data, **asdict(known.bands(shown.media.kind))}
+    known, kind = shown.calibration, shown.media.kind
+    elsewhere = known.other_groups.get(kind)
+    return {
+        "name": known.name, "date": known.date, "data": known.data, **asdict(known.bands(kind)),
+        "on_other_groups": asdict(elsewhere) if elsewhere else None,
+    }  # fmt: skip
 
 
 def _left_out(shown: Report) -> list[dict[str, Any]]:

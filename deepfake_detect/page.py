@@ -24,7 +24,7 @@ from .words import Words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .types import Bands, FaceTrack, Report, Score
+    from .types import Bands, FaceTrack, OtherGroups, Report, Score
 
 TEMPLATE = "page.html.j2"
 # Of each person, so many views beside their maps; along the time so many small ones, of all people together.
@@ -109,7 +109,6 @@ def html(
     people = ordered[:_MOST_PEOPLE]
     answer = report.verdict
     about_people = _about_people(report, Words())
-    bands = report.calibration.bands(report.media.kind) if report.calibration and report.media else None
     ratio = answer.likelihood_ratio if answer else None
     rendered: str = environment.get_template(TEMPLATE).render(
         w=words,
@@ -128,7 +127,7 @@ def html(
         warnings=[line for line in report.warnings if line not in about_people],
         notes=_notes(report, words),
         credentials=_credentials(report, words),
-        errors=_errors(report, bands, words) if bands else "",
+        errors=_errors(report, words),
         odds=_odds(ratio, words) if ratio else "",
         person=options.person,
         priors=posteriors(ratio) if ratio else (),
@@ -152,17 +151,29 @@ def _odds(ratio: float, words: Words) -> str:
     )
 
 
-def _errors(report: Report, bands: Bands, words: Words) -> str:
-    if report.calibration is None:
-        return ""
-    alarms, misses = round(bands.false_alarm_rate * bands.genuine), round(bands.miss_rate * bands.manipulated)
+def _errors(report: Report, words: Words) -> list[str]:
+    """How often the bands erred on the media they were fitted on, and on people and clips they were not fitted on."""
+    if report.calibration is None or report.media is None:
+        return []
+    known, kind = report.calibration, report.media.kind
+    bands, elsewhere = known.bands(kind), known.other_groups.get(kind)
+    said = [words("page_errors_help", data=known.data, **_counted(bands, bands))]
+    if elsewhere is not None:
+        said.append(
+            words("page_errors_other_groups", inconclusive=elsewhere.inconclusive, **_counted(bands, elsewhere))
+        )
+    return [*said, words("page_errors_beyond")]
+
+
+def _counted(bands: Bands, rates: Bands | OtherGroups) -> dict[str, float]:
+    """Rates as numbers of the files that `bands` knows, with their intervals."""
+    alarms, misses = round(rates.false_alarm_rate * bands.genuine), round(rates.miss_rate * bands.manipulated)
     alarms_low, alarms_high = verdict.wilson(alarms, bands.genuine)
     misses_low, misses_high = verdict.wilson(misses, bands.manipulated)
-    return words(
-        "page_errors_help", data=report.calibration.data, genuine=bands.genuine, manipulated=bands.manipulated,
-        false_alarms=alarms, alarms_low=alarms_low, alarms_high=alarms_high, misses=misses, misses_low=misses_low,
-        misses_high=misses_high,
-    )  # fmt: skip
+    return {
+        "genuine": bands.genuine, "false_alarms": alarms, "alarms_low": alarms_low, "alarms_high": alarms_high,
+        "manipulated": bands.manipulated, "misses": misses, "misses_low": misses_low, "misses_high": misses_high,
+    }  # fmt: skip
 
 
 def posteriors(ratio: float) -> tuple[tuple[str, float], ...]:

@@ -353,6 +353,25 @@ class Bands:
 
 
 @dataclass(frozen=True)
+class OtherGroups:
+    """How often bands are wrong on people and clips that they were not fitted on: those of `Bands`, each left out once.
+
+    Attributes:
+        false_alarm_rate: Share of the genuine files that were called manipulated.
+        miss_rate: Share of the manipulated files of which it was said that no manipulation was found.
+        inconclusive: Share of all files that were called so.
+    """
+
+    false_alarm_rate: float
+    miss_rate: float
+    inconclusive: float
+
+    def __post_init__(self) -> None:
+        if not all(0 <= rate <= 1 for rate in (self.false_alarm_rate, self.miss_rate, self.inconclusive)):
+            raise ValueError(f"rates must be 0 to 1, found {self}")
+
+
+@dataclass(frozen=True)
 class Calibration:
     """What was learned on held-out media about what a logit means.
 
@@ -362,6 +381,7 @@ class Calibration:
         data: What it was fitted on, in words.
         image: For pictures.
         video: For videos.
+        other_groups: By kind of media, what is known of other people and clips; a kind is missing where nothing is.
     """
 
     name: str
@@ -369,6 +389,7 @@ class Calibration:
     data: str
     image: Bands
     video: Bands
+    other_groups: dict[Kind, OtherGroups] = field(default_factory=dict)
 
     def bands(self, kind: Kind) -> Bands:
         """Those of one kind of media."""

@@ -73,6 +73,7 @@ def test_the_record_keeps_the_contract_and_adds_what_one_needs_to_check_it(clip:
     assert record["media"] == {**plain["media"], "path": CLIP.name}
     known = record["examination"]
     assert known["calibration"]["genuine"] > 0
+    assert known["calibration"]["on_other_groups"].keys() == {"false_alarm_rate", "miss_rate", "inconclusive"}
     assert known["posteriors"][2]["probability"] == pytest.approx(plain["verdict"]["probability"], abs=1e-4)
     assert [entry["time_s"] for entry in known["provenance"]["pdq"]] == [0, 1, 2]
     assert len(known["limits"]) == 5

@@ -22,6 +22,7 @@ from deepfake_detect.types import (
     Failure,
     Heatmap,
     MediaInfo,
+    OtherGroups,
     Report,
     Score,
     ToolInfo,
@@ -196,6 +197,20 @@ def test_support_says_for_what() -> None:
     assert "Support for a file that was not manipulated: moderate" in text
     assert "divides the odds by 19" in text
     assert "of 500 genuine ones 15 were called manipulated (95 % interval 2% to 5%)" in text
+
+
+def test_errors_on_other_people_stand_beside_those_on_the_media_fitted_on() -> None:
+    known = report()
+    assert known.calibration is not None
+    assert "in both" not in Page(page(known)).text
+    elsewhere = replace(known.calibration, other_groups={"video": OtherGroups(0.05, 0.1, 0.3)})
+    text = Page(page(replace(known, calibration=elsewhere))).text
+    assert "of 500 genuine ones 15 were called manipulated (95 % interval 2% to 5%)" in text
+    assert "of 500 genuine ones 25 were called manipulated (3% to 7%)" in text
+    assert 'of 200 manipulated ones 20 were called "no manipulation found"' in text
+    assert "30% of all were inconclusive" in text
+    pictures = replace(elsewhere, other_groups={"image": OtherGroups(0.05, 0.1, 0.3)})
+    assert "in both" not in Page(page(replace(known, calibration=pictures))).text
 
 
 def test_a_still_picture_has_no_time() -> None:
