@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--weights", type=Path, metavar="DIR",
                         help="use the weights in DIR, such as fine-tuning makes, instead of those that ship")  # fmt: skip
     result.add_argument(
-        "--lang", choices=LANGUAGES, default="en", help="of verdicts and of the page (default %(default)s)"
+        "--lang", choices=LANGUAGES, default="en", help="of verdicts, page and annotated copy (default %(default)s)"
     )
     report = result.add_argument_group("what the report holds; without these it shows nothing but faces")
     report.add_argument("--no-images", action="store_true", help="no pictures at all")
@@ -332,6 +332,8 @@ def _compare(arguments: argparse.Namespace) -> int:
         words = Words(arguments.lang)
         print(_stable(found.label, words(f"compare_label_{found.label}"), words))
         print(f"  {found.explain(words)}")
+        for warning in found.warnings(words):
+            print(f"  {warning}")
     return ALL_JUDGED
 
 
@@ -368,7 +370,7 @@ def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> 
     from rich.markup import escape
 
     from .media import shown
-    from .verdict import explain
+    from .verdict import explain, warnings
 
     verdict, info = report.verdict, report.media
     if verdict is None or info is None:
@@ -397,7 +399,9 @@ def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> 
                 out.print(
                     f"    {score.time_s:8.2f} s  face {score.face.size_px:.0f} px  quality {score.quality:.2f}  {said}"
                 )
-    for warning in report.warnings:
+    notes, calibration = report.notes, report.calibration
+    told = warnings(notes, report.tracks, kind=info.kind, calibration=calibration, words=words) if calibration else ()
+    for warning in told:
         out.print(f"  [yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
     if verbose:
         out.print("  " + ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report.timing_s.items()))

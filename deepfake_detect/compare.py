@@ -31,6 +31,7 @@ from .errors import MediaError, OptionsError
 from .faces import FaceFinder, sharpness
 from .files import replacing
 from .options import Options
+from .types import Note
 from .words import Words
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class Comparison:
         lacking: Which of the two, `suspect` or `original`, has no face that can be compared; None where faces were.
         compared: How many faces of the suspect media were compared, over all frames.
         error_rates: Of this way of comparing.
-        warnings: What the reader must know, such as that a file is cut short.
+        notes: What the reader must know, such as that a file is cut short.
     """
 
     label: ComparisonLabel
@@ -167,7 +168,7 @@ class Comparison:
     lacking: Side | None = None
     compared: int = 0
     error_rates: ErrorRates = field(default_factory=lambda: ERROR_RATES)
-    warnings: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def __post_init__(self) -> None:
         if self.label not in get_args(ComparisonLabel):
@@ -202,6 +203,10 @@ class Comparison:
             return words("compare_taken", who=who, mirrored=mirrored, rest=rest, **support)
         return words("compare_not_taken", rest=words("compare_not_taken_same_frame") if same else "", **support)
 
+    def warnings(self, words: Words) -> tuple[str, ...]:
+        """The notes, a sentence each."""
+        return tuple(words(f"note_{note.key}", **note.values) for note in self.notes)
+
     def to_dict(self) -> dict[str, Any]:
         """What `deepfake-detect compare --json` prints."""
         return {
@@ -217,7 +222,7 @@ class Comparison:
             "frame_matches": None if self.frame is None else self.frame.matches,
             "faces_compared": self.compared,
             "error_rates": asdict(self.error_rates),
-            "warnings": list(self.warnings),
+            "warnings": list(self.warnings(Words())),
         }
 
     def save(self, path: str | PathLike[str], *, language: str = "en") -> None:
@@ -279,10 +284,10 @@ def compare(
                 kind="unsupported",
             )
         photo = next(opened.frames())
-        original_info, warnings = opened.info, list(opened.warnings)
+        original_info, notes = opened.info, list(opened.notes)
     known = finder.find(photo)
     if len(known) > 1:
-        warnings.append(f"The original shows {len(known)} faces; only the largest was compared.")
+        notes.append(Note("other_faces", {"faces": str(len(known))}))
     usable = bool(known) and _worth_comparing(photo, known[0], options)
     found = _Compared()
     with media.take(suspect, options) as opened:
@@ -294,14 +299,14 @@ def compare(
                 if usable and _worth_comparing(frame, face, options):
                     found.add(frame, faces, compare_faces(frame, face, photo, known[0]))
         suspect_info = opened.info
-        warnings += opened.warnings
+        notes += opened.notes
     shown = found.best_frame or found.first
     around = match_frames(shown[0].pixels, shown[1], photo.pixels, known) if shown else None
     label, lacking = _without_a_face(found, known, usable=usable)
     score = pooled(found.log_odds) if found.log_odds else None
     return Comparison(
         label if score is None else label_of(score), score, None if score is None else likelihood_ratio(score),
-        suspect_info, original_info, found.best, around, lacking, len(found.log_odds), warnings=tuple(warnings),
+        suspect_info, original_info, found.best, around, lacking, len(found.log_odds), notes=tuple(notes),
     )  # fmt: skip
 
 

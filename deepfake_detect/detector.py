@@ -23,6 +23,7 @@ from .model import EvidenceNet
 from .options import Options
 from .tracking import Tracker
 from .types import Crop, Face, FaceTrack, Failure, HashedMoment, Heatmap, Provenance, Report, Score, ToolInfo
+from .words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -137,11 +138,8 @@ class Detector:
             sampled_times_s=tuple(times),
             verdict=answer,
             tracks=tracks,
-            warnings=(
-                *opened.warnings,
-                *verdict.exclusions(tracks),
-                *verdict.glimpses(tracks, kind=kind, calibration=self.calibration),
-            ),
+            warnings=verdict.warnings(opened.notes, tracks, kind=kind, calibration=self.calibration, words=Words()),
+            notes=tuple(opened.notes),
             timing_s=dict(clock.seconds),
             options=self.options,
             calibration=self.calibration,

@@ -222,7 +222,9 @@ def _write_pictures(judged: Report, target: Path, options: ReportOptions) -> lis
     tracks = [track for track in judged.tracks if options.person in (None, track.id)]
     if not any(track.heatmaps for track in tracks):
         return [name]
-    write_atomically(target / "contact_sheet.jpg", report.jpeg(draw.contact_sheet(tracks)))
+    write_atomically(
+        target / "contact_sheet.jpg", report.jpeg(draw.contact_sheet(tracks, words=Words(options.language)))
+    )
     return [name, "contact_sheet.jpg"]
 
 

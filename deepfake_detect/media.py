@@ -33,7 +33,7 @@ import pillow_heif
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from .errors import MediaError
-from .types import Frame, MediaInfo
+from .types import Frame, MediaInfo, Note
 
 if TYPE_CHECKING:
     import io
@@ -73,12 +73,12 @@ class Media:
 
     Attributes:
         info: What the file is.
-        warnings: What was noticed so far; grows while frames are read.
+        notes: What was noticed so far; grows while frames are read.
     """
 
     def __init__(self, info: MediaInfo, options: Options) -> None:
         self.info = info
-        self.warnings: list[str] = []
+        self.notes: list[Note] = []
         self._options = options
         #: How many frames will be looked at, as far as is known.
         self.planned = 1
@@ -300,15 +300,15 @@ def _open_picture(file: io.BufferedReader, identity: _Identity, options: Options
     height, width = pixels.shape[:2]
     info = MediaInfo(identity.path, "image", identity.size, identity.sha256, width, height, codec=codec)
     picture = _Picture(info, options, pixels)
-    picture.warnings += notes
+    picture.notes += notes
     file.close()
     return picture
 
 
-def _read_picture(image: Image.Image) -> tuple[np.ndarray, list[str]]:
+def _read_picture(image: Image.Image) -> tuple[np.ndarray, list[Note]]:
     notes = []
     if image.format == "TIFF" and (pages := _pages(image)) > 1:
-        notes.append(f"The file has {pages} pages; only the first was looked at.")
+        notes.append(Note("other_pages", {"pages": str(pages)}))
     try:
         image.load()
     except OSError as error:
@@ -322,7 +322,7 @@ def _read_picture(image: Image.Image) -> tuple[np.ndarray, list[str]]:
         missing = _blank_share(np.asarray(image))
         if missing >= 1:
             raise
-        notes.append(f"The file is cut short: about the lower {missing:.0%} of the picture is missing.")
+        notes.append(Note("picture_cut_short", {"missing": f"{missing:.0%}"}))
     upright = ImageOps.exif_transpose(image)
     return _to_rgb(upright if upright is not None else image), notes
 
@@ -390,7 +390,7 @@ class _Animation(Media):
         )  # fmt: skip
         self._times = times
         if damaged:
-            self.warnings.append(f"The file is cut short: {count - len(times)} of {count} frames are missing.")
+            self.notes.append(Note("frames_missing", {"missing": str(count - len(times)), "frames": str(count)}))
 
     def frames(self, *, each_second: bool = False) -> Iterator[Frame]:
         wanted = choose(self._times, self._options, end_s=self.info.duration_s or 0.0, name=shown(self.info.path))
@@ -496,9 +496,8 @@ class _Video(Media):
         )  # fmt: skip
         if claimed and claimed - present > max(_TOLERATED_LOSS_S, 0.02 * claimed):
             lost = 1 - present / claimed
-            self.warnings.append(
-                f"The file is cut short: it says {claimed:.1f} s, {present:.1f} s are there, {lost:.0%} is missing."
-            )
+            said = {"claimed": f"{claimed:.1f}", "present": f"{present:.1f}", "missing": f"{lost:.0%}"}
+            self.notes.append(Note("video_cut_short", said))
 
     @staticmethod
     def _claimed_s(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float | None:
@@ -555,7 +554,10 @@ class _Video(Media):
         if not got:
             raise self._identity.error("none of the chosen frames could be decoded; it is damaged", kind="damaged")
         if got < len(wanted):
-            self.warnings.append(f"{len(wanted) - got} of {len(wanted)} chosen frames could not be decoded.")
+            self._note_lost(len(wanted) - got, len(wanted))
+
+    def _note_lost(self, missing: int, frames: int) -> None:
+        self.notes.append(Note("frames_not_decoded", {"missing": str(missing), "frames": str(frames)}))
 
     def _decode_chosen(self, wanted: Sequence[int], hashed: Sequence[int]) -> Iterator[Frame]:
         stamps, keys = self._index.stamps, self._index.keys
@@ -620,7 +622,7 @@ class _Video(Media):
         if not got:
             raise self._identity.error("none of its frames could be decoded; it is damaged", kind="damaged")
         if got < last - first:
-            self.warnings.append(f"{last - first - got} of {last - first} frames could not be decoded.")
+            self._note_lost(last - first - got, last - first)
 
     def _play(
         self, first: int, last: int, size: tuple[int, int] | None, *, jump: bool

@@ -108,7 +108,6 @@ def html(
     ordered = sorted(shown, key=lambda track: (track is not decides, -(track.probability or 0.0), track.id))
     people = ordered[:_MOST_PEOPLE]
     answer = report.verdict
-    about_people = _about_people(report, Words())
     ratio = answer.likelihood_ratio if answer else None
     rendered: str = environment.get_template(TEMPLATE).render(
         w=words,
@@ -123,8 +122,7 @@ def html(
         width=_WIDTH,
         height=_HEIGHT,
         facts=_facts(report, created_utc, words),
-        left_out=_about_people(report, words),
-        warnings=[line for line in report.warnings if line not in about_people],
+        warnings=_warnings(report, words),
         notes=_notes(report, words),
         credentials=_credentials(report, words),
         errors=_errors(report, words),
@@ -203,13 +201,11 @@ def _reason(report: Report, words: Words) -> str:
     )  # fmt: skip
 
 
-def _about_people(report: Report, words: Words) -> tuple[str, ...]:
-    """The warnings that speak of people, in these words."""
-    excluded = verdict.exclusions(report.tracks, words)
+def _warnings(report: Report, words: Words) -> tuple[str, ...]:
     if report.calibration is None or report.media is None:
-        return excluded
+        return ()
     kind, calibration = report.media.kind, report.calibration
-    return *excluded, *verdict.glimpses(report.tracks, kind=kind, calibration=calibration, words=words)
+    return verdict.warnings(report.notes, report.tracks, kind=kind, calibration=calibration, words=words)
 
 
 def _person(track: FaceTrack, report: Report, options: ReportOptions, words: Words, *, moments: int) -> Person:

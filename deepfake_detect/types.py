@@ -29,8 +29,9 @@ Label = Literal["manipulated", "inconclusive", "no_manipulation_found", "no_face
 Exclusion = Literal["too_small", "too_blurred", "too_uncertain"]
 NoteKey = Literal[
     "changed_before_taken", "credentials_elsewhere", "digital_source_type", "editing_software", "encoded_again",
-    "generator_data", "generator_named", "hashes_cut", "metadata_cut", "metadata_unreadable", "no_camera_data",
-    "times_disagree",
+    "frames_missing", "frames_not_decoded", "generator_data", "generator_named", "hashes_cut", "metadata_cut",
+    "metadata_unreadable", "no_camera_data", "other_faces", "other_pages", "picture_cut_short", "times_disagree",
+    "video_cut_short",
 ]  # fmt: skip
 CredentialState = Literal["not_read", "absent", "valid", "invalid", "untrusted"]
 
@@ -447,7 +448,7 @@ class HashedMoment:
 
 @dataclass(frozen=True)
 class Note:
-    """Something in a file's metadata that is worth noticing. It is no proof of anything.
+    """Something in a file or its metadata that is worth noticing. It is no proof of anything.
 
     Attributes:
         key: What it is; the text a reader sees is found by it.
@@ -540,7 +541,8 @@ class Report:
         sampled_times_s: The frames that were looked at.
         verdict: None when the file could not be judged.
         tracks: The people, in order of appearance; the first on a tie.
-        warnings: What the reader must know, such as that the file is cut short.
+        warnings: What the reader must know, such as that the file is cut short; `verdict.warnings` in English.
+        notes: What of that is about the file: for other languages.
         timing_s: Seconds by stage; the only part in which two runs differ.
         error: Why the file could not be judged.
         options: Settings of the run.
@@ -557,6 +559,7 @@ class Report:
     verdict: Verdict | None = None
     tracks: tuple[FaceTrack, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     timing_s: dict[str, float] = field(default_factory=dict, compare=False)
     error: Failure | None = None
     options: Options = field(default_factory=Options)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .options import Options
-    from .types import Exclusion, Provenance
+    from .types import Exclusion, Note, Provenance
 
 _Logits = TypeVar("_Logits", float, np.ndarray)
 
@@ -291,6 +291,22 @@ def exclusions(tracks: Sequence[FaceTrack], words: Words | None = None) -> tuple
             counted = {"person": track.id, "excluded": reasons.total(), "views": len(track.scores), "why": why}
             sentences.append(words("excluded_views", **counted))
     return tuple(sentences)
+
+
+def warnings(
+    notes: Sequence[Note], tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration, words: Words
+) -> tuple[str, ...]:
+    """What the reader must know, a sentence each: of the file, and of the people in it.
+
+    Args:
+        notes: What was noticed when the file was read.
+        tracks: Judged by `judge`.
+    """
+    return (
+        *(words(f"note_{note.key}", **note.values) for note in notes),
+        *exclusions(tracks, words),
+        *glimpses(tracks, kind=kind, calibration=calibration, words=words),
+    )
 
 
 def _main_exclusion(tracks: Sequence[FaceTrack]) -> str:

@@ -207,7 +207,7 @@ def test_a_video_cut_short_says_how_much_is_missing(name: str, tmp_path: Path) -
         frames = list(opened.frames())
     assert 30 <= len(frames) <= 70
     if name != "a.ts":  # A transport stream does not say how long it was to be.
-        assert any("cut short" in warning and "missing" in warning for warning in opened.warnings), opened.warnings
+        assert {note.key for note in opened.notes} & {"video_cut_short", "frames_missing"}, opened.notes
 
 
 def test_a_picture_cut_short_says_how_much_is_missing(tmp_path: Path) -> None:
@@ -217,9 +217,9 @@ def test_a_picture_cut_short_says_how_much_is_missing(tmp_path: Path) -> None:
     with media.open(path, Options()) as opened:
         (frame,) = opened.frames()
     assert frame.pixels.shape == (200, 200, 3)
-    (warning,) = opened.warnings
-    missing = int(warning.split("lower ")[1].split("%")[0])
-    assert 35 <= missing <= 65
+    (note,) = opened.notes
+    assert note.key == "picture_cut_short"
+    assert 35 <= int(note.values["missing"].rstrip("%")) <= 65
 
 
 def test_a_damaged_packet_costs_its_frames_only(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_the_seconds_between_change_nothing_in_what_is_looked_at(keys: int, tmp_
     with media.open(path, Options(frames=7)) as opened:
         frames = list(opened.frames(each_second=True))
         assert opened.planned == 7
-    assert not opened.warnings
+    assert not opened.notes
     assert [frame.time_s for frame in frames] == sorted({frame.time_s for frame in frames})
     sampled = [(frame.time_s, number_of(frame.pixels)) for frame in frames if frame.sampled]
     assert sampled == [(frame.time_s, number_of(frame.pixels)) for frame in frames_of(path, frames=7)]

@@ -22,6 +22,7 @@ from deepfake_detect.types import (
     Failure,
     Heatmap,
     MediaInfo,
+    Note,
     OtherGroups,
     Report,
     Score,
@@ -140,6 +141,16 @@ def test_each_language_is_spoken_from_top_to_end(language: str) -> None:
     for key in ("label_manipulated", "next_manipulated", "page_meaning", "help_copy", "limit_body"):
         assert words(key).replace('"', "&#34;").replace("'", "&#39;") in text
     assert ("as it was said in English" in text) is False
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_wrong_with_a_file_is_said_in_the_language_of_the_page(language: str) -> None:
+    values = {"claimed": "9.0", "present": "3.0", "missing": "67%"}
+    cut = replace(report(), notes=(Note("video_cut_short", values),), warnings=("as it was said in English",))
+    text = page(cut, options=ReportOptions(language=language))
+    assert Words(language)("note_video_cut_short", **values) in text
+    assert "as it was said in English" not in text
+    assert text.count("lang=") == 1
 
 
 def test_what_could_not_be_examined_still_gets_a_page() -> None:
