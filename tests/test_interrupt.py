@@ -19,7 +19,16 @@ from deepfake_detect.dossier import INCOMPLETE
 from deepfake_detect.verify import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(autouse=True)
+def _heard() -> Iterator[None]:
+    """A shell lets what it runs in the background ignore SIGINT, and a child inherits that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
 
 CLIP = str(SAMPLES / "clip_forged.mp4")
 
