@@ -69,6 +69,7 @@ def _drop_and_go_on(*_: object, **__: object) -> None:
     _Drops()
     while time.monotonic() - before < 10:
         time.sleep(0.001)
+    pytest.fail("it went on as if nothing had been")
 
 
 def _put_another_in_its_place(*_: object, **__: object) -> None:
@@ -84,9 +85,7 @@ def test_an_interrupt_that_a_library_loses_still_ends_the_run(
 ) -> None:
     monkeypatch.setattr(annotate, "write_copy", writes)
     handler, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
-    began = time.monotonic()
     assert main([str(SAMPLES / "portrait_genuine.jpg"), "--quiet", "--report", str(tmp_path)]) == 130
-    assert time.monotonic() - began < 10
     assert capsys.readouterr().err == "interrupted\n"
     assert (tmp_path / INCOMPLETE).exists()
     assert (signal.getsignal(signal.SIGINT), sys.unraisablehook) == (handler, hook)
