@@ -31,6 +31,7 @@ from .files import replacing
 from .options import Options, ReportOptions
 from .types import Frame
 from .verdict import deciding
+from .words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,8 +115,9 @@ def write_annotated_picture(report: Report, path: str | PathLike[str], *, option
         pixels = next(opened.frames()).pixels
     people = [(track, track.scores[0]) for track in report.tracks if shown.person in (None, track.id)]
     others = [track.scores[0].face.box for track in report.tracks if shown.person not in (None, track.id)]
-    pixels = _veiled(pixels, [draw.sight(*one) for one in people], shown, others=others)
-    drawn = draw.annotate(pixels, people)
+    words = Words(shown.language)
+    pixels = _veiled(pixels, [draw.sight(*one, words) for one in people], shown, others=others)
+    drawn = draw.annotate(pixels, people, words=words)
     kind: dict[str, Any] = {"format": "PNG"} if file_name(report).endswith("png") else {"format": "JPEG", "quality": 92}
     with replacing(Path(path)) as partial, builtins.open(partial, "wb") as file:
         Image.fromarray(drawn).save(file, **kind)
@@ -148,10 +150,12 @@ def write_annotated_video(
         OSError: The file can't be written.
     """
     with reopen(report) as opened, replacing(Path(path)) as partial:
-        known = len(opened.warnings)
+        known, words = len(opened.notes), Words()
         copy = _Copy(report, opened, partial, options or ReportOptions(), progress)
         notes = _write_with_sound(copy)
-        return tuple(dict.fromkeys((*notes, *opened.warnings[known:])))
+        return tuple(
+            dict.fromkeys((*notes, *(words(f"note_{note.key}", **note.values) for note in opened.notes[known:])))
+        )
 
 
 def _veiled(
@@ -224,10 +228,9 @@ def _write(copy: _Copy, way: type[_Sound] | None) -> None:
         _Unnamed(io.FileIO(partial, "w")) as file,
         av.open(file, "w", format="mp4", options={"movflags": "faststart"}, io_open=read_back) as container,
     ):
-        container.metadata["title"] = draw.MARK
-        container.metadata["comment"] = (
-            f"Made by deepfake_detect {report.tool.version}. Not the original, whose SHA-256 is {info.sha256}."
-        )
+        words = Words(copy.options.language)
+        container.metadata["title"] = words("copy_mark")
+        container.metadata["comment"] = words("copy_made", version=report.tool.version, sha256=info.sha256)
         # Without frames that refer to later ones each frame is written at its own time, and any moment is quickly found.
         stream = container.add_stream(
             "libx264",
@@ -389,7 +392,8 @@ class _Scene:
     def __init__(
         self, report: Report, options: ReportOptions, *, width: int, height: int, span_s: tuple[float, float]
     ) -> None:
-        self._options = options
+        self._options, words = options, Words(options.language)
+        self._mark = words("copy_mark")
         scale = min(1.0, LONGEST_SIDE_PX / max(width, height))
         unit = draw.unit_of(round(width * scale), round(height * scale))
         strip = round(_STRIP_PX * unit / 2) * 2
@@ -404,13 +408,13 @@ class _Scene:
         self.height = top + strip
         self._scale = np.array(self.picture_size) / (width, height)
         times = {*report.sampled_times_s, *(score.time_s for track in report.tracks for score in track.scores)}
-        people = [_Person(track, sorted(times)) for track in report.tracks]
+        people = [_Person(track, sorted(times), words) for track in report.tracks]
         self._shown = [person for person in people if options.person in (None, person.id)]
         self._others = [person for person in people if person not in self._shown]
         self._top = top
         only = [track for track in report.tracks if options.person in (None, track.id)]
         self._timeline = draw.timeline(
-            deciding(only), sorted(times), span_s=span_s, size=(self.width, strip), unit=unit
+            deciding(only), sorted(times), span_s=span_s, size=(self.width, strip), unit=unit, words=words
         )
 
     def draw(self, frame: Frame) -> np.ndarray:
@@ -421,7 +425,7 @@ class _Scene:
         sights = [self._scaled(sight) for person in self._shown if (sight := person.at(frame.time_s)) is not None]
         others = [self._scaled_box(box) for person in self._others if (box := person.may_be(frame.time_s)) is not None]
         picture[:] = _veiled(frame.pixels, sights, self._options, others=others)
-        draw.paint(picture, sights, caption=f"{frame.time_s:.2f} s")
+        draw.paint(picture, sights, mark=self._mark, caption=f"{frame.time_s:.2f} s")
         canvas[:height, width:] = canvas[:height, width - 1 : width]
         canvas[height : self._top] = canvas[height - 1]
         canvas[self._top :] = self._timeline.at(frame.time_s)
@@ -443,8 +447,8 @@ class _Scene:
 class _Person:
     """Where one person is at any time."""
 
-    def __init__(self, track: FaceTrack, sampled_s: Sequence[float]) -> None:
-        self.id, self._track = track.id, track
+    def __init__(self, track: FaceTrack, sampled_s: Sequence[float], words: Words) -> None:
+        self.id, self._track, self._words = track.id, track, words
         self._times = [score.time_s for score in track.scores]
         self._places = [bisect_left(sampled_s, time_s) for time_s in self._times]
         usual = float(np.median(np.diff(sampled_s))) if len(sampled_s) > 1 else _LONE_FRAME_S
@@ -458,7 +462,7 @@ class _Person:
         before = after - 1
         scores = self._track.scores
         if before >= 0 and time_s - self._times[before] <= _SAME_TIME_S:
-            return draw.sight(self._track, scores[before])
+            return draw.sight(self._track, scores[before], self._words)
         if before >= 0 and after < len(scores) and self._joined(before):
             share = (time_s - self._times[before]) / (self._times[after] - self._times[before])
             pairs = zip(scores[before].face.box, scores[after].face.box, strict=True)
@@ -491,7 +495,7 @@ class _Person:
         return min(ax1, bx1) > max(ax0, bx0) and min(ay1, by1) > max(ay0, by0)
 
     def _between(self, score: Score, box: Box, time_s: float, reach_s: float) -> Sight:
-        measured = draw.sight(self._track, score)
+        measured = draw.sight(self._track, score, self._words)
         faded = 1 - abs(time_s - score.time_s) / max(_SAME_TIME_S, min(_FADE_S, reach_s))
         to_frame = measured.to_frame
         if to_frame is not None:
@@ -501,7 +505,7 @@ class _Person:
         return replace(
             measured,
             box=box,
-            said=f"{measured.said} at {score.time_s:.2f} s",
+            said=self._words("copy_said_at", said=measured.said, time_s=score.time_s),
             looked_at=False,
             to_frame=to_frame,
             strength=max(0.0, faded),

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import WeightsError
-from .types import Architecture, Bands, Calibration
+from .types import Architecture, Bands, Calibration, OtherGroups
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +74,11 @@ def find(name: str | None = None, *, folder: Path | None = None) -> ManifestEntr
 def _entry(name: str, values: dict[str, Any], folder: Path) -> ManifestEntry:
     calibration = dict(values["calibration"])
     calibration |= {kind: Bands(**calibration[kind]) for kind in ("image", "video")}
+    elsewhere = values.get("calibration_on_other_groups", {})
+    calibration["other_groups"] = {
+        kind: OtherGroups(**{field.name: rates[field.name] for field in fields(OtherGroups)})
+        for kind, rates in elsewhere.items()
+    }
     return ManifestEntry(
         name=name,
         path=folder / values["file"],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import io
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--weights", type=Path, metavar="DIR",
                         help="use the weights in DIR, such as fine-tuning makes, instead of those that ship")  # fmt: skip
     result.add_argument(
-        "--lang", choices=LANGUAGES, default="en", help="of verdicts and of the page (default %(default)s)"
+        "--lang", choices=LANGUAGES, default="en", help="of verdicts, page and annotated copy (default %(default)s)"
     )
     report = result.add_argument_group("what the report holds; without these it shows nothing but faces")
     report.add_argument("--no-images", action="store_true", help="no pictures at all")
@@ -122,6 +125,7 @@ def compare_parser() -> argparse.ArgumentParser:
     result.add_argument("original", type=Path, help="the innocent photo")
     result.add_argument("--out", type=Path, metavar="PNG", help="write both faces and their difference side by side")
     result.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    result.add_argument("--lang", choices=LANGUAGES, default="en", help="of the answer (default %(default)s)")
     return result
 
 
@@ -132,19 +136,78 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status; argparse leaves with 2 by itself on wrong usage.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        if given[:1] == ["verify"]:
-            return _verify(verify_parser().parse_args(given[1:]))
-        if given[:1] == ["compare"]:
-            return _compare(compare_parser().parse_args(given[1:]))
-        return _run(parser().parse_args(given))
-    except KeyboardInterrupt:
+    with _Interrupt() as interrupt:
+        try:
+            status = _dispatch(given)
+        except KeyboardInterrupt:
+            interrupt.seen = True
+        except BrokenPipeError:
+            # The reader of our output has gone; so should we, without a second complaint at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = SOME_NOT_JUDGED
+        except Exception:
+            # Where a library cleans up after an interrupt and fails at that, its error takes the interrupt's place.
+            if not interrupt.seen:
+                raise
+    if interrupt.seen:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone; so should we, without a second complaint at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return SOME_NOT_JUDGED
+    return status
+
+
+def _dispatch(given: list[str]) -> int:
+    if given[:1] == ["verify"]:
+        return _verify(verify_parser().parse_args(given[1:]))
+    if given[:1] == ["compare"]:
+        return _compare(compare_parser().parse_args(given[1:]))
+    return _run(parser().parse_args(given))
+
+
+class _Interrupt:
+    """Ctrl-C that can't get lost, while it is used in a `with` statement.
+
+    Python raises KeyboardInterrupt wherever it happens to be, and from some places no exception gets out: FFmpeg calls back
+    into Python to write a video, and PyAV drops what is raised there. That it was dropped is told to `sys.unraisablehook`,
+    and from there it is sent once more, until it arrives.
+
+    Attributes:
+        seen: Whether there was one, whatever came of it.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+
+    def __enter__(self) -> _Interrupt:
+        self._handler, self._hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
+        # Whoever started us may want it ignored, and only the main thread may handle it.
+        self._ours = (
+            self._handler is signal.default_int_handler and threading.current_thread() is threading.main_thread()
+        )
+        if self._ours:
+            signal.signal(signal.SIGINT, self._raise)
+            sys.unraisablehook = self._dropped
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._ours:
+            self._ours = False
+            signal.signal(signal.SIGINT, self._handler)
+            sys.unraisablehook = self._hook
+
+    def _raise(self, *_: object) -> None:
+        self.seen = True
+        raise KeyboardInterrupt
+
+    def _dropped(self, lost: sys.UnraisableHookArgs) -> None:
+        if lost.exc_type is KeyboardInterrupt:
+            # From another thread and a little later, or it would be raised in here and lost again.
+            threading.Timer(0.01, self._again).start()
+        else:
+            self._hook(lost)
+
+    def _again(self) -> None:
+        if self._ours:
+            _thread.interrupt_main()
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -258,7 +321,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     try:
         found = compare(arguments.suspect, arguments.original)
         if arguments.out is not None:
-            found.save(arguments.out)
+            found.save(arguments.out, language=arguments.lang)
     except DeepfakeDetectError as error:
         return _stop(str(error), SOME_NOT_JUDGED)
     except OSError as error:
@@ -266,8 +329,11 @@ def _compare(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(found.to_dict()))
     else:
-        print(found.label.replace("_", " "))
-        print(f"  {found.reason}")
+        words = Words(arguments.lang)
+        print(_stable(found.label, words(f"compare_label_{found.label}"), words))
+        print(f"  {found.explain(words)}")
+        for warning in found.warnings(words):
+            print(f"  {warning}")
     return ALL_JUDGED
 
 
@@ -304,25 +370,23 @@ def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> 
     from rich.markup import escape
 
     from .media import shown
-    from .verdict import explain, remarks
+    from .verdict import explain, warnings
 
     verdict, info = report.verdict, report.media
     if verdict is None or info is None:
         return
     out.print(f"[bold]{escape(shown(report.path))}[/bold]", soft_wrap=True)
-    # The stable word stays, for those who search for it; a reader of another language gets theirs beside it.
-    label = verdict.label.replace("_", " ")
-    if words.language != "en":
-        label = f"{words(f'label_{verdict.label}')} [{label}]"
+    label = _stable(verdict.label, words(f"label_{verdict.label}"), words)
     if verdict.probability is not None:
         label += f"   P(manipulated) {verdict.probability:.2f}"
         if verdict.interval is not None:
             label += f" ({verdict.interval[0]:.2f} to {verdict.interval[1]:.2f})"
         label += " at even prior odds"
     out.print(f"  [{_STYLES[verdict.label]}]{label}[/]", soft_wrap=True)
-    ratio = verdict.likelihood_ratio
-    reason = explain(verdict.label, report.tracks, kind=info.kind, ratio=ratio, words=words)
-    reason = " ".join((reason, *remarks(report.provenance, words)))
+    reason = explain(
+        verdict.label, report.tracks, kind=info.kind, ratio=verdict.likelihood_ratio, words=words,
+        provenance=report.provenance,
+    )  # fmt: skip
     out.print(f"  {escape(reason)}", soft_wrap=True)
     if info.kind == "video":
         length = f", {info.duration_s:.1f} s" if info.duration_s else ""
@@ -335,10 +399,18 @@ def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> 
                 out.print(
                     f"    {score.time_s:8.2f} s  face {score.face.size_px:.0f} px  quality {score.quality:.2f}  {said}"
                 )
-    for warning in report.warnings:
+    notes, calibration = report.notes, report.calibration
+    told = warnings(notes, report.tracks, kind=info.kind, calibration=calibration, words=words) if calibration else ()
+    for warning in told:
         out.print(f"  [yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
     if verbose:
         out.print("  " + ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report.timing_s.items()))
+
+
+def _stable(label: str, said: str, words: Words) -> str:
+    """The stable word, for those who search for it; a reader of another language gets theirs before it."""
+    stable = label.replace("_", " ")
+    return stable if words.language == "en" else f"{said} [{stable}]"
 
 
 def _person(track: FaceTrack, *, video: bool) -> str:

@@ -15,7 +15,6 @@ the pixels only, and says so.
 from __future__ import annotations
 
 import math
-import os
 import textwrap
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,16 +31,17 @@ from .errors import MediaError, OptionsError
 from .faces import FaceFinder, sharpness
 from .files import replacing
 from .options import Options
+from .types import Note
 from .words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from os import PathLike
 
+    from .media import Source
     from .types import Face, Frame, MediaInfo
 
-    Source = str | PathLike[str] | np.ndarray
-
+Side = Literal["suspect", "original"]
 ComparisonLabel = Literal["taken_from_this_photo", "not_taken_from_this_photo", "inconclusive", "no_face"]
 
 #: Grey levels that show white in the picture of the difference; nothing left shows black.
@@ -148,27 +148,27 @@ class Comparison:
         score: Log odds of "taken from this photo" at even prior odds, over all faces compared; None where none was.
         likelihood_ratio: How many times more probable the finding is if the face was taken from the photo than if not,
             within what the data it was measured on can support; None likewise.
-        reason: One sentence for a lay person.
         suspect: The suspect file.
         original: The original's file.
         match: The face that agrees best; None where none was compared.
         frame: Around the faces; None where that was not compared.
+        lacking: Which of the two, `suspect` or `original`, has no face that can be compared; None where faces were.
         compared: How many faces of the suspect media were compared, over all frames.
         error_rates: Of this way of comparing.
-        warnings: What the reader must know, such as that a file is cut short.
+        notes: What the reader must know, such as that a file is cut short.
     """
 
     label: ComparisonLabel
     score: float | None
     likelihood_ratio: float | None
-    reason: str
     suspect: MediaInfo
     original: MediaInfo
     match: FaceMatch | None = None
     frame: FrameMatch | None = None
+    lacking: Side | None = None
     compared: int = 0
     error_rates: ErrorRates = field(default_factory=lambda: ERROR_RATES)
-    warnings: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def __post_init__(self) -> None:
         if self.label not in get_args(ComparisonLabel):
@@ -177,6 +177,35 @@ class Comparison:
             raise ValueError("score, likelihood_ratio and match are set together")
         if self.score is None and self.label in ("taken_from_this_photo", "not_taken_from_this_photo"):
             raise ValueError(f"{self.label} without a face that was compared")
+        if (self.match is None) != (self.lacking is not None):
+            raise ValueError(f"without a face that was compared one of the two lacks it, found {self.lacking}")
+
+    @property
+    def reason(self) -> str:
+        """`explain` in English."""
+        return self.explain(Words())
+
+    def explain(self, words: Words) -> str:
+        """The reason for the answer, one sentence for a lay person."""
+        kind = self.suspect.kind
+        if self.match is None or self.likelihood_ratio is None:
+            where = words("compare_original" if self.lacking == "original" else f"compare_suspect_{kind}")
+            return words("compare_no_face" if self.label == "no_face" else "compare_poor_face", where=where)
+        who = words(f"compare_face_{kind}", time_s=self.match.time_s)
+        if self.label == "inconclusive":
+            return words("compare_inconclusive", who=who)
+        ratio = self.likelihood_ratio
+        support = {"amount": verdict.amount(ratio, words), "strength": words(verdict.strength(ratio))}
+        same = self.frame is not None and self.frame.matches
+        if self.label == "taken_from_this_photo":
+            mirrored = words("compare_mirrored") if self.match.agreement.mirrored else ""
+            rest = words(f"compare_taken_{'same' if same else 'other'}_frame")
+            return words("compare_taken", who=who, mirrored=mirrored, rest=rest, **support)
+        return words("compare_not_taken", rest=words("compare_not_taken_same_frame") if same else "", **support)
+
+    def warnings(self, words: Words) -> tuple[str, ...]:
+        """The notes, a sentence each."""
+        return tuple(words(f"note_{note.key}", **note.values) for note in self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """What `deepfake-detect compare --json` prints."""
@@ -193,11 +222,14 @@ class Comparison:
             "frame_matches": None if self.frame is None else self.frame.matches,
             "faces_compared": self.compared,
             "error_rates": asdict(self.error_rates),
-            "warnings": list(self.warnings),
+            "warnings": list(self.warnings(Words())),
         }
 
-    def save(self, path: str | PathLike[str]) -> None:
+    def save(self, path: str | PathLike[str], *, language: str = "en") -> None:
         """Write `picture` as a PNG.
+
+        Args:
+            language: Of its words, one of `words.LANGUAGES`.
 
         Raises:
             OptionsError: No face was compared, so there is nothing to show.
@@ -206,20 +238,22 @@ class Comparison:
         if self.match is None:
             raise OptionsError(f"{path}: nothing to show. {self.reason}")
         with replacing(Path(path)) as partial:
-            Image.fromarray(self.picture()).save(partial, "PNG")
+            Image.fromarray(self.picture(language=language)).save(partial, "PNG")
 
-    def picture(self, *, side: int = 320) -> np.ndarray:
+    def picture(self, *, side: int = 320, language: str = "en") -> np.ndarray:
         """Suspect face, aligned original and their difference side by side with their names; uint8 (H, W, 3).
 
         Args:
             side: Of each of the three, pixels.
+            language: Of its words, one of `words.LANGUAGES`.
 
         Raises:
             ValueError: No face was compared, so there is nothing to show.
         """
         if self.match is None:
             raise ValueError(f"nothing to show: {self.reason}")
-        return _side_by_side(self.match, f"{self.label.replace('_', ' ')}. {self.reason}", side)
+        words = Words(language)
+        return _side_by_side(self.match, f"{words(f'compare_label_{self.label}')}. {self.explain(words)}", side, words)
 
 
 def compare(
@@ -242,7 +276,7 @@ def compare(
     """
     options = options or Options()
     finder = finder or FaceFinder(device=options.device, smallest_px=options.min_face_px)
-    with _opened(original, options) as opened:
+    with media.take(original, options) as opened:
         if opened.info.kind != "image":
             raise MediaError(
                 f"{media.shown(opened.info.path)}: expected a photo as the original, found a video;"
@@ -250,13 +284,13 @@ def compare(
                 kind="unsupported",
             )
         photo = next(opened.frames())
-        original_info, warnings = opened.info, list(opened.warnings)
+        original_info, notes = opened.info, list(opened.notes)
     known = finder.find(photo)
     if len(known) > 1:
-        warnings.append(f"The original shows {len(known)} faces; only the largest was compared.")
+        notes.append(Note("other_faces", {"faces": str(len(known))}))
     usable = bool(known) and _worth_comparing(photo, known[0], options)
     found = _Compared()
-    with _opened(suspect, options) as opened:
+    with media.take(suspect, options) as opened:
         for frame in opened.frames():
             faces = finder.find(frame)
             found.seen += len(faces)
@@ -265,13 +299,14 @@ def compare(
                 if usable and _worth_comparing(frame, face, options):
                     found.add(frame, faces, compare_faces(frame, face, photo, known[0]))
         suspect_info = opened.info
-        warnings += opened.warnings
+        notes += opened.notes
     shown = found.best_frame or found.first
     around = match_frames(shown[0].pixels, shown[1], photo.pixels, known) if shown else None
-    label, score, ratio, reason = _decide(found, known, around, usable=usable, kind=suspect_info.kind)
+    label, lacking = _without_a_face(found, known, usable=usable)
+    score = pooled(found.log_odds) if found.log_odds else None
     return Comparison(
-        label, score, ratio, reason, suspect_info, original_info, found.best, around, len(found.log_odds),
-        warnings=tuple(warnings),
+        label if score is None else label_of(score), score, None if score is None else likelihood_ratio(score),
+        suspect_info, original_info, found.best, around, lacking, len(found.log_odds), notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -319,56 +354,11 @@ def likelihood_ratio(log_odds: float) -> float:
     return verdict.limited(log_odds, JUDGEMENT.largest_ratio)
 
 
-def _decide(
-    found: _Compared, known: tuple[Face, ...], around: FrameMatch | None, *, usable: bool, kind: str
-) -> tuple[ComparisonLabel, float | None, float | None, str]:
-    what = "picture" if kind == "image" else "video"
+def _without_a_face(found: _Compared, known: tuple[Face, ...], *, usable: bool) -> tuple[ComparisonLabel, Side | None]:
+    """The answer where no face was compared, and on which side it is missing; None where one was."""
     if not known or not found.seen:
-        where = "the original photo" if not known else f"the suspect {what}"
-        return "no_face", None, None, f"No face was found in {where}, so there is nothing to compare."
-    if found.best is None:
-        where = f"the suspect {what}" if usable else "the original photo"
-        reason = f"The face in {where} is too small, too blurred or too uncertain to compare; look for a larger copy."
-        return "inconclusive", None, None, reason
-    score = pooled(found.log_odds)
-    ratio = likelihood_ratio(score)
-    label = label_of(score)
-    return label, score, ratio, _reason(label, found.best, around, ratio, what=what)
-
-
-def _reason(label: ComparisonLabel, match: FaceMatch, around: FrameMatch | None, ratio: float, *, what: str) -> str:
-    words = Words()
-    amount, support = verdict.amount(ratio, words), f"{words(verdict.strength(ratio))} support"
-    when = f" at {match.time_s:.1f} s" if what == "video" else ""
-    mirrored = ", mirrored," if match.agreement.mirrored else ""
-    same = around is not None and around.matches
-    if label == "taken_from_this_photo":
-        rest = (
-            "and all around the face the two agree as well, so it is this photo or an edited copy"
-            if same
-            else "while the surroundings differ or show too little to tell"
-        )
-        return (
-            f"The face{when} agrees with this photo{mirrored} in expression, light and fine detail, {rest}; such an"
-            f" agreement is {amount} more probable if the face was taken from this photo than if not ({support})."
-        )
-    if label == "not_taken_from_this_photo":
-        rest = ", although the surroundings are those of this photo" if same else ""
-        return (
-            f"The face differs from this photo in expression, light or fine detail{rest}; such a difference is {amount}"
-            f" more probable if its pixels were not taken from this photo ({support}), which does not rule out that a"
-            " program drew the face anew after it."
-        )
-    return (
-        f"The face{when} agrees with this photo in part only, too little to tell a copy of it from another photo of the"
-        " same person; a larger or less compressed copy may help."
-    )
-
-
-def _opened(source: Source, options: Options) -> media.Media:
-    return (
-        media.from_array(source, options) if isinstance(source, np.ndarray) else media.open(os.fspath(source), options)
-    )
+        return "no_face", "suspect" if known else "original"
+    return "inconclusive", None if found.best else "suspect" if usable else "original"
 
 
 def _worth_comparing(frame: Frame, face: Face, options: Options) -> bool:
@@ -379,17 +369,14 @@ def _worth_comparing(frame: Frame, face: Face, options: Options) -> bool:
 # Showing
 
 
-def _side_by_side(match: FaceMatch, said: str, side: int) -> np.ndarray:
+def _side_by_side(match: FaceMatch, said: str, side: int, words: Words) -> np.ndarray:
     gap, band = max(4, side // 40), max(14, side // 12)
     font = ImageFont.load_default(max(8, 0.55 * band))
     scaled = (match.agreement.difference.astype(np.float32) * (255 / DIFFERENCE_WHITE)).clip(0, 255).astype(np.uint8)
     tiles = (
-        ("suspect", match.agreement.face),
-        (
-            "original, mirrored and aligned" if match.agreement.mirrored else "original, aligned",
-            match.agreement.aligned,
-        ),
-        (f"difference: black 0, white {DIFFERENCE_WHITE}+ levels", np.repeat(scaled[..., None], 3, axis=2)),
+        (words("compare_tile_suspect"), match.agreement.face),
+        (words("compare_tile_original" + ("_mirrored" if match.agreement.mirrored else "")), match.agreement.aligned),
+        (words("compare_tile_difference", white=DIFFERENCE_WHITE), np.repeat(scaled[..., None], 3, axis=2)),
     )
     width = gap + 3 * (side + gap)
     lines = textwrap.wrap(said, max(20, round(width / (0.29 * band))))

@@ -26,18 +26,16 @@ from .types import Crop, Face, FaceTrack, Failure, HashedMoment, Heatmap, Proven
 from .words import Words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from os import PathLike
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    Source = str | PathLike[str] | np.ndarray
+    from .media import Source
+    from .types import Frame
+
     Progress = Callable[[float], None]
 
 
 log = logging.getLogger(__name__)
-
-# Moments whose hashes are kept lie at least so far apart, as in lists of known videos.
-_HASH_EVERY_S = 1.0
 
 
 class Detector:
@@ -85,26 +83,24 @@ class Detector:
         clock = _Clock()
         began = datetime.now(UTC).isoformat(timespec="seconds")
         with clock.stage("open"):
-            opened = (
-                media.from_array(source, self.options)
-                if isinstance(source, np.ndarray)
-                else media.open(source, self.options)
-            )
+            opened = media.take(source, self.options)
         sightings = _Sightings(self.options)
         times: list[float] = []
         hashes: list[HashedMoment] = []
         with opened:
             tracker = Tracker()
-            frames = opened.frames()
+            frames = opened.frames(each_second=self.options.provenance)
             while True:
                 with clock.stage("decode"):
                     frame = next(frames, None)
                 if frame is None:
                     break
-                times.append(frame.time_s)
-                if self.options.provenance and (not hashes or frame.time_s - hashes[-1].time_s >= _HASH_EVERY_S - 1e-3):
+                if self.options.provenance and _begins_second(frame, hashes):
                     with clock.stage("provenance"):
                         hashes.append(HashedMoment(frame.time_s, provenance.perceptual_hash(frame.pixels)))
+                if not frame.sampled:
+                    continue
+                times.append(frame.time_s)
                 with clock.stage("detect"):
                     faces = self._finder.find(frame)
                 with clock.stage("track"):
@@ -120,18 +116,19 @@ class Detector:
                     progress(min(0.99, len(times) / opened.planned))
         with clock.stage("classify"):
             sightings.score(self._net)
-        with clock.stage("verdict"):
-            kind = opened.info.kind
-            tracks = tuple(
-                verdict.judge(track, kind=kind, calibration=self.calibration) for track in sightings.tracks()
-            )
-            answer = verdict.decide(tracks, kind=kind, calibration=self.calibration)
+        kind = opened.info.kind
         known: Provenance | None = None
         if self.options.provenance and not isinstance(source, np.ndarray):
             with clock.stage("provenance"):
-                examined = provenance.examine(source, kind=kind, trust_anchors=self._trust_anchors)
-                known = replace(examined, perceptual_hashes=tuple(hashes))
-            answer = replace(answer, reason=" ".join((answer.reason, *verdict.remarks(known, Words()))))
+                hashed_s = media.MOST_SECONDS if opened.has_more_seconds else None
+                known = provenance.examine(
+                    source, kind=kind, hashes=hashes, hashed_s=hashed_s, trust_anchors=self._trust_anchors
+                )
+        with clock.stage("verdict"):
+            tracks = tuple(
+                verdict.judge(track, kind=kind, calibration=self.calibration) for track in sightings.tracks()
+            )
+            answer = verdict.decide(tracks, kind=kind, calibration=self.calibration, provenance=known)
         if progress:
             progress(1.0)
         return Report(
@@ -141,11 +138,8 @@ class Detector:
             sampled_times_s=tuple(times),
             verdict=answer,
             tracks=tracks,
-            warnings=(
-                *opened.warnings,
-                *verdict.exclusions(tracks),
-                *verdict.glimpses(tracks, kind=kind, calibration=self.calibration),
-            ),
+            warnings=verdict.warnings(opened.notes, tracks, kind=kind, calibration=self.calibration, words=Words()),
+            notes=tuple(opened.notes),
             timing_s=dict(clock.seconds),
             options=self.options,
             calibration=self.calibration,
@@ -189,6 +183,14 @@ def load_net(entry: checkpoint.ManifestEntry) -> EvidenceNet:
     except RuntimeError as error:
         raise WeightsError(f"{entry.path}: its tensors do not fit the manifest's architecture ({error})") from error
     return net.eval()
+
+
+def _begins_second(frame: Frame, hashes: Sequence[HashedMoment]) -> bool:
+    """Whether no frame of its second was hashed yet, counted from the first that was."""
+    if not hashes:
+        return True
+    now, last = (media.second_of(time_s - hashes[0].time_s) for time_s in (frame.time_s, hashes[-1].time_s))
+    return now > last
 
 
 def _read_trust(name: str | None) -> str:

@@ -79,7 +79,6 @@ def save(
         found = ", ".join(str(track.id) for track in judged.tracks) or "nobody"
         raise OptionsError(f"person {options.person}: expected one of those that were seen, found {found}")
     target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
     earlier = _earlier_files(judged, target)
     shown = judged if options.keep_path else _without_paths(judged)
     with _marked_incomplete(target):
@@ -148,6 +147,7 @@ def read_sums(text: str) -> dict[str, str]:
 @contextmanager
 def _marked_incomplete(target: Path) -> Iterator[None]:
     mark = target / INCOMPLETE
+    target.mkdir(parents=True, exist_ok=True)
     write_atomically(mark, b"This report was not finished. Make it again.\n")
     yield
     # Not in a finally: an unfinished folder keeps its mark.
@@ -222,7 +222,9 @@ def _write_pictures(judged: Report, target: Path, options: ReportOptions) -> lis
     tracks = [track for track in judged.tracks if options.person in (None, track.id)]
     if not any(track.heatmaps for track in tracks):
         return [name]
-    write_atomically(target / "contact_sheet.jpg", report.jpeg(draw.contact_sheet(tracks)))
+    write_atomically(
+        target / "contact_sheet.jpg", report.jpeg(draw.contact_sheet(tracks, words=Words(options.language)))
+    )
     return [name, "contact_sheet.jpg"]
 
 
@@ -280,8 +282,12 @@ def _record(
 def _calibration(shown: Report) -> dict[str, Any] | None:
     if shown.calibration is None or shown.media is None:
         return None
-    known = shown.calibration
-    return {"name": known.name, "date": known.date, "data": known.data, **asdict(known.bands(shown.media.kind))}
+    known, kind = shown.calibration, shown.media.kind
+    elsewhere = known.other_groups.get(kind)
+    return {
+        "name": known.name, "date": known.date, "data": known.data, **asdict(known.bands(kind)),
+        "on_other_groups": asdict(elsewhere) if elsewhere else None,
+    }  # fmt: skip
 
 
 def _left_out(shown: Report) -> list[dict[str, Any]]:

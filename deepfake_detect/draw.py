@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .types import Box, FaceTrack, Heatmap, Score
+    from .words import Words
 
     Colour = tuple[int, int, int]
 
@@ -33,8 +34,8 @@ _BLOBS, _AROUND = 12, 0.18
 # One colour a person (Okabe and Ito's palette, told apart by colour-blind people too).
 _COLOURS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66), (0, 114, 178), (213, 94, 0))
 _BLACK, _WHITE, _GREY = (0, 0, 0), (255, 255, 255), (150, 150, 150)
-#: What every annotated copy says of itself, and on which ground.
-MARK, MARK_GROUND = "ANALYSIS COPY", (255, 200, 0)
+#: On which ground every annotated copy says that it is one.
+MARK_GROUND = (255, 200, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,25 +98,28 @@ def overlay_frame(pixels: np.ndarray, heatmap: Heatmap) -> np.ndarray:
     return canvas
 
 
-def annotate(pixels: np.ndarray, people: Sequence[tuple[FaceTrack, Score]], *, caption: str = "") -> np.ndarray:
+def annotate(
+    pixels: np.ndarray, people: Sequence[tuple[FaceTrack, Score]], *, words: Words, caption: str = ""
+) -> np.ndarray:
     """A copy of the picture with heat, boxes, each person's number and evidence, the scale, the mark, and a caption.
 
     Args:
         pixels: uint8 (H, W, 3) RGB.
         people: Who is seen in this picture, and the score of this picture.
+        words: What is written comes from them.
         caption: A line at the top left, such as the time.
     """
     canvas = pixels.copy()
-    paint(canvas, [sight(track, score) for track, score in people], caption=caption)
+    paint(canvas, [sight(track, score, words) for track, score in people], mark=words("copy_mark"), caption=caption)
     image = Image.fromarray(canvas)
     unit = unit_of(image.width, image.height)
     _legend(image, _font(13 * unit), unit)
     return np.asarray(image)
 
 
-def sight(track: FaceTrack, score: Score) -> Sight:
+def sight(track: FaceTrack, score: Score, words: Words) -> Sight:
     """A person at a moment that was looked at."""
-    drawn = Sight(track.id, score.face.box, finding(track, score), judged=score.logit is not None)
+    drawn = Sight(track.id, score.face.box, finding(track, score, words), judged=score.logit is not None)
     if score.heatmap is None:
         return drawn
     crop = score.heatmap.crop
@@ -123,10 +127,10 @@ def sight(track: FaceTrack, score: Score) -> Sight:
     return replace(drawn, evidence=score.heatmap.evidence, to_frame=crop.to_frame, size=size, crop=crop.pixels)
 
 
-def finding(track: FaceTrack, score: Score) -> str:
+def finding(track: FaceTrack, score: Score, words: Words) -> str:
     """The person's number, and the evidence or why there is none."""
-    said = f"{score.logit:+.1f}" if score.logit is not None else str(score.excluded).replace("_", " ")
-    return f"person {track.id}  {said}"
+    said = f"{score.logit:+.1f}" if score.logit is not None else words(f"excluded_{score.excluded}")
+    return f"{words('copy_person', person=track.id)}  {said}"
 
 
 def unit_of(width: int, height: int) -> float:
@@ -134,12 +138,13 @@ def unit_of(width: int, height: int) -> float:
     return max(1.0, min(width, height) / 360)
 
 
-def paint(canvas: np.ndarray, sights: Sequence[Sight], *, caption: str = "") -> None:
+def paint(canvas: np.ndarray, sights: Sequence[Sight], *, mark: str, caption: str = "") -> None:
     """Draw heat, boxes, what is said of each person, the mark that this is a copy, and a caption, onto a picture.
 
     Args:
         canvas: uint8 (H, W, 3) RGB, which is changed.
         sights: Who is seen.
+        mark: What says that this is a copy.
         caption: Beside the mark, such as the time.
     """
     height, width = canvas.shape[:2]
@@ -149,11 +154,11 @@ def paint(canvas: np.ndarray, sights: Sequence[Sight], *, caption: str = "") -> 
             _warm(canvas, one.evidence, one.to_frame, one.size, strength=one.strength)
     for one in sights:
         _outline(canvas, one, unit)
-    mark = _label(MARK, 17 * unit, _BLACK, MARK_GROUND, width)
-    beside = _label(caption, 17 * unit, _WHITE, _BLACK, width) if caption else mark[:, :0]
-    fits = mark.shape[1] + beside.shape[1] <= width
-    corner = (mark.shape[1], 0) if fits else (0, mark.shape[0])
-    taken = [_place(canvas, mark, 0, 0), _place(canvas, beside, *corner)]
+    marked = _label(mark, 17 * unit, _BLACK, MARK_GROUND, width)
+    beside = _label(caption, 17 * unit, _WHITE, _BLACK, width) if caption else marked[:, :0]
+    fits = marked.shape[1] + beside.shape[1] <= width
+    corner = (marked.shape[1], 0) if fits else (0, marked.shape[0])
+    taken = [_place(canvas, marked, 0, 0), _place(canvas, beside, *corner)]
     for one in sights:
         label = _label(one.said, 13 * unit, _COLOURS[(one.person - 1) % len(_COLOURS)], _BLACK, width)
         x0, y0, _, y1 = one.box
@@ -163,7 +168,7 @@ def paint(canvas: np.ndarray, sights: Sequence[Sight], *, caption: str = "") -> 
         taken.append(chosen)
         _put(canvas, label, chosen)
     # Last, so that nothing covers it.
-    for label, place in ((mark, taken[0]), (beside, taken[1])):
+    for label, place in ((marked, taken[0]), (beside, taken[1])):
         _put(canvas, label, place)
 
 
@@ -274,6 +279,7 @@ def timeline(
     span_s: tuple[float, float],
     size: tuple[int, int],
     unit: float,
+    words: Words,
 ) -> Timeline:
     """The evidence of a person at the moments that were looked at, on the fixed scale, and its legend.
 
@@ -283,10 +289,11 @@ def timeline(
         span_s: Times at the left and right end.
         size: Width and height, pixels.
         unit: How much larger than usual lines and letters are.
+        words: What is written comes from them.
     """
     width, height = size
     strip = np.full((height, width, 3), 16, np.uint8)
-    title = "no face could be judged" if track is None else f"person {track.id}: evidence over time (logits)"
+    title = words("copy_nobody") if track is None else words("copy_timeline", person=track.id)
     head = _label(title, 11 * unit, _WHITE, (16, 16, 16), width)
     _put(strip, head, _place(strip, head, 0, 0))
     scale = [_label(text, 9 * unit, _GREY, (16, 16, 16), width) for text in (f"{HOTTEST:+g}", "0", f"{-HOTTEST:+g}")]
@@ -329,11 +336,12 @@ def _bar_colour(logit: float) -> Colour:
     return red, green, blue
 
 
-def contact_sheet(tracks: Sequence[FaceTrack], *, columns: int = 6, rows_each: int = 1) -> np.ndarray:
+def contact_sheet(tracks: Sequence[FaceTrack], *, words: Words, columns: int = 6, rows_each: int = 1) -> np.ndarray:
     """For each person the most telling crops, each above its map; uint8 (H, W, 3).
 
     Args:
         tracks: Those without a heatmap are left out.
+        words: What is written comes from them.
         columns: Crops in a row.
         rows_each: Rows for each person.
     """
@@ -349,10 +357,9 @@ def contact_sheet(tracks: Sequence[FaceTrack], *, columns: int = 6, rows_each: i
     pen = ImageDraw.Draw(canvas)
     y = 4
     for track, scores in shown:
-        said = "not judged" if track.logit is None else f"pooled evidence {track.logit:+.2f}"
-        pen.text(
-            (gap, y), f"person {track.id}   {said}   {track.start_s:.1f} s to {track.end_s:.1f} s", (20, 20, 20), font
-        )
+        said = words("sheet_unjudged") if track.logit is None else words("sheet_judged", logit=track.logit)
+        span = words("sheet_span", start_s=track.start_s, end_s=track.end_s)
+        pen.text((gap, y), f"{words('copy_person', person=track.id)}   {said}   {span}", (20, 20, 20), font)
         y += band
         for start in range(0, len(scores), columns):
             for i, score in enumerate(scores[start : start + columns]):

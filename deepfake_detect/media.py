@@ -33,7 +33,7 @@ import pillow_heif
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from .errors import MediaError
-from .types import Frame, MediaInfo
+from .types import Frame, MediaInfo, Note
 
 if TYPE_CHECKING:
     import io
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .options import Options
+
+    Source = str | PathLike[str] | np.ndarray
 
 log = logging.getLogger(__name__)
 
@@ -60,24 +62,32 @@ _ANIMATION_FRAME_S = 0.1
 # So far apart may sound and picture of one moment lie in a file.
 _SOUND_LEADS_S = 1.0
 
+#: Of a longer video not every second is taken for hashing: decoding it all would take longer than looking at it.
+MOST_SECONDS = 120
+# Time stamps are whole ticks of some clock: a frame this little before a whole second is meant to be there.
+_TICK_S = 1e-3
+
 
 class Media:
     """An open picture or video. Use it in a `with` statement.
 
     Attributes:
         info: What the file is.
-        warnings: What was noticed so far; grows while frames are read.
+        notes: What was noticed so far; grows while frames are read.
     """
 
     def __init__(self, info: MediaInfo, options: Options) -> None:
         self.info = info
-        self.warnings: list[str] = []
+        self.notes: list[Note] = []
         self._options = options
         #: How many frames will be looked at, as far as is known.
         self.planned = 1
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self, *, each_second: bool = False) -> Iterator[Frame]:
         """The frames to look at, in order of time, each decoded when it is asked for.
+
+        Args:
+            each_second: Between them, not `sampled`, those that begin a second as well, see `seconds`.
 
         Raises:
             MediaError: Nothing could be decoded.
@@ -97,6 +107,12 @@ class Media:
             MediaError: The time asked for lies outside the media.
         """
         return 0.0, 0.0
+
+    @property
+    def has_more_seconds(self) -> bool:
+        """Whether the time asked for has more seconds than the `MOST_SECONDS` that `frames` gives each a frame of."""
+        first_s, last_s = self.span_s
+        return second_of(last_s - first_s) >= MOST_SECONDS
 
     def stretch(self, *, size: tuple[int, int] | None = None) -> Iterator[Frame | av.Packet[Any]]:
         """Every frame within the time asked for, in order of time, and between them the packets of `sounds[0]`, as they
@@ -145,6 +161,18 @@ def open(path: str | PathLike[str], options: Options) -> Media:  # noqa: A001 - 
     except BaseException:
         file.close()
         raise
+
+
+def take(source: Source, options: Options) -> Media:
+    """Open a file, or take a picture from memory.
+
+    Args:
+        source: A path, or a picture as uint8 (H, W, 3) RGB.
+
+    Raises:
+        MediaError: As `open` and `from_array`.
+    """
+    return from_array(source, options) if isinstance(source, np.ndarray) else open(source, options)
 
 
 def from_array(pixels: np.ndarray, options: Options) -> Media:
@@ -242,7 +270,7 @@ class _Picture(Media):
         super().__init__(info, options)
         self._pixels = pixels
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self, *, each_second: bool = False) -> Iterator[Frame]:
         yield Frame(self._pixels)
 
 
@@ -272,15 +300,15 @@ def _open_picture(file: io.BufferedReader, identity: _Identity, options: Options
     height, width = pixels.shape[:2]
     info = MediaInfo(identity.path, "image", identity.size, identity.sha256, width, height, codec=codec)
     picture = _Picture(info, options, pixels)
-    picture.warnings += notes
+    picture.notes += notes
     file.close()
     return picture
 
 
-def _read_picture(image: Image.Image) -> tuple[np.ndarray, list[str]]:
+def _read_picture(image: Image.Image) -> tuple[np.ndarray, list[Note]]:
     notes = []
     if image.format == "TIFF" and (pages := _pages(image)) > 1:
-        notes.append(f"The file has {pages} pages; only the first was looked at.")
+        notes.append(Note("other_pages", {"pages": str(pages)}))
     try:
         image.load()
     except OSError as error:
@@ -294,7 +322,7 @@ def _read_picture(image: Image.Image) -> tuple[np.ndarray, list[str]]:
         missing = _blank_share(np.asarray(image))
         if missing >= 1:
             raise
-        notes.append(f"The file is cut short: about the lower {missing:.0%} of the picture is missing.")
+        notes.append(Note("picture_cut_short", {"missing": f"{missing:.0%}"}))
     upright = ImageOps.exif_transpose(image)
     return _to_rgb(upright if upright is not None else image), notes
 
@@ -362,13 +390,13 @@ class _Animation(Media):
         )  # fmt: skip
         self._times = times
         if damaged:
-            self.warnings.append(f"The file is cut short: {count - len(times)} of {count} frames are missing.")
+            self.notes.append(Note("frames_missing", {"missing": str(count - len(times)), "frames": str(count)}))
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self, *, each_second: bool = False) -> Iterator[Frame]:
         wanted = choose(self._times, self._options, end_s=self.info.duration_s or 0.0, name=shown(self.info.path))
         self.planned = len(wanted)
-        for i in wanted:
-            yield Frame(self._pixels(i), self._times[i])
+        for i in sorted({*wanted, *seconds(self._times, *self._within())} if each_second else wanted):
+            yield Frame(self._pixels(i), self._times[i], sampled=i in wanted)
 
     @property
     def span_s(self) -> tuple[float, float]:
@@ -468,9 +496,8 @@ class _Video(Media):
         )  # fmt: skip
         if claimed and claimed - present > max(_TOLERATED_LOSS_S, 0.02 * claimed):
             lost = 1 - present / claimed
-            self.warnings.append(
-                f"The file is cut short: it says {claimed:.1f} s, {present:.1f} s are there, {lost:.0%} is missing."
-            )
+            said = {"claimed": f"{claimed:.1f}", "present": f"{present:.1f}", "missing": f"{lost:.0%}"}
+            self.notes.append(Note("video_cut_short", said))
 
     @staticmethod
     def _claimed_s(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float | None:
@@ -512,13 +539,13 @@ class _Video(Media):
             log.debug("%s: %s", shown(self._identity.path), error)
             return []
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self, *, each_second: bool = False) -> Iterator[Frame]:
         wanted = choose(self._times, self._options, end_s=self._times[0] + (self.info.duration_s or 0.0),
                         name=shown(self.info.path))  # fmt: skip
         self.planned, got = len(wanted), 0
         try:
-            for frame in self._decode_chosen(wanted):
-                got += 1
+            for frame in self._decode_chosen(wanted, seconds(self._times, *self._within()) if each_second else ()):
+                got += frame.sampled
                 yield frame
         except (av.FFmpegError, *_DECODER_ERRORS) as error:
             if not got:
@@ -527,15 +554,18 @@ class _Video(Media):
         if not got:
             raise self._identity.error("none of the chosen frames could be decoded; it is damaged", kind="damaged")
         if got < len(wanted):
-            self.warnings.append(f"{len(wanted) - got} of {len(wanted)} chosen frames could not be decoded.")
+            self._note_lost(len(wanted) - got, len(wanted))
 
-    def _decode_chosen(self, wanted: Sequence[int]) -> Iterator[Frame]:
+    def _note_lost(self, missing: int, frames: int) -> None:
+        self.notes.append(Note("frames_not_decoded", {"missing": str(missing), "frames": str(frames)}))
+
+    def _decode_chosen(self, wanted: Sequence[int], hashed: Sequence[int]) -> Iterator[Frame]:
         stamps, keys = self._index.stamps, self._index.keys
-        targets = [stamps[i] for i in wanted]
+        sampled = {stamps[i] for i in wanted}
         self._rewind()
         decoded, at, may_seek = self._decode(), None, True
         last: int | None = None
-        for target in targets:
+        for target in sorted({*sampled, *(stamps[i] for i in hashed)}):
             key = keys[bisect_right(keys, target) - 1] if keys and keys[0] <= target else None
             # A jump pays only when a key frame lies between here and there.
             if may_seek and key is not None and key > (stamps[0] if at is None else at):
@@ -556,7 +586,7 @@ class _Video(Media):
             at = found.pts
             if last is None or at > last:
                 last = at
-                yield Frame(_upright(found), round(at * self._base, 6))
+                yield Frame(_upright(found), round(at * self._base, 6), sampled=target in sampled)
 
     @property
     def sounds(self) -> tuple[av.audio.stream.AudioStream, ...]:
@@ -592,7 +622,7 @@ class _Video(Media):
         if not got:
             raise self._identity.error("none of its frames could be decoded; it is damaged", kind="damaged")
         if got < last - first:
-            self.warnings.append(f"{last - first - got} of {last - first} frames could not be decoded.")
+            self._note_lost(last - first - got, last - first)
 
     def _play(
         self, first: int, last: int, size: tuple[int, int] | None, *, jump: bool
@@ -731,6 +761,26 @@ def choose(times: Sequence[float], options: Options, *, end_s: float, name: str)
         rest = [i for i in range(first, last) if i not in chosen]
         chosen.update(rest[int((j + 0.5) * len(rest) / missing)] for j in range(missing))
     return sorted(chosen)
+
+
+def second_of(elapsed_s: float) -> int:
+    """In which second a frame lies, counted from 0."""
+    return math.floor(elapsed_s + _TICK_S)
+
+
+def seconds(times: Sequence[float], first: int, last: int) -> list[int]:
+    """The frames that begin a second, counted from the first of a stretch: the first at or after each whole one.
+
+    Args:
+        times: Time stamps of all frames, ascending, seconds.
+        first: Index of the stretch's first frame.
+        last: One more than that of its last.
+
+    Returns:
+        Indices into `times`, ascending, each once; of the first `MOST_SECONDS` seconds.
+    """
+    count = min(MOST_SECONDS, second_of(times[last - 1] - times[first]) + 1)
+    return sorted({bisect_left(times, times[first] + second - _TICK_S, first, last) for second in range(count)})
 
 
 def _first_line(error: BaseException) -> str:

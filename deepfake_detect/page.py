@@ -24,7 +24,7 @@ from .words import Words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .types import Bands, FaceTrack, Report, Score
+    from .types import Bands, FaceTrack, OtherGroups, Report, Score
 
 TEMPLATE = "page.html.j2"
 # Of each person, so many views beside their maps; along the time so many small ones, of all people together.
@@ -108,8 +108,6 @@ def html(
     ordered = sorted(shown, key=lambda track: (track is not decides, -(track.probability or 0.0), track.id))
     people = ordered[:_MOST_PEOPLE]
     answer = report.verdict
-    about_people = _about_people(report, Words())
-    bands = report.calibration.bands(report.media.kind) if report.calibration and report.media else None
     ratio = answer.likelihood_ratio if answer else None
     rendered: str = environment.get_template(TEMPLATE).render(
         w=words,
@@ -124,11 +122,10 @@ def html(
         width=_WIDTH,
         height=_HEIGHT,
         facts=_facts(report, created_utc, words),
-        left_out=_about_people(report, words),
-        warnings=[line for line in report.warnings if line not in about_people],
+        warnings=_warnings(report, words),
         notes=_notes(report, words),
         credentials=_credentials(report, words),
-        errors=_errors(report, bands, words) if bands else "",
+        errors=_errors(report, words),
         odds=_odds(ratio, words) if ratio else "",
         person=options.person,
         priors=posteriors(ratio) if ratio else (),
@@ -152,17 +149,29 @@ def _odds(ratio: float, words: Words) -> str:
     )
 
 
-def _errors(report: Report, bands: Bands, words: Words) -> str:
-    if report.calibration is None:
-        return ""
-    alarms, misses = round(bands.false_alarm_rate * bands.genuine), round(bands.miss_rate * bands.manipulated)
+def _errors(report: Report, words: Words) -> list[str]:
+    """How often the bands erred on the media they were fitted on, and on people and clips they were not fitted on."""
+    if report.calibration is None or report.media is None:
+        return []
+    known, kind = report.calibration, report.media.kind
+    bands, elsewhere = known.bands(kind), known.other_groups.get(kind)
+    said = [words("page_errors_help", data=known.data, **_counted(bands, bands))]
+    if elsewhere is not None:
+        said.append(
+            words("page_errors_other_groups", inconclusive=elsewhere.inconclusive, **_counted(bands, elsewhere))
+        )
+    return [*said, words("page_errors_beyond")]
+
+
+def _counted(bands: Bands, rates: Bands | OtherGroups) -> dict[str, float]:
+    """Rates as numbers of the files that `bands` knows, with their intervals."""
+    alarms, misses = round(rates.false_alarm_rate * bands.genuine), round(rates.miss_rate * bands.manipulated)
     alarms_low, alarms_high = verdict.wilson(alarms, bands.genuine)
     misses_low, misses_high = verdict.wilson(misses, bands.manipulated)
-    return words(
-        "page_errors_help", data=report.calibration.data, genuine=bands.genuine, manipulated=bands.manipulated,
-        false_alarms=alarms, alarms_low=alarms_low, alarms_high=alarms_high, misses=misses, misses_low=misses_low,
-        misses_high=misses_high,
-    )  # fmt: skip
+    return {
+        "genuine": bands.genuine, "false_alarms": alarms, "alarms_low": alarms_low, "alarms_high": alarms_high,
+        "manipulated": bands.manipulated, "misses": misses, "misses_low": misses_low, "misses_high": misses_high,
+    }  # fmt: skip
 
 
 def posteriors(ratio: float) -> tuple[tuple[str, float], ...]:
@@ -186,18 +195,17 @@ def plain(text: object) -> str:
 def _reason(report: Report, words: Words) -> str:
     if report.verdict is None or report.media is None:
         return ""
-    ratio = report.verdict.likelihood_ratio
-    reason = verdict.explain(report.verdict.label, report.tracks, kind=report.media.kind, ratio=ratio, words=words)
-    return " ".join((reason, *verdict.remarks(report.provenance, words)))
+    return verdict.explain(
+        report.verdict.label, report.tracks, kind=report.media.kind, ratio=report.verdict.likelihood_ratio,
+        words=words, provenance=report.provenance,
+    )  # fmt: skip
 
 
-def _about_people(report: Report, words: Words) -> tuple[str, ...]:
-    """The warnings that speak of people, in these words."""
-    excluded = verdict.exclusions(report.tracks, words)
+def _warnings(report: Report, words: Words) -> tuple[str, ...]:
     if report.calibration is None or report.media is None:
-        return excluded
+        return ()
     kind, calibration = report.media.kind, report.calibration
-    return *excluded, *verdict.glimpses(report.tracks, kind=kind, calibration=calibration, words=words)
+    return verdict.warnings(report.notes, report.tracks, kind=kind, calibration=calibration, words=words)
 
 
 def _person(track: FaceTrack, report: Report, options: ReportOptions, words: Words, *, moments: int) -> Person:

@@ -37,11 +37,11 @@ from .errors import MediaError, OptionsError
 from .types import ContentCredentials, Note, PerceptualHash, Provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, MutableMapping
+    from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
     from os import PathLike
     from typing import BinaryIO
 
-    from .types import Kind, NoteKey
+    from .types import HashedMoment, Kind, NoteKey
 
 log = logging.getLogger(__name__)
 
@@ -66,16 +66,18 @@ _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, A
            RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError)  # fmt: skip
 
 
-def examine(path: str | PathLike[str], *, kind: Kind, trust_anchors: str = "") -> Provenance:
+def examine(
+    path: str | PathLike[str], *, kind: Kind, hashes: Sequence[HashedMoment] = (), hashed_s: int | None = None,
+    trust_anchors: str = "",
+) -> Provenance:  # fmt: skip
     """What a file says about itself. Odd or broken metadata is stated in a note and never an error.
 
     Args:
         kind: What the file was judged as; a video is not expected to name a camera.
+        hashes: Of the decoded picture, or of a video's seconds, in order of time: see `perceptual_hash`.
+        hashed_s: How many seconds at its beginning have each a hash, where a video is longer than that.
         trust_anchors: Certificates in PEM, one after the other, of those whose C2PA signatures are trusted. None are
             built in: a trust list grows old, and whom to trust is for the reader to say.
-
-    Returns:
-        Without perceptual hashes: they need the decoded picture, see `perceptual_hash`.
 
     Raises:
         MediaError: The file can't be opened or read at all.
@@ -98,11 +100,14 @@ def examine(path: str | PathLike[str], *, kind: Kind, trust_anchors: str = "") -
     for origin in credentials.digital_source_types:
         if origin in _GENERATIVE_SOURCES:
             found.note("digital_source_type", field="C2PA", type=origin)
+    if hashed_s is not None:
+        found.note("hashes_cut", seconds=str(hashed_s))
     metadata = sorted({(_plain(e.group, _MAX_NAME), _plain(e.name, _MAX_NAME), e.shown) for e in found.entries})
     if found.left_out or len(metadata) > MAX_ENTRIES:
         found.note("metadata_cut", kept=str(min(len(metadata), MAX_ENTRIES)))
     return Provenance(
         md5=md5,
+        perceptual_hashes=tuple(hashes),
         metadata=tuple(metadata[:MAX_ENTRIES]),
         notes=_merged(found.notes),
         content_credentials=credentials,

@@ -29,7 +29,9 @@ Label = Literal["manipulated", "inconclusive", "no_manipulation_found", "no_face
 Exclusion = Literal["too_small", "too_blurred", "too_uncertain"]
 NoteKey = Literal[
     "changed_before_taken", "credentials_elsewhere", "digital_source_type", "editing_software", "encoded_again",
-    "generator_data", "generator_named", "metadata_cut", "metadata_unreadable", "no_camera_data", "times_disagree",
+    "frames_missing", "frames_not_decoded", "generator_data", "generator_named", "hashes_cut", "metadata_cut",
+    "metadata_unreadable", "no_camera_data", "other_faces", "other_pages", "picture_cut_short", "times_disagree",
+    "video_cut_short",
 ]  # fmt: skip
 CredentialState = Literal["not_read", "absent", "valid", "invalid", "untrusted"]
 
@@ -77,10 +79,12 @@ class Frame:
     Attributes:
         pixels: uint8 (H, W, 3) RGB.
         time_s: From the stream's time stamps; 0 for a picture.
+        sampled: Whether it is one of those to look at; else it begins a second, and only its hash is wanted.
     """
 
     pixels: np.ndarray
     time_s: float = 0.0
+    sampled: bool = True
 
     def __post_init__(self) -> None:
         _check_image(self.pixels, "pixels")
@@ -350,6 +354,25 @@ class Bands:
 
 
 @dataclass(frozen=True)
+class OtherGroups:
+    """How often bands are wrong on people and clips that they were not fitted on: those of `Bands`, each left out once.
+
+    Attributes:
+        false_alarm_rate: Share of the genuine files that were called manipulated.
+        miss_rate: Share of the manipulated files of which it was said that no manipulation was found.
+        inconclusive: Share of all files that were called so.
+    """
+
+    false_alarm_rate: float
+    miss_rate: float
+    inconclusive: float
+
+    def __post_init__(self) -> None:
+        if not all(0 <= rate <= 1 for rate in (self.false_alarm_rate, self.miss_rate, self.inconclusive)):
+            raise ValueError(f"rates must be 0 to 1, found {self}")
+
+
+@dataclass(frozen=True)
 class Calibration:
     """What was learned on held-out media about what a logit means.
 
@@ -359,6 +382,7 @@ class Calibration:
         data: What it was fitted on, in words.
         image: For pictures.
         video: For videos.
+        other_groups: By kind of media, what is known of other people and clips; a kind is missing where nothing is.
     """
 
     name: str
@@ -366,6 +390,7 @@ class Calibration:
     data: str
     image: Bands
     video: Bands
+    other_groups: dict[Kind, OtherGroups] = field(default_factory=dict)
 
     def bands(self, kind: Kind) -> Bands:
         """Those of one kind of media."""
@@ -423,7 +448,7 @@ class HashedMoment:
 
 @dataclass(frozen=True)
 class Note:
-    """Something in a file's metadata that is worth noticing. It is no proof of anything.
+    """Something in a file or its metadata that is worth noticing. It is no proof of anything.
 
     Attributes:
         key: What it is; the text a reader sees is found by it.
@@ -482,7 +507,8 @@ class Provenance:
 
     Attributes:
         md5: Of the file's bytes, as older lists of known files have it; not safe against forgery.
-        perceptual_hashes: In order of time.
+        perceptual_hashes: In order of time: of a picture, or of the first frame of each second of a video; a note
+            `hashes_cut` says where not every second has one.
         metadata: (group, name, value), plain text, sorted; private values are withheld.
         notes: What is worth noticing, sorted.
         content_credentials: The C2PA manifest.
@@ -515,7 +541,8 @@ class Report:
         sampled_times_s: The frames that were looked at.
         verdict: None when the file could not be judged.
         tracks: The people, in order of appearance; the first on a tie.
-        warnings: What the reader must know, such as that the file is cut short.
+        warnings: What the reader must know, such as that the file is cut short; `verdict.warnings` in English.
+        notes: What of that is about the file: for other languages.
         timing_s: Seconds by stage; the only part in which two runs differ.
         error: Why the file could not be judged.
         options: Settings of the run.
@@ -532,6 +559,7 @@ class Report:
     verdict: Verdict | None = None
     tracks: tuple[FaceTrack, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     timing_s: dict[str, float] = field(default_factory=dict, compare=False)
     error: Failure | None = None
     options: Options = field(default_factory=Options)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .options import Options
-    from .types import Exclusion, Provenance
+    from .types import Exclusion, Note, Provenance
 
 _Logits = TypeVar("_Logits", float, np.ndarray)
 
@@ -147,21 +148,24 @@ def judge(track: FaceTrack, *, kind: Kind, calibration: Calibration) -> FaceTrac
     return replace(judged, interval=interval(judged, bands))
 
 
-def decide(tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration) -> Verdict:
+def decide(
+    tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration, provenance: Provenance | None = None
+) -> Verdict:
     """The media's verdict: that of the person with the strongest evidence of manipulation.
 
     Args:
         tracks: Judged by `judge`.
+        provenance: Of the file, where it was asked for: adds to the reason, and moves nothing else.
     """
+    reason = partial(explain, tracks=tracks, kind=kind, words=Words(), provenance=provenance)
     worst = deciding(tracks)
     if worst is None or worst.logit is None:
         label: Label = "inconclusive" if tracks else "no_face"
-        return Verdict(label, None, None, explain(label, tracks, kind=kind, ratio=None, words=Words()))
+        return Verdict(label, None, None, reason(label, ratio=None))
     bands = calibration.bands(kind)
     ratio = likelihood_ratio(worst.logit, bands, quality=worst.quality)
     label = label_of(worst.logit, bands, quality=worst.quality)
-    reason = explain(label, tracks, kind=kind, ratio=ratio, words=Words())
-    return Verdict(label, probability(ratio), ratio, reason, worst.interval)
+    return Verdict(label, probability(ratio), ratio, reason(label, ratio=ratio), worst.interval)
 
 
 def deciding(tracks: Sequence[FaceTrack]) -> FaceTrack | None:
@@ -221,14 +225,22 @@ def amount(ratio: float, words: Words) -> str:
     return words("amount_large" if times >= 10 else "amount_small", times=times)
 
 
-def explain(label: Label, tracks: Sequence[FaceTrack], *, kind: Kind, ratio: float | None, words: Words) -> str:
-    """The reason for a verdict, one sentence a lay person understands.
+def explain(
+    label: Label, tracks: Sequence[FaceTrack], *, kind: Kind, ratio: float | None, words: Words,
+    provenance: Provenance | None = None,
+) -> str:  # fmt: skip
+    """The reason for a verdict: one sentence a lay person understands, and `remarks` on what the file says of itself.
 
     Args:
         label: Of the verdict.
         tracks: Judged by `judge`.
         ratio: Of the verdict; None where nobody could be judged.
+        provenance: Of the file, where it was asked for.
     """
+    return " ".join((_finding(label, tracks, kind, ratio, words), *remarks(provenance, words)))
+
+
+def _finding(label: Label, tracks: Sequence[FaceTrack], kind: Kind, ratio: float | None, words: Words) -> str:
     if not tracks:
         return words("reason_no_face")
     worst = deciding(tracks)
@@ -279,6 +291,22 @@ def exclusions(tracks: Sequence[FaceTrack], words: Words | None = None) -> tuple
             counted = {"person": track.id, "excluded": reasons.total(), "views": len(track.scores), "why": why}
             sentences.append(words("excluded_views", **counted))
     return tuple(sentences)
+
+
+def warnings(
+    notes: Sequence[Note], tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration, words: Words
+) -> tuple[str, ...]:
+    """What the reader must know, a sentence each: of the file, and of the people in it.
+
+    Args:
+        notes: What was noticed when the file was read.
+        tracks: Judged by `judge`.
+    """
+    return (
+        *(words(f"note_{note.key}", **note.values) for note in notes),
+        *exclusions(tracks, words),
+        *glimpses(tracks, kind=kind, calibration=calibration, words=words),
+    )
 
 
 def _main_exclusion(tracks: Sequence[FaceTrack]) -> str:

@@ -18,6 +18,7 @@ from test_media import rotate_track
 from deepfake_detect import MediaError, Options, annotate, draw, media
 from deepfake_detect.options import ReportOptions
 from deepfake_detect.types import Box, Crop, Face, FaceTrack, Heatmap, Report, Score, ToolInfo, Verdict
+from deepfake_detect.words import LANGUAGES, Words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -271,7 +272,7 @@ def test_the_copy_plays_everywhere_and_says_what_it_is(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "copy.mp4")) as copy:
         stream = copy.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
-        assert copy.metadata["title"] == draw.MARK
+        assert copy.metadata["title"] == Words()("copy_mark")
         assert report.media is not None
         assert report.media.sha256 in copy.metadata["comment"]
     data = (tmp_path / "copy.mp4").read_bytes()
@@ -279,6 +280,20 @@ def test_the_copy_plays_everywhere_and_says_what_it_is(tmp_path: Path) -> None:
     for _, pixels in frames_of(tmp_path / "copy.mp4"):
         corner = pixels[:6, :6].mean((0, 1))
         assert np.abs(corner - draw.MARK_GROUND).max() < 20
+
+
+def test_the_copy_is_written_in_the_language_of_its_report(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4")
+    report, copies = report_on(path), []
+    for language in LANGUAGES:
+        options = replace(WHOLE, language=language)
+        annotate.write_annotated_video(report, tmp_path / "copy.mp4", options=options)
+        with av.open(str(tmp_path / "copy.mp4")) as copy:
+            assert copy.metadata["title"] == Words(language)("copy_mark")
+        copies.append(frames_of(tmp_path / "copy.mp4")[0][1])
+    english, *others = copies
+    # At the box, and in the strip below.
+    assert all((other != english).any() for other in others)
 
 
 def test_colours_stay(tmp_path: Path) -> None:
@@ -353,7 +368,7 @@ def test_measured_and_interpolated_do_not_look_the_same(tmp_path: Path) -> None:
     canvases = []
     for sight in (there, replace(between, box=there.box, to_frame=there.to_frame)):
         canvas = np.full((160, 200, 3), 90, np.uint8)
-        draw.paint(canvas, [sight])
+        draw.paint(canvas, [sight], mark="COPY")
         canvases.append(canvas[60:100, 30:110].astype(int))
     edge = round(there.box[0]) - 30
     solid, dashed = (canvas[:, edge, 2] > 200 for canvas in canvases)
@@ -430,7 +445,7 @@ def test_the_bar_is_on_the_fixed_scale() -> None:
     face = Face((0, 0, 10, 10), ((1, 1),) * 5, 0.9)
     logits = [-2.0, 1.0, 2.0, draw.HOTTEST, 3 * draw.HOTTEST]
     track = FaceTrack(1, tuple(Score(float(i), face, 1.0, logit=logit) for i, logit in enumerate(logits)), 1.0, 0.5)
-    line = draw.timeline(track, range(5), span_s=(0.0, 4.0), size=(400, 120), unit=1.0)
+    line = draw.timeline(track, range(5), span_s=(0.0, 4.0), size=(400, 120), unit=1.0, words=Words())
     _, top, _, bottom = line.plot
     middle, half = (top + bottom) // 2, (bottom - top) // 2
     ground = line.pixels[top + 1, line.x_of(0.5)]
@@ -439,4 +454,4 @@ def test_the_bar_is_on_the_fixed_scale() -> None:
         reach = middle - filled.min() if logit > 0 else filled.max() - middle
         assert reach == pytest.approx(half * min(abs(logit) / draw.HOTTEST, 1), abs=1.5)
     assert (line.at(2.2) != line.pixels).any()
-    assert draw.timeline(None, (), span_s=(0.0, 0.0), size=(40, 60), unit=1.0).at(0).shape == (60, 40, 3)
+    assert draw.timeline(None, (), span_s=(0.0, 0.0), size=(40, 60), unit=1.0, words=Words()).at(0).shape == (60, 40, 3)

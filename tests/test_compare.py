@@ -13,6 +13,7 @@ from conftest import SAMPLES, read_rgb, texture, write_video
 
 from deepfake_detect import MediaError, Options, media
 from deepfake_detect.alignment import SIDE, Agreement, FrameMatch
+from deepfake_detect.cli import main
 from deepfake_detect.compare import (
     DIFFERENCE_WHITE,
     ERROR_RATES,
@@ -29,6 +30,7 @@ from deepfake_detect.training.blend import alpha_blend, draw_mask, match_colour,
 from deepfake_detect.training.data import TrainingFace
 from deepfake_detect.training.mean_face import fit_mean_face
 from deepfake_detect.types import Frame
+from deepfake_detect.words import LANGUAGES, Words
 
 if TYPE_CHECKING:
     from deepfake_detect.types import Face
@@ -188,6 +190,27 @@ def test_what_is_wrong_with_a_file_is_named(tmp_path: Path, photo: np.ndarray, f
 # What is stated
 
 
+@pytest.mark.parametrize("language", [language for language in LANGUAGES if language != "en"])
+def test_the_reason_is_given_in_each_language_and_the_record_stays_in_one(
+    language: str, itself: Comparison, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = Words(language)
+    reasons = {itself.explain(words), itself.reason}
+    nothing = {"score": None, "likelihood_ratio": None, "match": None, "lacking": "suspect"}
+    for label in ("inconclusive", "no_face"):
+        reasons |= {replace(itself, label=label, **nothing).explain(words)}  # type: ignore[arg-type]
+    for label in ("inconclusive", "not_taken_from_this_photo"):
+        reasons |= {replace(itself, label=label).explain(words)}  # type: ignore[arg-type]
+    assert len(reasons) == 6
+    assert itself.to_dict()["reason"] == itself.explain(Words("en"))
+    assert not np.array_equal(itself.picture(), itself.picture(language=language))
+    photo = str(SAMPLES / "portrait_genuine.jpg")
+    assert main(["compare", photo, photo, "--lang", language, "--out", str(tmp_path / "both.png")]) == 0
+    said, reason = capsys.readouterr().out.splitlines()
+    assert said == f"{words('compare_label_taken_from_this_photo')} [taken from this photo]"
+    assert reason.strip() == itself.explain(words)
+
+
 def test_the_ratio_of_several_faces_is_the_mean_of_theirs() -> None:
     assert pooled([2.0]) == 2.0
     assert pooled([np.log(6.0), np.log(2.0), np.log(1.0)]) == pytest.approx(np.log(3.0))
@@ -249,6 +272,8 @@ def test_values_are_checked_when_made(itself: Comparison) -> None:
         replace(itself, score=None)
     with pytest.raises(ValueError, match="without a face"):
         replace(itself, score=None, likelihood_ratio=None, match=None)
+    with pytest.raises(ValueError, match="one of the two lacks it"):
+        replace(itself, lacking="suspect")
     plane = np.zeros((SIDE, SIDE), np.uint8)
     face = np.zeros((SIDE, SIDE, 3), np.uint8)
     with pytest.raises(ValueError, match="out of its range"):

@@ -207,7 +207,7 @@ def test_a_video_cut_short_says_how_much_is_missing(name: str, tmp_path: Path) -
         frames = list(opened.frames())
     assert 30 <= len(frames) <= 70
     if name != "a.ts":  # A transport stream does not say how long it was to be.
-        assert any("cut short" in warning and "missing" in warning for warning in opened.warnings), opened.warnings
+        assert {note.key for note in opened.notes} & {"video_cut_short", "frames_missing"}, opened.notes
 
 
 def test_a_picture_cut_short_says_how_much_is_missing(tmp_path: Path) -> None:
@@ -217,9 +217,9 @@ def test_a_picture_cut_short_says_how_much_is_missing(tmp_path: Path) -> None:
     with media.open(path, Options()) as opened:
         (frame,) = opened.frames()
     assert frame.pixels.shape == (200, 200, 3)
-    (warning,) = opened.warnings
-    missing = int(warning.split("lower ")[1].split("%")[0])
-    assert 35 <= missing <= 65
+    (note,) = opened.notes
+    assert note.key == "picture_cut_short"
+    assert 35 <= int(note.values["missing"].rstrip("%")) <= 65
 
 
 def test_a_damaged_packet_costs_its_frames_only(tmp_path: Path) -> None:
@@ -258,6 +258,55 @@ def test_bunched_time_stamps_still_give_enough_frames() -> None:
     assert len(media.choose(times, Options(frames=32), end_s=60.0, name="x")) == 32
 
 
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([0.0], [0]),
+        ([i / 4 for i in range(9)], [0, 4, 8]),
+        # Counted from the first, wherever a stream's clock begins.
+        ([1.4 + i / 25 for i in range(51)], [0, 25, 50]),
+        # At 30000/1001 frames a second a second begins at its 31st frame.
+        ([i * 1001 / 30000 for i in range(61)], [0, 30, 60]),
+        # Nothing in the second from 1 on: that at 2.5 begins both it and the next, and counts once.
+        ([0.0, 0.5, 2.5, 2.9, 3.1], [0, 2, 4]),
+        # A clock of whole milliseconds rounds down.
+        ([0.0, 0.9995, 1.033], [0, 1]),
+    ],
+)
+def test_which_frames_begin_a_second(times: list[float], expected: list[int]) -> None:
+    assert media.seconds(times, 0, len(times)) == expected
+
+
+def test_only_so_many_seconds_are_begun() -> None:
+    times = [i / 2 for i in range(10_000)]
+    begun = media.seconds(times, 10, 9000)
+    assert begun == [10 + 2 * second for second in range(media.MOST_SECONDS)]
+
+
+@pytest.mark.parametrize("keys", [250, 25, 7])
+def test_the_seconds_between_change_nothing_in_what_is_looked_at(keys: int, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", numbered(130), options={"g": str(keys)})
+    with media.open(path, Options(frames=7)) as opened:
+        frames = list(opened.frames(each_second=True))
+        assert opened.planned == 7
+    assert not opened.notes
+    assert [frame.time_s for frame in frames] == sorted({frame.time_s for frame in frames})
+    sampled = [(frame.time_s, number_of(frame.pixels)) for frame in frames if frame.sampled]
+    assert sampled == [(frame.time_s, number_of(frame.pixels)) for frame in frames_of(path, frames=7)]
+    begun = {round(frame.time_s, 6): number_of(frame.pixels) for frame in frames}
+    assert {float(second): begun[second] for second in range(6)} == {float(second): 25 * second for second in range(6)}
+
+
+def test_an_animation_has_seconds_too(tmp_path: Path) -> None:
+    pictures = [Image.fromarray(pixels) for pixels in numbered(12)]
+    path = save(tmp_path / "a", pictures[0], "GIF", save_all=True, append_images=pictures[1:], duration=250)
+    with media.open(path, Options(frames=2)) as opened:
+        frames = list(opened.frames(each_second=True))
+    assert [(number_of(frame.pixels), frame.sampled) for frame in frames] == [
+        (0, False), (3, True), (4, False), (8, False), (9, True)
+    ]  # fmt: skip
+
+
 def test_memory_stays_flat_with_length(tmp_path: Path) -> None:
     """Frames are made one at a time: asking for the first must not decode the rest."""
     path = write_video(tmp_path / "a.mp4", numbered(100))
@@ -269,7 +318,7 @@ def test_memory_stays_flat_with_length(tmp_path: Path) -> None:
 
 
 def test_an_array_is_a_picture() -> None:
-    with media.from_array(LEFT_RED, Options()) as opened:
+    with media.take(LEFT_RED, Options()) as opened:
         (frame,) = opened.frames()
     assert np.array_equal(frame.pixels, LEFT_RED)
     assert opened.info.path == "<array>"

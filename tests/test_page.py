@@ -22,6 +22,8 @@ from deepfake_detect.types import (
     Failure,
     Heatmap,
     MediaInfo,
+    Note,
+    OtherGroups,
     Report,
     Score,
     ToolInfo,
@@ -141,6 +143,16 @@ def test_each_language_is_spoken_from_top_to_end(language: str) -> None:
     assert ("as it was said in English" in text) is False
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_wrong_with_a_file_is_said_in_the_language_of_the_page(language: str) -> None:
+    values = {"claimed": "9.0", "present": "3.0", "missing": "67%"}
+    cut = replace(report(), notes=(Note("video_cut_short", values),), warnings=("as it was said in English",))
+    text = page(cut, options=ReportOptions(language=language))
+    assert Words(language)("note_video_cut_short", **values) in text
+    assert "as it was said in English" not in text
+    assert text.count("lang=") == 1
+
+
 def test_what_could_not_be_examined_still_gets_a_page() -> None:
     failed = Report(
         "x.jpg", ToolInfo("1.0", "net", "0" * 64, "fit"), error=Failure("damaged", "x.jpg: <b>cut short</b>")
@@ -196,6 +208,20 @@ def test_support_says_for_what() -> None:
     assert "Support for a file that was not manipulated: moderate" in text
     assert "divides the odds by 19" in text
     assert "of 500 genuine ones 15 were called manipulated (95 % interval 2% to 5%)" in text
+
+
+def test_errors_on_other_people_stand_beside_those_on_the_media_fitted_on() -> None:
+    known = report()
+    assert known.calibration is not None
+    assert "in both" not in Page(page(known)).text
+    elsewhere = replace(known.calibration, other_groups={"video": OtherGroups(0.05, 0.1, 0.3)})
+    text = Page(page(replace(known, calibration=elsewhere))).text
+    assert "of 500 genuine ones 15 were called manipulated (95 % interval 2% to 5%)" in text
+    assert "of 500 genuine ones 25 were called manipulated (3% to 7%)" in text
+    assert 'of 200 manipulated ones 20 were called "no manipulation found"' in text
+    assert "30% of all were inconclusive" in text
+    pictures = replace(elsewhere, other_groups={"image": OtherGroups(0.05, 0.1, 0.3)})
+    assert "in both" not in Page(page(replace(known, calibration=pictures))).text
 
 
 def test_a_still_picture_has_no_time() -> None:

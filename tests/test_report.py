@@ -14,6 +14,7 @@ from conftest import SAMPLES, read_rgb, texture
 from deepfake_detect import Detector, Options, draw
 from deepfake_detect.report import SCHEMA_FILE, to_dict, to_json
 from deepfake_detect.types import Crop, Heatmap, Report
+from deepfake_detect.words import Words
 
 PICTURE, CLIP = SAMPLES / "portrait_forged.jpg", SAMPLES / "clip_forged.mp4"
 
@@ -97,12 +98,12 @@ def test_heat_lands_where_the_crop_was_cut() -> None:
 def test_annotating_leaves_the_frame_alone(picture: Report) -> None:
     pixels = read_rgb(PICTURE)
     before = pixels.copy()
-    drawn = draw.annotate(pixels, [(picture.tracks[0], picture.tracks[0].scores[0])], caption="0.00 s")
+    drawn = draw.annotate(pixels, [(picture.tracks[0], picture.tracks[0].scores[0])], words=Words(), caption="0.00 s")
     assert drawn.shape == pixels.shape
     assert (drawn != pixels).any()
     assert np.array_equal(pixels, before)
 
 
 def test_a_contact_sheet_of_nobody_is_still_a_picture() -> None:
-    sheet = draw.contact_sheet([])
+    sheet = draw.contact_sheet([], words=Words())
     assert cv2.imencode(".jpg", sheet)[0]

@@ -11,6 +11,7 @@ from typing import get_args
 import pytest
 
 import deepfake_detect
+from deepfake_detect.compare import ComparisonLabel
 from deepfake_detect.types import CredentialState, Exclusion, Label, NoteKey
 from deepfake_detect.words import LANGUAGES, Words
 
@@ -66,6 +67,7 @@ def test_every_text_the_page_asks_for_is_there() -> None:
     assert asked <= texts("en").keys()
     for label in get_args(Label):
         assert {f"label_{label}", f"next_{label}"} <= texts("en").keys()
+    assert {f"compare_label_{label}" for label in get_args(ComparisonLabel)} <= texts("en").keys()
     assert {f"excluded_{why}" for why in get_args(Exclusion)} <= texts("en").keys()
     assert {f"note_{key}" for key in get_args(NoteKey)} <= texts("en").keys()
     states = set(get_args(CredentialState)) - {"not_read"}

@@ -2,8 +2,8 @@
 
 The data set is a CSV, a folder with `index.csv`, `real/` and `fake/`, or laid out as FaceForensics++, Celeb-DF, DFDC or
 DF40 are (`training/datasets.py` describes each). Every file is judged once and its score kept in `scores.csv` (and those of
-its frames in `frames.csv`), so a stopped evaluation goes on where it was; `--again` starts over. Out come `table.json`,
-`table.md`, `evaluation.json` and `evaluation.html`, a page that needs nothing else. Intervals are percentile bootstraps
+its frames in `frames.csv`), so a stopped evaluation goes on where it was; `--again` starts over. Out come
+`evaluation.json`, `table.md` and `evaluation.html`, a page that needs nothing else. Intervals are percentile bootstraps
 over groups, since files of one clip or one person are not independent.
 """
 
@@ -361,7 +361,6 @@ def write(
         },
     }
     write_atomically(out / "evaluation.json", json.dumps(without_nan(record), indent=1, allow_nan=False).encode())
-    write_atomically(out / "table.json", json.dumps(without_nan(rows), indent=1, allow_nan=False).encode())
     text = markdown(rows)
     write_atomically(out / "table.md", text.encode())
     write_atomically(out / "evaluation.html", page(record, items, every).encode())
