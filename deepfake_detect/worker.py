@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 _CROP_PX = 96
 # Loading the net takes seconds; on a machine under load, or from a cold disk, many more.
-_LOADING_S = 300
+_LOADING_S = 900
 _LARGEST_MESSAGE = 256 * 2**20
 _TELL_EVERY_S = 0.1
 _STARTS = 3
@@ -220,8 +220,10 @@ class Pool:
                 self._check(job)
                 # What it judged before may have left it in a bad way, and if it died in its sleep the file is no reason.
                 innocent = worker.judged > 0 or not worker.begun
-                if error.kind in ("timed_out", "not_started") or not innocent or attempt == _STARTS - 1:
+                if error.kind == "not_started":
                     raise
+                if error.kind == "timed_out" or not innocent or attempt == _STARTS - 1:
+                    return self._failed(job, Failure(error.kind, str(error)), worker.confinement)
                 log.debug("%s: tried again after: %s", media.shown(job.path), error)
             except BaseException:
                 worker.end()
@@ -405,9 +407,13 @@ class _Worker:
     def _at_most(self, seconds: float) -> Iterator[None]:
         """Kill it after so many seconds. Nothing else here waits with a limit: what is killed is heard of at once."""
 
+        over, turn = False, threading.Lock()
+
         def expire() -> None:
-            self._expired = True
-            self._process.kill()
+            with turn:
+                if not over:
+                    self._expired = True
+                    self._process.kill()
 
         timer = threading.Timer(seconds, expire)
         timer.daemon = True
@@ -416,6 +422,9 @@ class _Worker:
             yield
         finally:
             timer.cancel()
+            # Or the next file would be told that it took too long.
+            with turn:
+                over = True
 
 
 def _cause_of_death(code: int | None, limits: Limits, *, expired: bool) -> tuple[str, str]:
