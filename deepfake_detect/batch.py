@@ -27,7 +27,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from markupsafe import Markup
 
@@ -36,7 +36,7 @@ from .errors import MediaError, OptionsError
 from .files import replacing
 from .options import Options
 from .page import plain
-from .types import Failure
+from .types import Failure, Label
 from .words import Words
 from .worker import Job, Pool
 
@@ -592,8 +592,8 @@ def _summary(journal: _Journal, out: Path, page: Path) -> Summary:
         (errors if row["error_kind"] else labels)[row["error_kind"] or row["label"]] += 1
         confinements |= {row["confinement"]} - {None}
     return Summary(
-        labels.total() + errors.total(), dict(sorted(labels.items())), dict(sorted(errors.items())), journal.duplicates(),
-        tuple(sorted(confinements)), out, page,
+        labels.total() + errors.total(), {label: labels[label] for label in get_args(Label) if label in labels},
+        dict(sorted(errors.items())), journal.duplicates(), tuple(sorted(confinements)), out, page,
     )  # fmt: skip
 
 
