@@ -63,6 +63,7 @@ _ON_PAGE = 2000
 _ROWS_AT_A_TIME = 4096
 _CHUNK = 2**20
 _PASSES = 3
+_NOT_FOLLOWED = "is a link and was not followed; --follow-links does"
 # "dfds": a journal of this program, and how its tables are laid out.
 _APPLICATION, _LAYOUT = 0x64666473, 1
 _TABLES = """
@@ -233,10 +234,7 @@ def _find(paths: Iterable[str], own: set[str], *, follow: bool) -> Iterator[_Sig
         if os.path.isdir(path):
             found: Iterable[_Sighting] = _walk(path, seen, follow=follow)
         elif not os.path.lexists(path) and glob.has_magic(path):
-            matching = glob.glob(path, recursive=True, include_hidden=True)  # noqa: PTH207 - "./a" stays "./a"
-            found = [_Sighting(name) for name in matching if not os.path.isdir(name)]
-            if not matching:
-                found = [_Sighting(path, failure=Failure("not_found", "nothing matches this pattern"))]
+            found = _matching(path, follow=follow)
         else:
             found = [_Sighting(path)]
         for one in found:
@@ -263,9 +261,8 @@ def _walk(top: str, seen: set[tuple[int, int]], *, follow: bool) -> Iterator[_Si
             with os.scandir(folder) as entries:
                 for entry in sorted(entries, key=lambda entry: os.fsencode(entry.name)):
                     if entry.is_symlink() and not follow:
-                        found = "is a link and was not followed; --follow-links does"
-                        yield _Sighting(entry.path, failure=Failure("link", found))
-                    elif entry.is_dir():
+                        yield _Sighting(entry.path, failure=Failure("link", _NOT_FOLLOWED))
+                    elif _leads_to_folder(entry):
                         # Real folders first, so that what a link leads to bears its own name where it has one.
                         (links if entry.is_symlink() else folders).append(entry.path)
                     else:
@@ -273,6 +270,29 @@ def _walk(top: str, seen: set[tuple[int, int]], *, follow: bool) -> Iterator[_Si
         except OSError as error:
             found = f"the folder can't be read ({error.strerror}); check its permissions"
             yield _Sighting(folder, failure=Failure("unreadable", found))
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link to itself, for one. Whoever opens it will say so.
+        return False
+
+
+def _matching(pattern: str, *, follow: bool) -> Iterator[_Sighting]:
+    """The files that fit a pattern. Unlike the module glob, pathlib goes into no links, which may go round in circles."""
+    parts = Path(pattern).parts
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    none = True
+    for path in Path(*parts[:fixed]).glob("/".join(parts[fixed:])):
+        none = False
+        if path.is_symlink() and not follow:
+            yield _Sighting(str(path), failure=Failure("link", _NOT_FOLLOWED))
+        elif not path.is_dir():
+            yield _Sighting(str(path), follow)
+    if none:
+        yield _Sighting(pattern, failure=Failure("not_found", "nothing matches this pattern"))
 
 
 # What is known
@@ -354,7 +374,12 @@ class _Journal:
             for one in found:
                 error = (one.failure.kind, one.failure.message) if one.failure else (None, None)
                 row = [os.fsencode(one.path), one.follow, *error]
-                self._db.execute("INSERT OR IGNORE INTO found VALUES (?, ?, ?, ?)", row)
+                # What is out of reach on one way may be in reach on another.
+                self._db.execute(
+                    "INSERT INTO found VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET follow = excluded.follow,"
+                    " error_kind = NULL, error = NULL WHERE error_kind IS NOT NULL AND excluded.error_kind IS NULL",
+                    row,
+                )
             if retry:
                 marks = ", ".join("?" * len(_WORKER_ENDS))
                 self._db.execute(f"DELETE FROM verdicts WHERE error_kind IN ({marks})", _WORKER_ENDS)
@@ -553,14 +578,18 @@ def _examine(one: _Sighting, journal: _Journal, pool: Pool, stopped: threading.E
         with media.open_file(path, follow=one.follow) as file:
             before = _stamp(os.fstat(file.fileno()))
             sha256 = _hashed(file, path, pool.limits, stopped)
+            if stopped.is_set():
+                # Of a part of the file, perhaps, and a part may be another file.
+                return
             if not journal.claim(sha256):
                 journal.keep(path, before, sha256, None)
                 return
             try:
                 outcome = pool.judge(Job(path, descriptor=file.fileno(), crop=images))
-                same = outcome.record["media"]["sha256"] in (None, sha256)
+                same = outcome.record["media"]["sha256"] in (None, sha256) and before == _stamp(os.fstat(file.fileno()))
+                cancelled = outcome.error is not None and outcome.error.kind == "cancelled"
                 # Else what was judged may not be what was hashed: it is looked at again.
-                if same and before == _stamp(os.fstat(file.fileno())) and not stopped.is_set():
+                if same and not cancelled:
                     journal.keep(path, before, sha256, outcome)
             finally:
                 journal.release(sha256)

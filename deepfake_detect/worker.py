@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from multiprocessing import reduction, resource_tracker
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import cv2
 import numpy as np
@@ -35,7 +35,7 @@ from .confine import Limits, confine, start_clock, stop_clock
 from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError, WorkerError
 from .options import Options, ReportOptions
 from .report import to_dict
-from .types import Failure, Report, ToolInfo, Verdict
+from .types import Failure, Kind, Report, ToolInfo, Verdict
 from .words import LANGUAGES, Words
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ _CROP_PX = 96
 # Loading the net takes seconds; on a machine under load, or from a cold disk, many more.
 _LOADING_S = 900
 _LARGEST_MESSAGE = 256 * 2**20
+_LONGEST_ERROR = 4096
 _TELL_EVERY_S = 0.1
 _STARTS = 3
 # Starting and reaping children is not safe from several threads at a time.
@@ -218,11 +219,12 @@ class Pool:
             except WorkerError as error:
                 worker.end()
                 self._check(job)
+                last = attempt == _STARTS - 1
+                if error.kind == "not_started" and last:
+                    raise
                 # What it judged before may have left it in a bad way, and if it died in its sleep the file is no reason.
                 innocent = worker.judged > 0 or not worker.begun
-                if error.kind == "not_started":
-                    raise
-                if error.kind == "timed_out" or not innocent or attempt == _STARTS - 1:
+                if error.kind == "timed_out" or not innocent or last:
                     return self._failed(job, Failure(error.kind, str(error)), worker.confinement)
                 log.debug("%s: tried again after: %s", media.shown(job.path), error)
             except BaseException:
@@ -351,23 +353,17 @@ class _Worker:
             while True:
                 message = self._hear(job.path)
                 self.begun = True
-                if "stage" not in message:
+                try:
+                    answer = _understood(message, job, self.confinement)
+                except (KeyError, TypeError, ValueError) as error:
+                    raise self._senseless(job.path) from error
+                if not isinstance(answer, Progress):
                     break
-                tell(Progress(str(message["stage"]), float(message["done"])))
-        if "error" in message:
-            kind, text = (str(part) for part in message["error"])
-            if kind == "out_of_memory":
-                raise WorkerError(text, kind=kind)
-            self.judged += 1
-            return Failure(kind, text)
+                tell(answer)
+        if isinstance(answer, Failure) and answer.kind == "out_of_memory":
+            raise WorkerError(answer.message, kind=answer.kind)
         self.judged += 1
-        try:
-            return _outcome(message, job, self.confinement)
-        except (KeyError, TypeError, ValueError) as error:
-            raise WorkerError(
-                f"{media.shown(job.path)}: the process that judged it gave a senseless answer ({error!r})",
-                kind="crashed",
-            ) from error
+        return answer
 
     def kill(self) -> None:
         """End it at once. Whoever waits for its answer learns so."""
@@ -381,20 +377,26 @@ class _Worker:
 
     def _hear(self, path: str = "") -> dict[str, Any]:
         try:
-            message = json.loads(self._connection.recv_bytes(_LARGEST_MESSAGE))
-        except (EOFError, OSError, ValueError, RecursionError) as error:
+            message = json.loads(self._connection.recv_bytes(_LARGEST_MESSAGE), parse_constant=_refuse)
+        except (EOFError, OSError) as error:
             raise self._death(path) from error
+        except (ValueError, RecursionError) as error:
+            raise self._senseless(path) from error
         if not isinstance(message, dict):
-            raise self._death(path)
+            raise self._senseless(path)
         return message
 
     def _death(self, path: str) -> WorkerError:
         """Why it ended."""
         if not self._reap(5):
-            self._process.kill()
-            self._reap()
+            # It lives, and does not speak as it should.
+            return self._senseless(path)
         kind, found = _cause_of_death(self._process.exitcode, self._limits, expired=self._expired)
         return WorkerError(f"{media.shown(path)}: {found}" if path else found, kind=kind)
+
+    def _senseless(self, path: str) -> WorkerError:
+        found = "the process that judged it gave a senseless answer; the file is damaged or hostile"
+        return WorkerError(f"{media.shown(path)}: {found}", kind="crashed")
 
     def _reap(self, timeout_s: float | None = None) -> bool:
         ended = bool(multiprocessing.connection.wait([self._process.sentinel], timeout_s))
@@ -473,18 +475,35 @@ def _to_json(job: Job) -> dict[str, Any]:
 
 def _packed(message: dict[str, Any]) -> bytes:
     # ASCII, so that halves of surrogate pairs, which stand for names that are no text, come through.
-    return json.dumps(message).encode("ascii")
+    return json.dumps(message, allow_nan=False).encode("ascii")
 
 
-def _outcome(message: dict[str, Any], job: Job, confinement: str) -> Outcome:
-    """What a worker said, checked: it may have been taken over."""
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
+def _understood(message: dict[str, Any], job: Job, confinement: str) -> Progress | Failure | Outcome:
+    """What a worker said, checked: it may have been taken over.
+
+    Raises:
+        KeyError, TypeError, ValueError: It makes no sense.
+    """
+    if "stage" in message:
+        return Progress(str(message["stage"]), float(message["done"]))
+    if "error" in message:
+        kind, text = (str(part)[:_LONGEST_ERROR] for part in message["error"])
+        return Failure(kind, text)
     record = dict(message["record"])
     record["media"] = {**record["media"], "path": job.path}
-    found = record["verdict"]
-    numbers = (found["probability"], found["likelihood_ratio"])
+    info, found = record["media"], record["verdict"]
+    numbers = [found["probability"], found["likelihood_ratio"], info["duration_s"]]
     if not all(value is None or isinstance(value, (int, float)) for value in numbers):
         raise TypeError(f"expected numbers, found {numbers}")
-    Verdict(found["label"], *numbers, str(found["reason"]))
+    Verdict(found["label"], found["probability"], found["likelihood_ratio"], str(found["reason"]))
+    if info["kind"] not in get_args(Kind) or not all(0 < int(info[side]) < 2**31 for side in ("width", "height")):
+        raise ValueError(f"expected a picture or a video, found {info}")
+    if not isinstance(record["tracks"], list) or not all(isinstance(text, str) for text in record["warnings"]):
+        raise TypeError("expected lists of tracks and of warnings")
     reasons = {language: str(message["reasons"][language]) for language in LANGUAGES}
     crop = base64.b64decode(message["crop"], validate=True)
     if crop and not crop.startswith(b"\xff\xd8\xff"):
@@ -541,10 +560,10 @@ def _work(connection: Connection, prepare: Callable[[], Judge], limits: Limits) 
         stop_clock()
         if descriptor is not None:
             os.close(descriptor)
-        connection.send_bytes(_packed(answer))
+        connection.send_bytes(answer)
 
 
-def _answer(judge: Judge, job: dict[str, Any], source: str, tell: Callable[[str, float], None]) -> dict[str, Any]:
+def _answer(judge: Judge, job: dict[str, Any], source: str, tell: Callable[[str, float], None]) -> bytes:
     path = job["path"]
     try:
         tell("judging", 0.0)
@@ -553,21 +572,21 @@ def _answer(judge: Judge, job: dict[str, Any], source: str, tell: Callable[[str,
         if job["report"] is not None:
             tell("writing", 0.0)
             judged.save(job["report"], options=ReportOptions(**job["report_options"]))
-        return {
+        return _packed({
             "record": to_dict(judged),
             "reasons": {language: _reason(judged, Words(language)) for language in LANGUAGES},
             "crop": base64.b64encode(_crop(judged) if job["crop"] else b"").decode("ascii"),
-        }
+        })  # fmt: skip
     except Exception as error:
+        kind, found = "internal", f"{media.shown(path)}: internal error ({type(error).__name__}); please report it"
         if _is_hunger(error):
-            return {"error": ["out_of_memory", f"{media.shown(path)}: needs more memory than the limit allows"]}
-        if isinstance(error, DeepfakeDetectError):
-            return {"error": [error.kind, str(error).replace(source, media.shown(path))]}
-        if isinstance(error, OSError) and job["report"] is not None:
+            kind, found = "out_of_memory", f"{media.shown(path)}: needs more memory than the limit allows"
+        elif isinstance(error, DeepfakeDetectError):
+            kind, found = error.kind, str(error).replace(source, media.shown(path))
+        elif isinstance(error, OSError) and job["report"] is not None:
+            kind = "report"
             found = f"{media.shown(path)}: its report can't be written ({error.strerror}); check the folder"
-            return {"error": ["report", found]}
-        found = f"{media.shown(path)}: internal error ({type(error).__name__}); please report it"
-        return {"error": ["internal", found]}
+        return _packed({"error": [kind, found]})
 
 
 def _is_hunger(error: BaseException | None) -> bool:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+import psutil
 import pytest
 from conftest import SAMPLES
 from test_worker import obedient
@@ -245,6 +246,7 @@ def test_links_pipes_and_odd_names(queue: Path, tmp_path: Path) -> None:
     (queue / "below/loop").symlink_to(queue)
     (queue / "link.jpg").symlink_to(queue / "a.jpg")
     (queue / "nowhere").symlink_to(queue / "gone")
+    (queue / "aa_itself").symlink_to(queue / "aa_itself")
     os.mkfifo(queue / "pipe")
     odd = ["new\nline", "\u202egpj.exe", os.fsdecode(b"\xff\xfe.jpg"), "<img src=x onerror=alert(1)>.jpg", "x" * 255]
     for name in odd:
@@ -255,7 +257,7 @@ def test_links_pipes_and_odd_names(queue: Path, tmp_path: Path) -> None:
         "below/loop": "link", "link.jpg": "link", "nowhere": "link", "pipe": "not_a_file",
     }  # fmt: skip
     assert {name.encode("utf-8", "backslashreplace").decode() for name in odd} <= kinds.keys()
-    assert len(found) == 5 + 4 + len(odd)
+    assert len(found) == 5 + 5 + len(odd)
     page = (tmp_path / PAGE).read_text(encoding="utf-8")
     assert "\u202e" not in page
     assert "<img src=x" not in page
@@ -264,7 +266,10 @@ def test_links_pipes_and_odd_names(queue: Path, tmp_path: Path) -> None:
     assert {name: kinds[name] for name in ("below/loop", "link.jpg", "nowhere", "pipe")} == {
         "below/loop": "link", "link.jpg": None, "nowhere": "not_found", "pipe": "not_a_file",
     }  # fmt: skip
+    assert kinds["aa_itself"] == "unreadable"
     assert len(followed) == len(found)
+    assert len(rows(f"{queue}/**/*", out=tmp_path / "out.jsonl")) == len(found)
+    assert rows(queue, queue / "link.jpg", out=tmp_path / "out.jsonl")[str(queue / "link.jpg")]["error"] is None
 
 
 def test_a_link_that_was_given_is_followed(queue: Path, tmp_path: Path) -> None:
@@ -383,6 +388,45 @@ def test_a_crash_a_hang_and_hunger_cost_a_row_each(tmp_path: Path) -> None:
     found = jsonl(tmp_path / "out.jsonl")
     assert [row["error_kind"] for row in found] == [None, "timed_out", None, "crashed", "out_of_memory"]
     assert all(row["confinement"] for row in found)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits and signals are those of Unix")
+def test_ctrl_c_ends_everything_without_a_word(tmp_path: Path) -> None:
+    folder = tmp_path / "queue"
+    folder.mkdir()
+    for name in "abcd":
+        (folder / name).write_text(f"hang {name}")
+    program = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from test_worker import obedient
+from deepfake_detect.batch import scan
+if __name__ == "__main__":
+    try:
+        scan([sys.argv[1]], Path(sys.argv[2]), prepare=obedient, workers=2, progress=lambda _: print("goes", flush=True))
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+    (tmp_path / "script.py").write_text(program)
+    command = [sys.executable, str(tmp_path / "script.py"), str(folder), str(tmp_path / "out.csv")]
+    environment = {**os.environ, "PYTHONPATH": str(SAMPLES.parent)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while process.stdout.readline() == "goes\n" and len(psutil.Process(process.pid).children()) < 3:
+            pass
+        family = psutil.Process(process.pid).children(recursive=True)
+        # As a terminal does: to all of them at once, workers that only just start included.
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stderr.read() == ""
+        assert process.wait(60) == 130
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive
+    assert not (tmp_path / "out.csv").exists()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

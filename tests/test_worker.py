@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import gc
+import hashlib
 import json
 import os
 import signal
@@ -13,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import jsonschema
@@ -29,6 +32,7 @@ from deepfake_detect.worker import Job, Outcome, Pool, Progress
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits and signals are those of Unix")
 LIMITS = Limits(seconds=60, memory_bytes=2**30)
+TOOL = ToolInfo("0", "net", "0" * 64, "none")
 SEEN = Verdict("no_face", None, None, "Nothing is there.")
 
 
@@ -36,9 +40,8 @@ def obey(source: str, tell: Callable[[float], None]) -> Report:
     """Judges a file by doing what stands in it."""
     order, _, value = Path(source).read_text().partition(" ")
     tell(0.5)
-    report = Report(
-        source, ToolInfo("0", "net", "0" * 64, "none"), MediaInfo(source, "image", 1, "0" * 64, 1, 1), verdict=SEEN
-    )
+    digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    report = Report(source, TOOL, MediaInfo(source, "image", 1, digest, 1, 1), verdict=SEEN)
     if order == "crash":
         os.kill(os.getpid(), int(value))
     elif order == "leave":
@@ -59,6 +62,12 @@ def obey(source: str, tell: Callable[[float], None]) -> Report:
     elif order == "crash_if_used":
         if getattr(obey, "used", False):
             os.kill(os.getpid(), signal.SIGSEGV)
+    elif order == "nan":
+        info = MediaInfo(source, "video", 1, "0" * 64, 1, 1, duration_s=float("nan"))
+        return Report(source, report.tool, info, verdict=SEEN)
+    elif order == "lie":
+        connection = next(one for one in gc.get_objects() if isinstance(one, Connection))
+        connection.send_bytes(json.dumps(json.loads(value)).encode())
     elif order == "bug":
         raise KeyError("a bug")
     elif order == "refuse":
@@ -146,6 +155,9 @@ def ended(*outcomes: Outcome) -> list[str]:
         ("eat 1000", "out_of_memory", "more memory than the limit"),
         ("eat_and_blame", "out_of_memory", "more memory than the limit"),
         ("bug", "internal", "internal error (KeyError)"),
+        ("nan", "internal", "internal error (ValueError)"),
+        ('lie {"record": {"media": {}, "verdict": null}}', "crashed", "senseless answer"),
+        ("lie []", "crashed", "senseless answer"),
         ("refuse", "unsupported", "is not to my taste"),
     ],
 )
