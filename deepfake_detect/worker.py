@@ -181,15 +181,19 @@ class Pool:
                 self._cancelled.discard(job)
 
     def cancel(self, job: Job) -> bool:
-        """End a job that waits or runs; its outcome says so. False where it is over, or was never begun."""
+        """End a job; its outcome says so, at once if it runs, and when its turn comes if it waits.
+
+        Returns:
+            False where it is over, or was never begun.
+        """
         with self._lock:
             if job not in self._running:
                 return False
             self._cancelled.add(job)
-            worker = self._running[job]
-        if worker is not None:
-            worker.kill()
-        return True
+            # In here, or it might be judging another's file by then.
+            if (worker := self._running[job]) is not None:
+                worker.kill()
+            return True
 
     def close(self) -> None:
         """End all workers, and with them the jobs that run."""
