@@ -342,14 +342,16 @@ def test_killed_at_any_moment_and_run_again_the_table_is_that_of_an_unbroken_run
     folder.mkdir()
     chance = random.Random(0)
     for i in range(60):
-        (folder / f"{i:02}").write_text(chance.choice([f"inconclusive 0.{i + 10}", "error damaged", "no_face"]))
+        found = chance.choice([f"inconclusive 0.{i + 10}", "error damaged", "no_face"])
+        # Every fifth has the content of another one.
+        (folder / f"{i:02}").write_text(f"{found}\n{i}" if i % 5 else "no_face")
     program = f"""
 import sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_batch
 from deepfake_detect import batch
 batch.Pool = test_batch.InProcess
-test_batch.InProcess.before = lambda job: (print(job.path, flush=True), time.sleep(0.01))
+test_batch.InProcess.before = lambda job: (print(job.path, flush=True), time.sleep(0.05))
 from pathlib import Path
 batch.scan([sys.argv[1]], Path(sys.argv[2]), workers=2)
 print("done", flush=True)
@@ -359,17 +361,21 @@ print("done", flush=True)
     command = [sys.executable, "-c", program, str(folder), str(tmp_path / "out.jsonl")]
     environment = {**os.environ, "PYTHONPATH": str(SAMPLES.parent)}
     said: list[str] = []
+    statuses = []
     for kill in (True, True, True, True, False):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
             assert process.stdout is not None
-            for _ in range(chance.randint(1, 12)) if kill else ():
+            for _ in range(chance.randint(1, 8)) if kill else ():
                 said.append(process.stdout.readline())
             if kill:
                 time.sleep(chance.uniform(0, 0.02))
                 process.send_signal(signal.SIGKILL)
             said += process.stdout.read().splitlines(keepends=True)
-        assert process.returncode == (-signal.SIGKILL if kill else 0)
-    assert said.pop() == "done\n"
+        statuses.append(process.returncode)
+    # On a machine under load it may be done before it is killed.
+    assert -signal.SIGKILL in statuses
+    assert statuses[-1] == 0
+    said = [line for line in said if line not in ("", "done\n")]
     assert {row["path"]: row for row in jsonl(tmp_path / "out.jsonl")} == whole
     # Judged again were at most those in hand when it was killed.
     assert len(said) <= len({row["sha256"] for row in whole.values()}) + 4 * 4
