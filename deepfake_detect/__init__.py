@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .detector import Detector
-    from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError
+    from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError, WorkerError
     from .options import Options, ReportOptions
     from .types import Face, FaceTrack, Heatmap, MediaInfo, Report, Score, Verdict
 
@@ -26,6 +26,7 @@ _HOMES = {
     "MediaError": "errors",
     "OptionsError": "errors",
     "WeightsError": "errors",
+    "WorkerError": "errors",
     "Options": "options",
     "Face": "types",
     "FaceTrack": "types",
@@ -52,6 +53,7 @@ __all__ = [
     "Score",
     "Verdict",
     "WeightsError",
+    "WorkerError",
     "__version__",
 ]
 

@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import __version__
+from .confine import Limits
 from .errors import DeepfakeDetectError, MediaError, OptionsError
 from .options import Options, ReportOptions
 from .words import LANGUAGES, Words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from rich.console import Console
 
+    from .batch import Progress as ScanProgress
     from .types import FaceTrack, Report
 
 ALL_JUDGED, SOME_NOT_JUDGED, WRONG_USAGE, LABEL_FOUND, INTERRUPTED = 0, 1, 2, 3, 130
@@ -36,6 +38,7 @@ examples:
   deepfake-detect clip.mp4 --report out          and a folder that someone else can check: open out/report.html
   deepfake-detect verify out --media clip.mp4    is every byte of it as it was, and is the same found again?
   deepfake-detect compare suspect.jpg mine.jpg   was the face taken from this very photo?
+  deepfake-detect scan queue --out results.csv   many files: a row each; stopped at any time, it goes on where it was
   deepfake-detect --json *.mp4 > results.jsonl   one JSON object a line, one per file
   deepfake-detect long.mkv --start 60 --end 90   only this part
   deepfake-detect --fail-on manipulated clip.mp4 || echo look at it
@@ -129,6 +132,49 @@ def compare_parser() -> argparse.ArgumentParser:
     return result
 
 
+def scan_parser() -> argparse.ArgumentParser:
+    """The arguments of `deepfake-detect scan`."""
+    result = argparse.ArgumentParser(
+        prog="deepfake-detect scan",
+        description="Judge many files and write a table of them, a row each, and a page to look at. Run again after it"
+        " was stopped, in whatever way, it goes on where it was; files that changed since are judged anew.",
+        epilog="exit status: 0 every file was judged, 1 some could not be, 2 wrong usage, or the"
+        " journal beside the table was begun with other settings, 3 a label of --fail-on occurred (and every file was"
+        " judged), 130 interrupted. Nothing leaves this machine.",
+    )
+    result.add_argument("paths", nargs="+", metavar="PATH",
+                        help="a file, a folder with all that is in it, a pattern such as 'queue/**/*.jpg', or - to read"
+                             " names from stdin, one a line")  # fmt: skip
+    result.add_argument("--out", type=Path, required=True, metavar="TABLE",
+                        help="a name ending in .parquet (extra scan), .csv or .jsonl; index.html and a journal"
+                             " are written beside it")  # fmt: skip
+    result.add_argument(
+        "-0", "--null", action="store_true", help="names on stdin end with a zero byte, as find -print0 does"
+    )
+    result.add_argument("--follow-links", action="store_true", help="follow links found in folders, too")
+    result.add_argument("--restart", action="store_true", help="forget what is known, and judge everything anew")
+    result.add_argument("--retry", action="store_true",
+                        help="judge anew what took too long or too much memory, or crashed")  # fmt: skip
+    result.add_argument("--no-images", action="store_true", help="no crops of faces on the page, nor in the journal")
+    result.add_argument("--lang", choices=LANGUAGES, default="en", help="of the page (default %(default)s)")
+    result.add_argument("--fail-on", type=_labels, default=(), metavar="LABEL[,LABEL]",
+                        help=f"exit with 3 if one of these occurs: {', '.join(_LABELS)}")  # fmt: skip
+    result.add_argument("--weights", type=Path, metavar="DIR", help="use the weights in DIR instead of those that ship")
+    default, limits = Options(), Limits()
+    sampling = result.add_argument_group("which frames of a video")
+    sampling.add_argument("--frames", type=int, default=default.frames, metavar="N",
+                          help="look at N frames spread over the length (default %(default)s)")  # fmt: skip
+    sampling.add_argument("--fps", type=float, metavar="F", help="look at F frames a second instead")
+    cost = result.add_argument_group("what it may take")
+    cost.add_argument("--workers", type=int, metavar="N", help="files judged at a time (default: one for each core)")
+    cost.add_argument("--time-limit", type=float, default=limits.seconds, metavar="S",
+                      help="seconds for a file (default %(default)s)")  # fmt: skip
+    cost.add_argument("--memory-limit", type=float, default=limits.memory_bytes / 2**30, metavar="GIB",
+                      help="memory for a file, beyond what the net takes; Linux only (default %(default)s)")  # fmt: skip
+    result.add_argument("-q", "--quiet", action="store_true", help="print no summary and no progress, only errors")
+    return result
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -160,6 +206,8 @@ def _dispatch(given: list[str]) -> int:
         return _verify(verify_parser().parse_args(given[1:]))
     if given[:1] == ["compare"]:
         return _compare(compare_parser().parse_args(given[1:]))
+    if given[:1] == ["scan"]:
+        return _scan(scan_parser().parse_args(given[1:]))
     return _run(parser().parse_args(given))
 
 
@@ -364,6 +412,103 @@ def _folders(names: Sequence[str], root: Path | None) -> dict[str, list[Path]]:
         taken.add(folder.casefold())
         result.setdefault(name, []).append(root if len(names) == 1 else root / folder)
     return result
+
+
+def _scan(arguments: argparse.Namespace) -> int:
+    _bear_any_name()
+    try:
+        options = Options(frames=arguments.frames, fps=arguments.fps)
+        limits = Limits(
+            seconds=arguments.time_limit, cpu_s=2 * arguments.time_limit, memory_bytes=arguments.memory_limit * 2**30
+        )
+        if arguments.workers is not None and arguments.workers < 1:
+            raise OptionsError(f"--workers: expected a number from 1, found {arguments.workers}")
+    except OptionsError as error:
+        return _stop(str(error), WRONG_USAGE)
+
+    from rich.console import Console
+
+    from .batch import scan
+    from .page import plain
+
+    bar = _ScanBar(Console(stderr=True, highlight=False), quiet=arguments.quiet)
+    try:
+        found = scan(
+            _names(arguments.paths, null=arguments.null), arguments.out, options=options, weights_folder=arguments.weights,
+            limits=limits, workers=arguments.workers, images=not arguments.no_images, language=arguments.lang,
+            follow_links=arguments.follow_links, restart=arguments.restart, retry=arguments.retry, progress=bar.tell,
+        )  # fmt: skip
+    except OptionsError as error:
+        return _stop(str(error), WRONG_USAGE)
+    except DeepfakeDetectError as error:
+        return _stop(str(error), SOME_NOT_JUDGED)
+    except OSError as error:
+        return _stop(
+            f"{error.filename or arguments.out}: {error.strerror or error}; the scan can go on later", SOME_NOT_JUDGED
+        )
+    finally:
+        bar.stop()
+    if not arguments.quiet:
+        for label, count in found.labels.items():
+            print(f"{count:9,}  {label.replace('_', ' ')}")
+        for kind, count in found.errors.items():
+            print(f"{count:9,}  not judged: {kind.replace('_', ' ')}")
+        print(f"{found.files:9,}  files, {found.duplicates:,} of them with the content of another one")
+        held = ", ".join(found.confinements) or "nothing"
+        print(f"{plain(found.table)} and {plain(found.page)}; the workers were confined by {held}")
+    if found.errors:
+        return SOME_NOT_JUDGED
+    return LABEL_FOUND if set(found.labels) & set(arguments.fail_on) else ALL_JUDGED
+
+
+def _names(paths: Sequence[str], *, null: bool) -> Iterator[str]:
+    """The paths, and in place of each - those that stdin lists. A name may hold any byte but zero."""
+    end = b"\0" if null else b"\n"
+    for path in paths:
+        if path != "-":
+            yield path
+            continue
+        rest = b""
+        while chunk := os.read(sys.stdin.fileno(), 65536):
+            *whole, rest = (rest + chunk).split(end)
+            yield from (os.fsdecode(name) for name in whole if name)
+        if rest:
+            yield os.fsdecode(rest)
+
+
+class _ScanBar:
+    """How far a scan is, with rate and time left, on stderr: a bar on a terminal, else a line a minute."""
+
+    def __init__(self, err: Console, *, quiet: bool) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        shown = err.is_terminal and not quiet
+        self._bar = Progress(*columns, console=err, transient=True, redirect_stdout=False) if shown else None
+        self._task = self._bar.add_task("looking for files", total=None) if self._bar else None
+        self._quiet, self._next_s = quiet, 0.0
+        if self._bar is not None:
+            self._bar.start()
+
+    def tell(self, progress: ScanProgress) -> None:
+        """So far."""
+        rate = progress.judged / progress.seconds if progress.seconds > 0 else 0.0
+        said = f"{progress.done:,} of {progress.files:,} files, {rate:.1f} a second"
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=said, completed=progress.done, total=progress.files)
+        elif not self._quiet and progress.seconds >= self._next_s and progress.judged:
+            self._next_s = progress.seconds + 60
+            left = (progress.files - progress.done) / rate
+            print(
+                f"{said}, {left // 3600:.0f}:{left // 60 % 60:02.0f}:{left % 60:02.0f} left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def stop(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
 
 
 def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> None:

@@ -3,7 +3,8 @@
 DeepfakeDetectError          catch this to catch them all
 ├── MediaError               a file can't be read as a picture or a video
 ├── WeightsError             a weight file is missing, altered or does not fit this version
-└── OptionsError             a setting is out of its range, or two contradict each other
+├── OptionsError             a setting is out of its range, or two contradict each other
+└── WorkerError              a process that judges ended before it had judged
 
 Bugs are not in this tree: they stay ``ValueError`` and ``TypeError``. Each message names the thing, says what was
 expected and what was found, and what to do.
@@ -42,3 +43,16 @@ class OptionsError(DeepfakeDetectError):
     """A setting is out of its range, or two settings contradict each other."""
 
     kind = "options"
+
+
+class WorkerError(DeepfakeDetectError):
+    """A process that judges ended, or had to be ended, before it had judged.
+
+    Args:
+        message: One line for people.
+        kind: One of `timed_out`, `out_of_memory`, `crashed`, `killed`, `cancelled`, `not_started`.
+    """
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind

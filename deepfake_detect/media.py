@@ -145,7 +145,7 @@ def open(path: str | PathLike[str], options: Options) -> Media:  # noqa: A001 - 
         MediaError: It is not there, not a file, empty, or neither a picture nor a video that can be read.
     """
     name = os.fspath(path)
-    file = _open_file(name)
+    file = open_file(name)
     try:
         size = os.fstat(file.fileno()).st_size
         if size == 0:
@@ -213,18 +213,29 @@ class _Identity:
         return MediaError(f"{shown(self.path)}: {found}", kind=kind)
 
 
-def _open_file(name: str) -> io.BufferedReader:
+def open_file(path: str | PathLike[str], *, follow: bool = True) -> io.BufferedReader:
+    """Open a regular file for reading, and nothing else: what was looked at is what is read.
+
+    Args:
+        follow: Whether the name may be a link to the file.
+
+    Raises:
+        MediaError: It is not there, not a regular file, or must not be read.
+    """
+    name = os.fspath(path)
     try:
-        # Looked at before it is opened: opening a pipe that nobody writes to would wait forever.
-        mode = os.stat(name).st_mode
-        if stat.S_ISDIR(mode):
-            raise MediaError(f"{shown(name)}: is a folder; give the files in it", kind="not_a_file")
-        if not stat.S_ISREG(mode):
-            raise MediaError(
-                f"{shown(name)}: is not a regular file (a pipe, socket or device); save it to a file first",
-                kind="not_a_file",
-            )
-        return builtins.open(name, "rb")
+        # Looked at before it is opened, since opening a device can do things; and after, since it may have been another
+        # file by then. A pipe that nobody writes to does not hold us up.
+        _check_regular(name, os.stat(name, follow_symlinks=follow))
+        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+        flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
+        file = builtins.open(name, "rb", opener=lambda path, _: os.open(path, flags))  # noqa: SIM115 - it is returned
+        try:
+            _check_regular(name, os.fstat(file.fileno()))
+        except BaseException:
+            file.close()
+            raise
+        return file
     except FileNotFoundError as error:
         raise MediaError(f"{shown(name)}: no such file; check the path", kind="not_found") from error
     except ValueError as error:
@@ -233,6 +244,17 @@ def _open_file(name: str) -> io.BufferedReader:
         raise MediaError(
             f"{shown(name)}: can't be read ({error.strerror}); check its permissions", kind="unreadable"
         ) from error
+
+
+def _check_regular(name: str, found: os.stat_result) -> None:
+    if stat.S_ISREG(found.st_mode):
+        return
+    what = "is not a regular file (a pipe, socket or device); save it to a file first"
+    if stat.S_ISDIR(found.st_mode):
+        what = "is a folder; give the files in it"
+    elif stat.S_ISLNK(found.st_mode):
+        what = "is a link; give the file that it leads to"
+    raise MediaError(f"{shown(name)}: {what}", kind="not_a_file")
 
 
 def _is_picture(head: bytes) -> bool:

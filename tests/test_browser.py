@@ -9,8 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_batch import InProcess
 from test_page import report
 
+from deepfake_detect import batch
 from deepfake_detect.page import html as page
 from deepfake_detect.types import Note, Provenance
 
@@ -63,6 +65,22 @@ def test_hostile_names_and_metadata_are_shown_as_text(tmp_path: Path) -> None:
         assert "<title>Report on " in shown
         for tag in ("<h1", "<h2", "<main", "<script", "<img", "<table", "<svg"):
             assert shown.count(tag) == clean.count(tag), (name, tag)
+
+
+def test_the_page_of_a_scan_is_sorted_by_its_own_script_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "Pool", InProcess)
+    (tmp_path / "queue").mkdir()
+    for name in ("<script>document.title='taken'<", '"><img src=x onerror="document.title=1">', "\u202egpj.exe"):
+        (tmp_path / "queue" / name.replace("/", "")).write_text("manipulated 0.9")
+    batch.scan([str(tmp_path / "queue")], tmp_path / "out.csv")
+    shown, console, asked = opened((tmp_path / batch.PAGE).read_text(encoding="utf-8"), tmp_path)
+    assert not console
+    assert not asked
+    assert "<title>Scan of 3 files" in shown
+    # Its script ran, and no other.
+    assert shown.count('<button type="button">') == 5
+    assert shown.count("<script") == 1
+    assert shown.count("<img") == 3
 
 
 def test_the_page_stands_without_complaint_and_without_requests(tmp_path: Path) -> None:

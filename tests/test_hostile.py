@@ -18,7 +18,7 @@ import pytest
 from conftest import SAMPLES, numbered, texture, write_video
 from PIL import Image, PngImagePlugin
 
-from deepfake_detect import Detector
+from deepfake_detect import Detector, MediaError, media
 from deepfake_detect.cli import main
 from deepfake_detect.report import SCHEMA_FILE
 
@@ -272,6 +272,30 @@ def test_what_is_no_file(kind: str, tmp_path: Path, detector: Detector, monkeypa
     assert report.error is not None
     assert report.error.kind == expected
     assert report.verdict is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes are those of Unix")
+def test_a_pipe_that_takes_the_place_of_a_file_just_looked_at_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = os.stat(SAMPLES / "portrait_genuine.jpg")
+    os.mkfifo(tmp_path / "x.jpg")
+    monkeypatch.setattr(os, "stat", lambda *_, **__: looked_at)
+    with pytest.raises(MediaError, match="not a regular file"):
+        media.open_file(tmp_path / "x.jpg")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links are those of Unix")
+def test_a_link_is_refused_where_none_may_be_even_if_it_was_a_file_a_moment_ago(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.jpg").symlink_to(SAMPLES / "portrait_genuine.jpg")
+    with pytest.raises(MediaError, match="is a link"):
+        media.open_file(tmp_path / "x.jpg", follow=False)
+    looked_at = os.stat(SAMPLES / "portrait_genuine.jpg")
+    monkeypatch.setattr(os, "stat", lambda *_, **__: looked_at)
+    with pytest.raises(MediaError, match="can't be read"):
+        media.open_file(tmp_path / "x.jpg", follow=False)
 
 
 def test_the_command_takes_them_all(

@@ -15,9 +15,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "deepfake_detect"
 LEVELS = {
-    "errors": 0, "words": 0, "files": 0, "options": 1, "types": 2, "media": 3, "faces": 3, "tracking": 3, "crop": 3,
-    "model": 3, "checkpoint": 3, "verdict": 3, "draw": 3, "provenance": 3, "alignment": 3, "detector": 4, "report": 4,
-    "page": 4, "annotate": 4, "plots": 4, "compare": 4, "dossier": 5, "verify": 6, "cli": 7, "__main__": 8, "training": 9,
+    "errors": 0, "words": 0, "files": 0, "options": 1, "confine": 1, "types": 2, "media": 3, "faces": 3, "tracking": 3,
+    "crop": 3, "model": 3, "checkpoint": 3, "verdict": 3, "draw": 3, "provenance": 3, "alignment": 3, "detector": 4,
+    "report": 4, "page": 4, "annotate": 4, "plots": 4, "compare": 4, "dossier": 5, "worker": 5, "verify": 6, "batch": 6,
+    "cli": 7, "__main__": 8, "training": 9,
 }  # fmt: skip
 # types.Report leads to its writers, as the interface promises; they are imported when called.
 ALLOWED_UPWARDS = {("types", "dossier"), ("types", "page"), ("types", "plots")}

@@ -1,0 +1,120 @@
+"""What `deepfake-detect scan` promises, tried at full size. It makes its own files.
+
+python benchmarks/scan.py kills [FILES] [KILLS]     killed so often at random, is the table that of an unbroken run?
+python benchmarks/scan.py speed [FILES]             files a second with one worker and with two
+python benchmarks/scan.py memory [FILES ...]        peak memory of the parent against the number of files
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+SAMPLE = Path(__file__).parent.parent / "samples" / "portrait_genuine.jpg"
+
+
+def make(folder: Path, count: int) -> None:
+    """Small pictures, most with a face, some damaged, some alike, in folders of a hundred."""
+    rng = np.random.default_rng(0)
+    portrait = np.asarray(cv2.imread(str(SAMPLE)))
+    for i in range(count):
+        below = folder / f"{i // 100:03}"
+        below.mkdir(exist_ok=True)
+        side = int(rng.integers(64, 192))
+        pixels = cv2.resize(portrait, (side, side), interpolation=cv2.INTER_AREA)
+        pixels = (pixels + rng.normal(0, 4, pixels.shape)).clip(0, 255).astype(np.uint8)
+        data = cv2.imencode(".jpg", pixels)[1].tobytes()
+        if i % 20 == 7:
+            data = data[: len(data) // 8]
+        if i % 20 == 13:
+            data = SAMPLE.read_bytes()
+        (below / f"{i:06}.jpg").write_bytes(data)
+
+
+def command(queue: Path, out: Path, *more: str) -> list[str]:
+    """The command that a user would type."""
+    return [sys.executable, "-m", "deepfake_detect", "scan", str(queue), "--out", str(out), "-q", *more]
+
+
+def timed(words: list[str]) -> float:
+    """Seconds that a command takes."""
+    began = time.monotonic()
+    subprocess.run(words, check=False)
+    return time.monotonic() - began
+
+
+def kills(count: int = 2000, times: int = 30) -> None:
+    """An unbroken run and one that is killed again and again, row by row."""
+    chance = random.Random(0)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in ("queue", "whole", "killed"):
+            (folder / part).mkdir()
+        make(folder / "queue", count)
+        start_s = timed(command(folder / "queue/000/000000.jpg", folder / "start.csv"))
+        whole_s = timed(command(folder / "queue", folder / "whole/out.csv"))
+        killed = 0
+        for _ in range(times):
+            with subprocess.Popen(command(folder / "queue", folder / "killed/out.csv")) as process:
+                try:
+                    # So that the last of them comes about when all is judged.
+                    process.wait(chance.uniform(0.5, 1.5) * (start_s + (whole_s - start_s) / times))
+                except subprocess.TimeoutExpired:
+                    process.send_signal(signal.SIGKILL)
+                    killed += 1
+        subprocess.run(command(folder / "queue", folder / "killed/out.csv"), check=False)
+        same = (folder / "whole/out.csv").read_bytes() == (folder / "killed/out.csv").read_bytes()
+        rows = (folder / "whole/out.csv").read_bytes().count(b"\n") - 1
+        print(f"{rows} rows, {killed} kills, {whole_s:.0f} s unbroken: {'the same table' if same else 'ANOTHER TABLE'}")
+
+
+def speed(count: int = 1000) -> None:
+    """One worker against two, once each way round, so that neither has the warmer disk."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "queue").mkdir()
+        make(folder / "queue", count)
+        for i, workers in enumerate((1, 2, 2, 1)):
+            (folder / f"{i}").mkdir()
+            took_s = timed(command(folder / "queue", folder / f"{i}/out.csv", "--workers", str(workers)))
+            print(f"{workers} workers: {count / took_s:.1f} files a second, start included")
+
+
+def peak(queue: str, out: str) -> float:
+    """Peak MiB of a scan's parent."""
+    from deepfake_detect.batch import scan
+
+    scan([queue], Path(out))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def memory(*counts: int) -> None:
+    """Files that are no media, each another: they cost the parent as much as any."""
+    print("| files | seconds | peak MiB of the parent |\n|---|---|---|")
+    for count in counts or (1000, 10_000, 100_000):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            for i in range(count):
+                below = folder / "queue" / f"{i // 1000:04}"
+                below.mkdir(parents=True, exist_ok=True)
+                (below / f"{i:07}").write_text(f"file {i}")
+            began = time.monotonic()
+            # A process each, since a peak is never forgotten.
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                most = pool.submit(peak, str(folder / "queue"), str(folder / "out.csv")).result()
+            print(f"| {count} | {time.monotonic() - began:.0f} | {most:.0f} |")
+
+
+if __name__ == "__main__":
+    {"kills": kills, "speed": speed, "memory": memory}[sys.argv[1]](*(int(text) for text in sys.argv[2:]))

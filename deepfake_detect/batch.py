@@ -1,0 +1,695 @@
+"""Many files -> one table with a row each: found, judged by workers, kept in a journal, written when all are judged.
+
+    results.parquet            the table (or .csv, .jsonl), in order of path
+    index.html                 the same to look at and to sort, the most probable first
+    results.parquet.journal    SQLite: what is known so far
+
+What is judged is in the journal at once, so that a scan that was killed goes on where it was: nothing is lost, judged twice
+or counted twice. A verdict belongs to a file's content, by SHA-256, and a path to a content as long as the file's size and
+times stay what they were. What is not in the journal is in no other place: memory stays flat however many files there are.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import errno
+import glob
+import hashlib
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections import Counter
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from markupsafe import Markup
+
+from . import media
+from .errors import MediaError, OptionsError
+from .files import replacing
+from .options import Options
+from .page import plain
+from .types import Failure, Label
+from .words import Words
+from .worker import Job, Pool
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Callable, Iterable, Iterator
+
+    from .confine import Limits
+    from .types import ToolInfo
+    from .worker import Judge, Outcome
+
+# The table's columns and what each holds; None where it does not apply.
+COLUMNS: dict[str, type] = {
+    "path": str, "sha256": str, "size_bytes": int, "kind": str, "width": int, "height": int, "duration_s": float,
+    "people": int, "label": str, "probability": float, "likelihood_ratio": float, "reason": str, "warnings": str,
+    "error_kind": str, "error": str, "confinement": str,
+}  # fmt: skip
+FORMATS = (".parquet", ".csv", ".jsonl")
+TEMPLATE, SCRIPT, PAGE = "scan.html.j2", "scan.js.j2", "index.html"
+# What a worker's end or a limit decided, and not the file's content alone; `retry` asks for it anew.
+_WORKER_ENDS = ("timed_out", "out_of_memory", "crashed", "killed")
+# So many rows does the page show; the table has all.
+_ON_PAGE = 2000
+_ROWS_AT_A_TIME = 4096
+_CHUNK = 2**20
+_PASSES = 3
+_NOT_FOLLOWED = "is a link and was not followed; --follow-links does"
+# "dfds": a journal of this program, and how its tables are laid out.
+_APPLICATION, _LAYOUT = 0x64666473, 1
+_TABLES = """
+CREATE TABLE about (settings TEXT NOT NULL);
+CREATE TABLE verdicts (sha256 TEXT PRIMARY KEY, probability REAL, error_kind TEXT, answer TEXT NOT NULL,
+                       crop BLOB NOT NULL);
+CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, sha256 TEXT,
+                    error_kind TEXT, error TEXT);
+"""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a scan is.
+
+    Attributes:
+        files: How many were found.
+        done: How many of them have their row.
+        judged: How many of those this run looked at; the others were in the journal.
+        seconds: Since this run began to judge.
+    """
+
+    files: int
+    done: int
+    judged: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a scan came to.
+
+    Attributes:
+        files: Rows of the table.
+        labels: How many files by label.
+        errors: How many files that could not be judged, by kind of error.
+        duplicates: How many have the content of another one, and its verdict.
+        confinements: What held in the workers, see `confine.confine`.
+        table: Where the table is.
+        page: Where the page is.
+    """
+
+    files: int
+    labels: dict[str, int]
+    errors: dict[str, int]
+    duplicates: int
+    confinements: tuple[str, ...]
+    table: Path
+    page: Path
+
+
+def scan(
+    paths: Iterable[str],
+    out: Path,
+    *,
+    options: Options | None = None,
+    weights_folder: Path | None = None,
+    limits: Limits | None = None,
+    workers: int | None = None,
+    images: bool = True,
+    language: str = "en",
+    follow_links: bool = False,
+    restart: bool = False,
+    retry: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    prepare: Callable[[], Judge] | None = None,
+) -> Summary:
+    """Judge many files and write a table of them. Run again, it goes on where it was.
+
+    Args:
+        paths: Files, folders (with all that is in them) and patterns such as `queue/**/*.jpg`.
+        out: The table; its ending says how it is written, one of `FORMATS`. `index.html` and the journal lie beside it.
+        options: Settings of every file.
+        weights_folder: Folder with another manifest.json and its files; None for the one that ships.
+        limits: What judging one file may take.
+        workers: How many files are judged at a time; None for as many as there are cores.
+        images: Whether page and journal hold crops of faces.
+        language: Of the page.
+        follow_links: Whether links found in folders are followed; those given are.
+        restart: Forget the journal.
+        retry: Judge anew what a limit or a worker's end decided.
+        progress: Called now and then, from this thread.
+        prepare: As for `worker.Pool`.
+
+    Raises:
+        OptionsError: Something stands in the way of the output, its ending is unknown, pyarrow is missing, the journal was
+            begun with other settings or is in use, or an option can't be had here.
+        WeightsError: The weights can't be used.
+        WorkerError: No worker can be started.
+        OSError: The output can't be written.
+    """
+    out = Path.cwd() / out
+    page = out.with_name(PAGE)
+    options, tell = options or Options(), progress or (lambda _: None)
+    _check_output(out, page)
+    workers = workers or _cores()
+    pool = Pool(options, weights_folder=weights_folder, limits=limits, workers=workers, prepare=prepare)
+    journal = _Journal(out.with_name(out.name + ".journal"), _settings(pool.tool, options), restart=restart)
+    endings = ("", ".part", "-wal", "-shm", "-journal")
+    own = {os.path.realpath(f"{path}{ending}") for path in (out, page, journal.path) for ending in endings}
+    try:
+        # In this order, so that an interrupt ends the workers first and then the threads that wait for them.
+        with journal, ThreadPoolExecutor(2 * workers) as threads, pool:
+            journal.look_for(_find(paths, own, follow=follow_links), retry=retry)
+            if not images:
+                journal.forget_crops()
+            _judge(journal, pool, threads, tell, images=images, at_a_time=4 * workers)
+            summary = _summary(journal, out, page)
+            with replacing(page) as partial, partial.open("w", encoding="utf-8") as file:
+                file.writelines(_page(journal, summary, pool.tool, options, Words(language), images=images))
+            with replacing(out) as partial:
+                _WRITERS[out.suffix](partial, journal.rows())
+    except sqlite3.Error as error:
+        raise OSError(errno.EIO, f"the journal can't be used ({error})", str(journal.path)) from error
+    return summary
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_output(out: Path, page: Path) -> None:
+    if out.suffix not in FORMATS:
+        raise OptionsError(
+            f"{out.name}: expected a name that ends in {', '.join(FORMATS)}, found {out.suffix or 'none'!r}"
+        )
+    if out.suffix == ".parquet":
+        _pyarrow()
+    if not out.parent.is_dir():
+        raise OptionsError(f"{out.parent}: is not a folder; make it first")
+    if out.is_dir():
+        raise OptionsError(f"{out}: is a folder; give the name of a file")
+    if os.path.lexists(page):
+        with page.open("rb") as file:
+            if _mark(out).encode() not in file.read(1000):
+                found = f"{page}: is not of an earlier scan into {out.name} and would be replaced; give another folder"
+                raise OptionsError(found)
+
+
+def _mark(out: Path) -> str:
+    """What tells the page of this table from any other file of its name."""
+    name = hashlib.sha256(os.fsencode(out.name)).hexdigest()[:16]
+    return f'<meta name="generator" content="deepfake-detect scan {name}">'
+
+
+def _settings(tool: ToolInfo, options: Options) -> dict[str, Any]:
+    """What a verdict depends on, beside the file."""
+    return {"layout": _LAYOUT, **asdict(tool), **asdict(options)}
+
+
+# Files
+
+
+@dataclass(frozen=True)
+class _Sighting:
+    """Something that was found: whether it may be a link, and why it is out of reach if that is known already."""
+
+    path: str
+    follow: bool = True
+    failure: Failure | None = None
+
+
+def _find(paths: Iterable[str], own: set[str], *, follow: bool) -> Iterator[_Sighting]:
+    """What there is at these paths, in no particular order, some of it perhaps twice."""
+    seen: set[tuple[int, int]] = set()
+    names = {Path(path).name for path in own}
+    for path in paths:
+        if os.path.isdir(path):
+            found: Iterable[_Sighting] = _walk(path, seen, follow=follow)
+        elif not os.path.lexists(path) and glob.has_magic(path):
+            found = _matching(path, follow=follow)
+        else:
+            found = [_Sighting(path)]
+        for one in found:
+            # A table may be opened in a spreadsheet, which would take such a beginning for a formula.
+            name = "./" + one.path if one.path[:1] in tuple("=+-@\t\r") else one.path
+            if Path(name).name not in names or os.path.realpath(name) not in own:
+                yield replace(one, path=name)
+
+
+def _walk(top: str, seen: set[tuple[int, int]], *, follow: bool) -> Iterator[_Sighting]:
+    """Everything below a folder but folders."""
+    folders, links = [top], list[str]()
+    while folders or links:
+        linked = not folders
+        folder = folders.pop() if folders else links.pop(0)
+        try:
+            # Once each, or two links could make a maze without an end.
+            known = os.stat(folder)
+            if (known.st_dev, known.st_ino) in seen and folder != top:
+                if linked:
+                    yield _Sighting(folder, failure=Failure("link", "leads to a folder that is looked at already"))
+                continue
+            seen.add((known.st_dev, known.st_ino))
+            with os.scandir(folder) as entries:
+                for entry in sorted(entries, key=lambda entry: os.fsencode(entry.name)):
+                    if entry.is_symlink() and not follow:
+                        yield _Sighting(entry.path, failure=Failure("link", _NOT_FOLLOWED))
+                    elif _leads_to_folder(entry):
+                        # Real folders first, so that what a link leads to bears its own name where it has one.
+                        (links if entry.is_symlink() else folders).append(entry.path)
+                    else:
+                        yield _Sighting(entry.path, follow)
+        except OSError as error:
+            found = f"the folder can't be read ({error.strerror}); check its permissions"
+            yield _Sighting(folder, failure=Failure("unreadable", found))
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link to itself, for one. Whoever opens it will say so.
+        return False
+
+
+def _matching(pattern: str, *, follow: bool) -> Iterator[_Sighting]:
+    """The files that fit a pattern. Unlike the module glob, pathlib goes into no links, which may go round in circles."""
+    parts = Path(pattern).parts
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    none = True
+    for path in Path(*parts[:fixed]).glob("/".join(parts[fixed:])):
+        none = False
+        if path.is_symlink() and not follow:
+            yield _Sighting(str(path), failure=Failure("link", _NOT_FOLLOWED))
+        elif not path.is_dir():
+            yield _Sighting(str(path), follow)
+    if none:
+        yield _Sighting(pattern, failure=Failure("not_found", "nothing matches this pattern"))
+
+
+# What is known
+
+
+class _Journal:
+    """What is known so far, on disk. Safe to use from several threads; one process at a time has it."""
+
+    def __init__(self, path: Path, settings: dict[str, Any], *, restart: bool) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._claimed: set[str] = set()
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
+            with ExitStack() as undo:
+                undo.callback(self._db.close)
+                self._open(settings, restart=restart)
+                undo.pop_all()
+        except sqlite3.OperationalError as error:
+            raise OptionsError(f"{path}: is in use by another scan, or can't be written ({error})") from error
+        except sqlite3.DatabaseError as error:
+            found = f"{path}: is not a journal of this program ({error}); give another name for the table"
+            raise OptionsError(found) from error
+
+    def _open(self, settings: dict[str, Any], *, restart: bool) -> None:
+        # Before WAL, which then needs no shared memory and so works on network drives.
+        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        (application,) = self._db.execute("PRAGMA application_id").fetchone()
+        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and application != _APPLICATION:
+            raise sqlite3.DatabaseError("a database of another program")
+        self._db.execute("PRAGMA journal_mode = WAL")
+        # A killed process loses nothing; where the power fails, the last rows may have to be judged again.
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("PRAGMA secure_delete = ON")
+        with self._transaction():
+            if not tables:
+                self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
+                for table in _TABLES.split(";")[:-1]:
+                    self._db.execute(table)
+            if restart:
+                for name in ("about", "verdicts", "files"):
+                    self._db.execute(f"DELETE FROM {name}")
+            known = self._db.execute("SELECT settings FROM about").fetchone()
+            if known is None:
+                self._db.execute("INSERT INTO about VALUES (?)", [json.dumps(settings)])
+        before = settings if known is None else json.loads(known[0])
+        changed = [f"{key} was {before.get(key)}, is {settings.get(key)}" for key in sorted({*before, *settings})
+                   if before.get(key) != settings.get(key)]  # fmt: skip
+        if changed:
+            raise OptionsError(
+                f"{self.path}: was begun with other settings ({'; '.join(changed)});"
+                " use the same, give another name for the table, or begin anew with --restart"
+            )
+        self._db.execute(
+            "CREATE TEMP TABLE found (path BLOB PRIMARY KEY, follow INTEGER, error_kind TEXT, error TEXT) WITHOUT ROWID"
+        )
+
+    def __enter__(self) -> _Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def look_for(self, found: Iterable[_Sighting], *, retry: bool) -> None:
+        """Take down what there is, and forget what no longer holds of what is known."""
+        with self._transaction():
+            for one in found:
+                error = (one.failure.kind, one.failure.message) if one.failure else (None, None)
+                row = [os.fsencode(one.path), one.follow, *error]
+                # What is out of reach on one way may be in reach on another.
+                self._db.execute(
+                    "INSERT INTO found VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET follow = excluded.follow,"
+                    " error_kind = NULL, error = NULL WHERE error_kind IS NOT NULL AND excluded.error_kind IS NULL",
+                    row,
+                )
+            if retry:
+                marks = ", ".join("?" * len(_WORKER_ENDS))
+                self._db.execute(f"DELETE FROM verdicts WHERE error_kind IN ({marks})", _WORKER_ENDS)
+            # Whether a file can be read now is nothing to remember.
+            self._db.execute("DELETE FROM files WHERE sha256 IS NULL")
+        known = "SELECT found.path, follow, size, mtime_ns, ctime_ns FROM found JOIN files USING (path)"
+        for rows in self._pages(known):
+            with self._transaction():
+                for path, follow, *stamp in rows:
+                    if stamp != _stamp_of(os.fsdecode(path), follow=bool(follow)):
+                        self._db.execute("DELETE FROM files WHERE path = ?", [path])
+
+    def _pages(self, query: str) -> Iterator[list[tuple[Any, ...]]]:
+        """Rows of a query whose first column is a path, in order of path, some at a time: others may write meanwhile."""
+        after = b""
+        while True:
+            with self._lock:
+                joined = "AND" if " WHERE " in query else "WHERE"
+                page = f"{query} {joined} found.path > ? ORDER BY found.path LIMIT {_ROWS_AT_A_TIME}"
+                rows = self._db.execute(page, [after]).fetchall()
+            if not rows:
+                return
+            yield rows
+            after = rows[-1][0]
+
+    _PENDING = (
+        "SELECT found.path, follow FROM found LEFT JOIN files USING (path) LEFT JOIN verdicts USING (sha256)"
+        " WHERE found.error_kind IS NULL AND files.error_kind IS NULL AND verdicts.sha256 IS NULL"
+    )
+
+    def pending(self) -> Iterator[_Sighting]:
+        """What has no answer yet, in order of path."""
+        for rows in self._pages(self._PENDING):
+            yield from (_Sighting(os.fsdecode(path), bool(follow)) for path, follow in rows)
+
+    def count(self) -> tuple[int, int]:
+        """How many files there are, and how many have no answer yet."""
+        with self._lock:
+            (files,) = self._db.execute("SELECT count(*) FROM found").fetchone()
+            (pending,) = self._db.execute(f"SELECT count(*) FROM ({self._PENDING})").fetchone()
+        return files, pending
+
+    def claim(self, sha256: str) -> bool:
+        """Whether this content is the caller's to judge: nobody has, and nobody is about to."""
+        with self._lock:
+            known = self._db.execute("SELECT 1 FROM verdicts WHERE sha256 = ?", [sha256]).fetchone()
+            if known or sha256 in self._claimed:
+                return False
+            self._claimed.add(sha256)
+            return True
+
+    def release(self, sha256: str) -> None:
+        """Nothing came of the claim."""
+        with self._lock:
+            self._claimed.discard(sha256)
+
+    def keep(self, path: str, stamp: list[int], sha256: str, outcome: Outcome | None) -> None:
+        """A file's content, and what came of it where it was judged just now."""
+        with self._lock, self._transaction():
+            if outcome is not None:
+                found = _found(outcome)
+                self._db.execute(
+                    "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?)",
+                    [sha256, found["probability"], found["error_kind"], json.dumps(found), outcome.crop],
+                )
+                self._claimed.discard(sha256)
+            self._db.execute(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, NULL, NULL)", [os.fsencode(path), *stamp, sha256]
+            )
+
+    def keep_failure(self, path: str, failure: Failure) -> None:
+        """A file that has no content to be judged."""
+        row = [os.fsencode(path), failure.kind, _without_name(failure.message, path)]
+        with self._lock, self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO files VALUES (?, NULL, NULL, NULL, NULL, ?, ?)", row)
+
+    def forget_crops(self) -> None:
+        """No picture stays."""
+        with self._lock, self._transaction():
+            self._db.execute("UPDATE verdicts SET crop = x''")
+
+    def duplicates(self) -> int:
+        """How many files have the content of another one."""
+        query = "SELECT count(sha256) - count(DISTINCT sha256) FROM found JOIN files USING (path)"
+        (count,) = self._db.execute(query).fetchone()
+        return int(count)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The table, in order of path: a row each, as `COLUMNS` says."""
+        for row, _, _ in self._answers("ORDER BY found.path"):
+            yield row
+
+    def most_probable(self, count: int) -> Iterator[tuple[dict[str, Any], dict[str, str], bytes]]:
+        """The first rows, those that are most probably manipulated, each with its reason by language and its crop."""
+        yield from self._answers(f"ORDER BY verdicts.probability DESC, found.path LIMIT {count}")
+
+    def _answers(self, order: str) -> Iterator[tuple[dict[str, Any], dict[str, str], bytes]]:
+        query = (
+            "SELECT found.path, size, sha256, coalesce(found.error_kind, files.error_kind),"
+            " coalesce(found.error, files.error), answer, crop"
+            " FROM found LEFT JOIN files USING (path) LEFT JOIN verdicts USING (sha256) "
+        )
+        # Nothing is written by then, so that one cursor may go through all of it.
+        for path, size, sha256, kind, error, answer, crop in self._db.execute(query + order):
+            known = json.loads(answer) if answer else {"error_kind": kind, "error": error}
+            row = {"path": os.fsdecode(path), "sha256": sha256, "size_bytes": size, **known}
+            yield {key: _text(row.get(key)) for key in COLUMNS}, known.get("reasons", {}), crop or b""
+
+
+def _stamp_of(path: str, *, follow: bool) -> list[int] | None:
+    """What changes when a file does: size and times. None where it can't be told."""
+    try:
+        return _stamp(os.stat(path, follow_symlinks=follow))
+    except (OSError, ValueError):
+        return None
+
+
+def _stamp(known: os.stat_result) -> list[int]:
+    return [known.st_size, known.st_mtime_ns, known.st_ctime_ns]
+
+
+def _found(outcome: Outcome) -> dict[str, Any]:
+    """What the journal keeps of an outcome: the content's part of a row, and the reasons by language."""
+    record = outcome.record
+    answer, info, error = record["verdict"] or {}, record["media"], outcome.error
+    return {
+        **{key: info.get(key) for key in ("kind", "width", "height", "duration_s")},
+        **{key: answer.get(key) for key in ("label", "probability", "likelihood_ratio", "reason")},
+        "people": len(record["tracks"]) if answer else None,
+        "warnings": " ".join(record["warnings"]) or None,
+        "error_kind": error.kind if error else None,
+        "error": _without_name(error.message, info["path"]) if error else None,
+        "confinement": outcome.confinement or None,
+        "reasons": outcome.reasons,
+    }
+
+
+def _without_name(message: str, path: str) -> str:
+    """Other files may have the same content, and the row has the name already."""
+    return message.removeprefix(f"{media.shown(path)}: ")
+
+
+def _text(value: Any) -> Any:
+    """Names that are no text have escapes in place of bytes that can't be written."""
+    return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
+
+
+# Judging
+
+
+def _judge(
+    journal: _Journal,
+    pool: Pool,
+    threads: ThreadPoolExecutor,
+    tell: Callable[[Progress], None],
+    *,
+    images: bool,
+    at_a_time: int,
+) -> None:
+    """Until every file has an answer."""
+    files, pending = journal.count()
+    began, judged, stopped = time.monotonic(), 0, threading.Event()
+    running: set[Future[None]] = set()
+
+    def settle(*, below: int) -> None:
+        nonlocal running, judged
+        while len(running) > below:
+            # Now and then even if nothing ends, so that the time that passes is seen to.
+            done, running = wait(running, timeout=1, return_when=FIRST_COMPLETED)
+            for one in done:
+                one.result()
+            judged += len(done)
+            answered = min(files, files - pending + judged)
+            tell(Progress(files, answered, judged, time.monotonic() - began))
+
+    tell(Progress(files, files - pending, 0, 0.0))
+    try:
+        # Again, for the content of one that changed under our hands may have been another one's.
+        for _ in range(_PASSES):
+            for one in journal.pending():
+                running.add(threads.submit(_examine, one, journal, pool, stopped, images=images))
+                settle(below=at_a_time)
+            settle(below=0)
+        for one in journal.pending():
+            journal.keep_failure(one.path, Failure("changed", "changes while it is read; scan it when it is complete"))
+    except BaseException:
+        stopped.set()
+        threads.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+def _examine(one: _Sighting, journal: _Journal, pool: Pool, stopped: threading.Event, *, images: bool) -> None:
+    """One file: its content, and a verdict unless that is known. Runs in a thread."""
+    path = one.path
+    try:
+        with media.open_file(path, follow=one.follow) as file:
+            before = _stamp(os.fstat(file.fileno()))
+            sha256 = _hashed(file, path, pool.limits, stopped)
+            if stopped.is_set():
+                # Of a part of the file, perhaps, and a part may be another file.
+                return
+            if not journal.claim(sha256):
+                journal.keep(path, before, sha256, None)
+                return
+            try:
+                outcome = pool.judge(Job(path, descriptor=file.fileno(), crop=images))
+                same = outcome.record["media"]["sha256"] in (None, sha256) and before == _stamp(os.fstat(file.fileno()))
+                cancelled = outcome.error is not None and outcome.error.kind == "cancelled"
+                # Else what was judged may not be what was hashed: it is looked at again.
+                if same and not cancelled:
+                    journal.keep(path, before, sha256, outcome)
+            finally:
+                journal.release(sha256)
+    except MediaError as error:
+        journal.keep_failure(path, Failure(error.kind, str(error)))
+
+
+def _hashed(file: io.BufferedReader, path: str, limits: Limits, stopped: threading.Event) -> str:
+    """SHA-256 of what is in the file, which may be growing."""
+    digest, read = hashlib.sha256(), 0
+    try:
+        while not stopped.is_set() and (chunk := file.read(_CHUNK)):
+            digest.update(chunk)
+            read += len(chunk)
+            if max(read, os.fstat(file.fileno()).st_size) > limits.file_bytes:
+                found = f"is larger than the limit of {limits.file_bytes / 1e6:.0f} MB; raise the limit"
+                raise MediaError(found, kind="too_large")
+    except OSError as error:
+        raise MediaError(f"can't be read ({error.strerror}); the disk may be failing", kind="unreadable") from error
+    return digest.hexdigest()
+
+
+# Writing
+
+
+def _summary(journal: _Journal, out: Path, page: Path) -> Summary:
+    labels, errors, confinements = Counter[str](), Counter[str](), set()
+    for row in journal.rows():
+        (errors if row["error_kind"] else labels)[row["error_kind"] or row["label"]] += 1
+        confinements |= {row["confinement"]} - {None}
+    return Summary(
+        labels.total() + errors.total(), {label: labels[label] for label in get_args(Label) if label in labels},
+        dict(sorted(errors.items())), journal.duplicates(), tuple(sorted(confinements)), out, page,
+    )  # fmt: skip
+
+
+def _write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, list(COLUMNS), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+
+
+def _write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", encoding="ascii") as file:
+        file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+
+
+def _write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    arrow, parquet = _pyarrow()
+    kinds = {str: arrow.string(), int: arrow.int64(), float: arrow.float64()}
+    schema = arrow.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
+    with parquet.ParquetWriter(path, schema) as table:
+        for some in _batched(rows, _ROWS_AT_A_TIME):
+            table.write_batch(arrow.RecordBatch.from_pylist(some, schema=schema))
+
+
+_WRITERS = {".parquet": _write_parquet, ".csv": _write_csv, ".jsonl": _write_jsonl}
+
+
+def _batched(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    """So many at a time."""
+    left = iter(rows)
+    while some := list(islice(left, size)):
+        yield some
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise OptionsError(
+            f"Parquet needs pyarrow ({error}); pip install 'deepfake-detect[scan]', or give a name ending in .csv or .jsonl"
+        ) from error
+    return pyarrow, pyarrow.parquet
+
+
+def _page(
+    journal: _Journal, summary: Summary, tool: ToolInfo, options: Options, words: Words, *, images: bool
+) -> Iterator[str]:
+    """The page, in pieces."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters["plain"] = plain
+    template = environment.get_template(TEMPLATE)
+    script = environment.get_template(SCRIPT).render()
+    allowed = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    default = asdict(Options())
+    changed = [f"{name} {value}" for name, value in asdict(options).items() if value != default[name]]
+    shown = (
+        (row, reasons.get(words.language, ""), base64.b64encode(crop if images else b"").decode("ascii"))
+        for row, reasons, crop in journal.most_probable(_ON_PAGE)
+    )
+    yield from template.generate(
+        w=words, summary=summary, tool=tool, options=", ".join(changed) or words("page_fact_none"), rows=shown,
+        shown=min(summary.files, _ON_PAGE), images=images, mark=Markup(_mark(summary.table)), script=Markup(script),
+        allowed=allowed,
+    )  # fmt: skip

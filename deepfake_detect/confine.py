@@ -1,0 +1,155 @@
+"""What a process that reads hostile files gives up first: memory, time and files without limit and, where it can, network.
+
+Limits of the system (rlimits) hold on every Unix. On Linux, with the package pyseccomp, the kernel also refuses system
+calls for good: nothing is sent, started or written, whatever a decoder's bug makes the process do. What it may read is
+not narrowed.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+import time
+from dataclasses import dataclass, fields
+
+from .errors import OptionsError
+
+log = logging.getLogger(__name__)
+
+_GIB = 2**30
+# By what they would give away. None of them is needed by a process that has loaded its net and gets its files opened.
+_NETWORK = ("socket", "connect", "bind", "listen", "accept", "accept4")
+_PROGRAMS = ("execve", "execveat", "fork", "vfork")
+_OTHER_PROCESSES = ("ptrace", "process_vm_readv", "process_vm_writev", "tkill", "pidfd_send_signal", "pidfd_getfd",
+                    "rt_sigqueueinfo", "rt_tgsigqueueinfo", "setns", "unshare")  # fmt: skip
+# Seldom used and often broken parts of the kernel.
+_KERNEL = ("bpf", "perf_event_open", "userfaultfd", "keyctl", "add_key", "request_key", "mount", "umount2", "pivot_root",
+           "chroot")  # fmt: skip
+# These would do what is refused elsewhere, with arguments that a filter can't see. Programs know how to do without.
+_UNSEEN = ("io_uring_setup", "openat2", "clone3")
+_CHANGES = ("creat", "truncate", "unlink", "unlinkat", "rename", "renameat", "renameat2", "mkdir", "mkdirat", "rmdir",
+            "link", "linkat", "symlink", "symlinkat", "mknod", "mknodat", "chmod", "fchmod", "fchmodat", "fchmodat2",
+            "chown", "fchown", "lchown", "fchownat", "setxattr", "lsetxattr", "fsetxattr", "removexattr", "utime", "utimes",
+            "utimensat", "futimesat")  # fmt: skip
+_CLONE_THREAD = 0x10000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What judging one file may take.
+
+    Attributes:
+        seconds: Of time. Default 300.
+        cpu_s: Of the processor, all threads together. Default 600.
+        memory_bytes: Address space beyond what the loaded net takes; Linux only. Default 4 GiB.
+        file_bytes: A larger file is refused. Default 64 GiB.
+        open_files: Beyond those open once the net is loaded. Default 64.
+        written_bytes: The largest file that may be written; 0 for none at all. Default 0.
+    """
+
+    seconds: float = 300
+    cpu_s: float = 600
+    memory_bytes: int = 4 * _GIB
+    file_bytes: int = 64 * _GIB
+    open_files: int = 64
+    written_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value, least = getattr(self, item.name), 0 if item.name == "written_bytes" else 1
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < 2**62:
+                raise OptionsError(f"{item.name}: expected a number from {least}, found {value!r}")
+
+
+def confine(limits: Limits) -> str:
+    """Give up, for the rest of this process, what judging does not need.
+
+    Returns:
+        What holds from now on: `seccomp+rlimits`, `rlimits`, or `none` where the system has no such thing.
+    """
+    if sys.platform == "win32":
+        return "none"
+    import resource
+
+    def lower(name: int, value: int) -> None:
+        _, hard = resource.getrlimit(name)
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(name, (value, value))
+
+    lower(resource.RLIMIT_CORE, 0)
+    lower(resource.RLIMIT_FSIZE, limits.written_bytes)
+    lower(resource.RLIMIT_NOFILE, max(int(name) for name in os.listdir("/dev/fd")) + 1 + limits.open_files)
+    held = _seccomp(writes=limits.written_bytes > 0)
+    if sys.platform == "linux":
+        with open("/proc/self/statm", encoding="ascii") as file:
+            now = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        lower(resource.RLIMIT_AS, now + int(limits.memory_bytes))
+    return "seccomp+rlimits" if held else "rlimits"
+
+
+def start_clock(limits: Limits) -> None:
+    """From now on count this file's seconds. The kernel ends the process when they are over, even if nobody else lives to.
+
+    Processor time ends it by SIGXCPU, time by SIGALRM, somewhat later than whoever watches it should.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+    import signal
+
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    until = int(time.process_time() + limits.cpu_s) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (until if hard == resource.RLIM_INFINITY else min(until, hard), hard))
+    signal.setitimer(signal.ITIMER_REAL, limits.seconds + 5)
+
+
+def stop_clock() -> None:
+    """The file is judged."""
+    if sys.platform != "win32":
+        import signal
+
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _seccomp(*, writes: bool) -> bool:
+    """Have the kernel refuse what is not needed; False where it, or the package or library for it, can't."""
+    if sys.platform != "linux":
+        return False
+    try:
+        import pyseccomp as seccomp
+    except (ImportError, RuntimeError, OSError) as error:
+        # RuntimeError: the package is there, libseccomp, which it calls, is not.
+        log.debug("no seccomp: %s", error)
+        return False
+    refuse, missing = seccomp.ERRNO(errno.EPERM), seccomp.ERRNO(errno.ENOSYS)
+    own = os.getpid()
+    rules: list[tuple[int, str, tuple[object, ...]]] = [
+        (refuse, name, ()) for name in (*_NETWORK, *_PROGRAMS, *_OTHER_PROCESSES, *_KERNEL)
+    ]
+    rules += [(missing, name, ()) for name in _UNSEEN]
+    # Threads are fine, processes are not.
+    rules.append((refuse, "clone", (seccomp.Arg(0, seccomp.MASKED_EQ, _CLONE_THREAD, 0),)))
+    # abort() sends a signal to itself.
+    rules += [(refuse, name, (seccomp.Arg(0, seccomp.NE, own),)) for name in ("kill", "tgkill")]
+    if not writes:
+        rules += [(refuse, name, ()) for name in _CHANGES]
+        for name, place in (("open", 1), ("openat", 2)):
+            for flag in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_TRUNC):
+                rules.append((refuse, name, (seccomp.Arg(place, seccomp.MASKED_EQ, flag, flag),)))
+    try:
+        wall = seccomp.SyscallFilter(defaction=seccomp.ALLOW)
+        # For the threads that are there already, too.
+        wall.set_attr(seccomp.Attr.CTL_TSYNC, 1)
+        for action, name, arguments in rules:
+            try:
+                wall.add_rule(action, name, *arguments)
+            except ValueError:
+                # A call that this machine, or this libseccomp, has never heard of.
+                log.debug("seccomp: no system call %s", name)
+        wall.load()
+    except (OSError, RuntimeError) as error:
+        log.debug("no seccomp: %s", error)
+        return False
+    return True

@@ -1,0 +1,657 @@
+"""Judges files in processes of their own, one after another, under limits: a decoder's crash or hang costs one file.
+
+    with Pool(options, workers=2) as pool:
+        outcome = pool.judge(Job("clip.mp4"))       # from any thread; as many at a time as there are workers
+
+A worker is spawned, loads the net once, then gives up what judging does not need (`confine`). The parent opens each file
+and hands over the open file, so that what was checked is what is read. What comes back is JSON and never a pickle: a worker
+that a hostile file has taken over can lie about that file, and do nothing else to its parent. A worker that dies is
+replaced. A file is blamed for a worker's death only when that worker had judged no other before; else it gets a second try,
+in a new one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from multiprocessing import reduction, resource_tracker
+from typing import TYPE_CHECKING, Any, get_args
+
+import cv2
+import numpy as np
+
+from . import __version__, checkpoint, draw, media, verdict
+from .confine import Limits, confine, start_clock, stop_clock
+from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError, WorkerError
+from .options import Options, ReportOptions
+from .report import to_dict
+from .types import Failure, Kind, Report, ToolInfo, Verdict
+from .words import LANGUAGES, Words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
+    from pathlib import Path
+
+    # Judges the file of a name; tells the share that is done, 0 to 1.
+    Judge = Callable[[str, Callable[[float], None]], Report]
+
+log = logging.getLogger(__name__)
+
+_CROP_PX = 96
+# Loading the net takes seconds; on a machine under load, or from a cold disk, many more.
+_LOADING_S = 900
+_LARGEST_MESSAGE = 256 * 2**20
+_LONGEST_ERROR = 4096
+_TELL_EVERY_S = 0.1
+_STARTS = 3
+# Starting and reaping children is not safe from several threads at a time.
+_children = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One file to judge.
+
+    Attributes:
+        path: Its name.
+        descriptor: The file itself, already open, which is then read in place of whatever bears the name; it stays the
+            caller's. None to have it opened.
+        follow: Whether the name may be a link.
+        crop: Whether the outcome is to hold a crop of the deciding face. Default False.
+        report: A folder into which the report is written, too; the limits must allow files to be written.
+        report_options: What that report holds.
+    """
+
+    path: str
+    descriptor: int | None = None
+    follow: bool = True
+    crop: bool = False
+    report: Path | None = None
+    report_options: ReportOptions = field(default_factory=ReportOptions)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is: `stage` is `waiting`, `loading`, `judging` or `writing`, `done` the share of that stage, 0 to 1."""
+
+    stage: str
+    done: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job.
+
+    Attributes:
+        record: The contract `deepfake-detect/1`, with either a verdict or an error.
+        confinement: What held while it was judged, see `confine.confine`; empty where no worker saw the file.
+        reasons: The verdict's reason by language; empty after an error.
+        crop: The deciding person's most telling view as JPEG, of 96 px; empty where there is none.
+    """
+
+    record: dict[str, Any]
+    confinement: str = ""
+    reasons: dict[str, str] = field(default_factory=dict)
+    crop: bytes = b""
+
+    @property
+    def error(self) -> Failure | None:
+        """Why it could not be judged."""
+        found = self.record["error"]
+        return found and Failure(str(found["kind"]), str(found["message"]))
+
+
+class Pool:
+    """Workers that judge. Use it in a `with` statement; closing it ends them at once.
+
+    Args:
+        options: Settings of every run.
+        weights_folder: Folder with another manifest.json and its files; None for the one that ships.
+        limits: For each file.
+        workers: How many at most; each is started when it is first needed.
+        prepare: Called once in each worker and gives what judges a file there; must be picklable. None for a `Detector`.
+
+    Attributes:
+        tool: What does the judging.
+
+    Raises:
+        WeightsError: The weights' manifest is missing or does not fit.
+    """
+
+    def __init__(
+        self,
+        options: Options | None = None,
+        *,
+        weights_folder: Path | None = None,
+        limits: Limits | None = None,
+        workers: int = 1,
+        prepare: Callable[[], Judge] | None = None,
+    ) -> None:
+        entry = checkpoint.find(folder=weights_folder)
+        self.tool = ToolInfo(__version__, entry.name, entry.sha256, entry.calibration.name)
+        self.limits = limits or Limits()
+        self._prepare = prepare or partial(load, options or Options(), weights_folder)
+        self._slots = threading.Semaphore(max(1, workers))
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+        self._running: dict[Job, _Worker | None] = {}
+        self._cancelled: set[Job] = set()
+        self._closed = False
+
+    def judge(self, job: Job, *, progress: Callable[[Progress], None] | None = None) -> Outcome:
+        """Judge one file; waits until a worker is free. Safe to call from several threads.
+
+        Args:
+            progress: Called from this thread; what it raises ends the job and comes out here.
+
+        Returns:
+            What came of it, whatever that is: what goes wrong with a file is part of its outcome.
+
+        Raises:
+            WeightsError: The weights can't be used.
+            OptionsError: An option can't be had here.
+            WorkerError: No worker can be started.
+        """
+        tell = progress or (lambda _: None)
+        with self._lock:
+            self._running[job] = None
+        try:
+            tell(Progress("waiting", 0.0))
+            with _opened(job, self.limits) as descriptor, self._slots:
+                return self._judge(job, descriptor, tell)
+        except (MediaError, WorkerError) as error:
+            if error.kind == "not_started":
+                raise
+            return self._failed(job, Failure(error.kind, str(error)))
+        finally:
+            with self._lock:
+                del self._running[job]
+                self._cancelled.discard(job)
+
+    def cancel(self, job: Job) -> bool:
+        """End a job; its outcome says so, at once if it runs, and when its turn comes if it waits.
+
+        Returns:
+            False where it is over, or was never begun.
+        """
+        with self._lock:
+            if job not in self._running:
+                return False
+            self._cancelled.add(job)
+            # In here, or it might be judging another's file by then.
+            if (worker := self._running[job]) is not None:
+                worker.kill()
+            return True
+
+    def close(self) -> None:
+        """End all workers, and with them the jobs that run."""
+        with self._lock:
+            self._closed = True
+            jobs, idle = list(self._running), self._idle
+            self._idle = []
+        for job in jobs:
+            self.cancel(job)
+        for worker in idle:
+            worker.end()
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _judge(self, job: Job, descriptor: int, tell: Callable[[Progress], None]) -> Outcome:
+        for attempt in range(_STARTS):
+            worker = self._taken(job)
+            try:
+                if not worker.ready:
+                    tell(Progress("loading", 0.0))
+                    worker.get_ready()
+                answer = worker.judge(job, descriptor, tell)
+            except WorkerError as error:
+                worker.end()
+                self._check(job)
+                last = attempt == _STARTS - 1
+                if error.kind == "not_started" and last:
+                    raise
+                # What it judged before may have left it in a bad way, and if it died in its sleep the file is no reason.
+                innocent = worker.judged > 0 or not worker.begun
+                if error.kind == "timed_out" or not innocent or last:
+                    return self._failed(job, Failure(error.kind, str(error)), worker.confinement)
+                log.debug("%s: tried again after: %s", media.shown(job.path), error)
+            except BaseException:
+                worker.end()
+                raise
+            else:
+                self._release(job, worker)
+                return answer if isinstance(answer, Outcome) else self._failed(job, answer, worker.confinement)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _taken(self, job: Job) -> _Worker:
+        """A worker for this job, the one that judged last if there is one: it is warm."""
+        self._check(job)
+        with self._lock:
+            worker = self._idle.pop() if self._idle else None
+        worker = worker or _Worker(self._prepare, self.limits)
+        with self._lock:
+            self._running[job] = worker
+        try:
+            # Cancelled in the meantime, when there was nothing to end.
+            self._check(job)
+        except WorkerError:
+            worker.end()
+            raise
+        return worker
+
+    def _release(self, job: Job, worker: _Worker) -> None:
+        with self._lock:
+            self._running[job] = None
+            if not self._closed:
+                self._idle.append(worker)
+                return
+        worker.end()
+
+    def _check(self, job: Job) -> None:
+        with self._lock:
+            if job in self._cancelled or self._closed:
+                raise WorkerError(f"{media.shown(job.path)}: was cancelled", kind="cancelled")
+
+    def _failed(self, job: Job, failure: Failure, confinement: str = "") -> Outcome:
+        return Outcome(to_dict(Report(job.path, self.tool, error=failure)), confinement)
+
+
+@contextmanager
+def _opened(job: Job, limits: Limits) -> Iterator[int]:
+    """The job's file, regular and not too large."""
+    if job.descriptor is None:
+        with media.open_file(job.path, follow=job.follow) as file:
+            _check_size(job.path, file.fileno(), limits)
+            yield file.fileno()
+    else:
+        _check_size(job.path, job.descriptor, limits)
+        yield job.descriptor
+
+
+def _check_size(path: str, descriptor: int, limits: Limits) -> None:
+    size = os.fstat(descriptor).st_size
+    if size > limits.file_bytes:
+        raise MediaError(
+            f"{media.shown(path)}: {size / 1e6:.0f} MB are more than {limits.file_bytes / 1e6:.0f} MB; raise the limit",
+            kind="too_large",
+        )
+
+
+# In the parent, for each worker
+
+
+class _Worker:
+    """A process that judges, as its parent sees it.
+
+    Attributes:
+        ready: It has loaded its net.
+        judged: How many files it has judged.
+        begun: It has begun the present job.
+        confinement: What it gave up.
+    """
+
+    def __init__(self, prepare: Callable[[], Judge], limits: Limits) -> None:
+        self.ready, self.judged, self.begun, self.confinement = False, 0, False, ""
+        self._limits, self._expired = limits, False
+        self._connection, theirs = multiprocessing.Pipe()
+        # Spawned: a fork would take along the parent's threads' locks, and its open files.
+        self._process: BaseProcess = multiprocessing.get_context("spawn").Process(
+            target=_work, args=(theirs, prepare, limits), daemon=True, name="deepfake-detect worker"
+        )
+        try:
+            with _children, _deaf_to_interrupts():
+                self._process.start()
+        finally:
+            theirs.close()
+
+    def get_ready(self) -> None:
+        """Wait until the net is loaded.
+
+        Raises:
+            WeightsError: The weights can't be used.
+            OptionsError: An option can't be had here.
+            WorkerError: It ended before.
+        """
+        with self._at_most(_LOADING_S):
+            try:
+                message = self._hear()
+            except WorkerError as error:
+                found = f"a process that judges could not be started: {error}"
+                raise WorkerError(found, kind="not_started") from error
+        if "failed" in message:
+            kind, text = message["failed"]
+            known = {"weights": WeightsError, "options": OptionsError}.get(kind)
+            raise known(text) if known else WorkerError(text, kind="not_started")
+        self.ready, self.confinement = True, str(message.get("ready"))
+
+    def judge(self, job: Job, descriptor: int, tell: Callable[[Progress], None]) -> Outcome | Failure:
+        """Have a file judged.
+
+        Raises:
+            WorkerError: The process ended, or ran out of time or memory.
+        """
+        self.begun = False
+        with self._at_most(self._limits.seconds):
+            try:
+                self._connection.send_bytes(_packed(_to_json(job)))
+                if os.name == "posix":
+                    reduction.send_handle(self._connection, descriptor, self._process.pid)
+            except OSError as error:
+                raise self._death(job.path) from error
+            while True:
+                message = self._hear(job.path)
+                self.begun = True
+                try:
+                    answer = _understood(message, job, self.confinement)
+                except (KeyError, TypeError, ValueError) as error:
+                    raise self._senseless(job.path) from error
+                if not isinstance(answer, Progress):
+                    break
+                tell(answer)
+        if isinstance(answer, Failure) and answer.kind == "out_of_memory":
+            raise WorkerError(answer.message, kind=answer.kind)
+        self.judged += 1
+        return answer
+
+    def kill(self) -> None:
+        """End it at once. Whoever waits for its answer learns so."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """End it, and leave nothing of it."""
+        self._process.kill()
+        self._reap()
+        self._connection.close()
+
+    def _hear(self, path: str = "") -> dict[str, Any]:
+        try:
+            message = json.loads(self._connection.recv_bytes(_LARGEST_MESSAGE), parse_constant=_refuse)
+        except (EOFError, OSError) as error:
+            raise self._death(path) from error
+        except (ValueError, RecursionError) as error:
+            raise self._senseless(path) from error
+        if not isinstance(message, dict):
+            raise self._senseless(path)
+        return message
+
+    def _death(self, path: str) -> WorkerError:
+        """Why it ended."""
+        if not self._reap(5):
+            # It lives, and does not speak as it should.
+            return self._senseless(path)
+        kind, found = _cause_of_death(self._process.exitcode, self._limits, expired=self._expired)
+        return WorkerError(f"{media.shown(path)}: {found}" if path else found, kind=kind)
+
+    def _senseless(self, path: str) -> WorkerError:
+        found = "the process that judged it gave a senseless answer; the file is damaged or hostile"
+        return WorkerError(f"{media.shown(path)}: {found}", kind="crashed")
+
+    def _reap(self, timeout_s: float | None = None) -> bool:
+        ended = bool(multiprocessing.connection.wait([self._process.sentinel], timeout_s))
+        if ended:
+            with _children:
+                self._process.join()
+        return ended
+
+    @contextmanager
+    def _at_most(self, seconds: float) -> Iterator[None]:
+        """Kill it after so many seconds. Nothing else here waits with a limit: what is killed is heard of at once."""
+
+        over, turn = False, threading.Lock()
+
+        def expire() -> None:
+            with turn:
+                if not over:
+                    self._expired = True
+                    self._process.kill()
+
+        timer = threading.Timer(seconds, expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            # Or the next file would be told that it took too long.
+            with turn:
+                over = True
+
+
+def _cause_of_death(code: int | None, limits: Limits, *, expired: bool) -> tuple[str, str]:
+    """Kind and words for a worker's exit code."""
+    number = -code if code is not None and code < 0 else 0
+    if expired or number == getattr(signal, "SIGALRM", -1):
+        return (
+            "timed_out",
+            f"took longer than {limits.seconds:g} s and was stopped; give it more time if it is worth it",
+        )
+    if number == getattr(signal, "SIGXCPU", -1):
+        return "timed_out", f"took more than {limits.cpu_s:g} s of the processor and was stopped"
+    if number == getattr(signal, "SIGKILL", -1):
+        return "killed", "the process that judged it was killed from outside, most often for want of memory"
+    if number:
+        return "crashed", f"the process that judged it crashed ({_signal_name(number)}); the file is damaged or hostile"
+    return "crashed", f"the process that judged it ended with status {code}; the file is damaged or hostile"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """A process started in here never sees Ctrl-C, not even before it can say that it does not care: its parent ends it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # Started in time, for it lets interrupts through again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _to_json(job: Job) -> dict[str, Any]:
+    folder = None if job.report is None else os.fspath(job.report)
+    return {"path": job.path, "crop": job.crop, "report": folder, "report_options": asdict(job.report_options)}
+
+
+def _packed(message: dict[str, Any]) -> bytes:
+    # ASCII, so that halves of surrogate pairs, which stand for names that are no text, come through.
+    return json.dumps(message, allow_nan=False).encode("ascii")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
+def _understood(message: dict[str, Any], job: Job, confinement: str) -> Progress | Failure | Outcome:
+    """What a worker said, checked: it may have been taken over.
+
+    Raises:
+        KeyError, TypeError, ValueError: It makes no sense.
+    """
+    if "stage" in message:
+        return Progress(str(message["stage"]), float(message["done"]))
+    if "error" in message:
+        kind, text = (str(part)[:_LONGEST_ERROR] for part in message["error"])
+        return Failure(kind, text)
+    record = dict(message["record"])
+    record["media"] = {**record["media"], "path": job.path}
+    info, found = record["media"], record["verdict"]
+    numbers = [found["probability"], found["likelihood_ratio"], info["duration_s"]]
+    if not all(value is None or isinstance(value, (int, float)) for value in numbers):
+        raise TypeError(f"expected numbers, found {numbers}")
+    Verdict(found["label"], found["probability"], found["likelihood_ratio"], str(found["reason"]))
+    if info["kind"] not in get_args(Kind) or not all(0 < int(info[side]) < 2**31 for side in ("width", "height")):
+        raise ValueError(f"expected a picture or a video, found {info}")
+    if not isinstance(record["tracks"], list) or not all(isinstance(text, str) for text in record["warnings"]):
+        raise TypeError("expected lists of tracks and of warnings")
+    reasons = {language: str(message["reasons"][language]) for language in LANGUAGES}
+    crop = base64.b64decode(message["crop"], validate=True)
+    if crop and not crop.startswith(b"\xff\xd8\xff"):
+        raise ValueError("the crop is no JPEG")
+    return Outcome(record, confinement, reasons, crop)
+
+
+# In the worker
+
+
+def load(options: Options, weights_folder: Path | None) -> Judge:
+    """A detector that keeps to one thread, for there is a worker for each core."""
+    import torch
+
+    from .detector import Detector
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    detector = Detector(options, weights_folder=weights_folder)
+    # What is loaded at first use is loaded now, while it may be.
+    detector.detect(np.full((160, 160, 3), 127, np.uint8))
+    return lambda source, tell: detector.detect(source, progress=tell)
+
+
+def _work(connection: Connection, prepare: Callable[[], Judge], limits: Limits) -> None:
+    """The life of a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _mute()
+    _die_with_parent()
+    try:
+        judge = prepare()
+        confinement = confine(limits)
+    except DeepfakeDetectError as error:
+        connection.send_bytes(_packed({"failed": [error.kind, str(error)]}))
+        return
+    except Exception as error:
+        found = f"a process that judges could not be started ({type(error).__name__}: {error})"
+        connection.send_bytes(_packed({"failed": ["not_started", found]}))
+        return
+    connection.send_bytes(_packed({"ready": confinement}))
+    while True:
+        try:
+            job = json.loads(connection.recv_bytes())
+        except (EOFError, OSError):
+            return
+        path, descriptor = job["path"], None
+        source = path
+        if os.name == "posix":
+            descriptor = reduction.recv_handle(connection)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            source = f"/dev/fd/{descriptor}"
+        start_clock(limits)
+        answer = _answer(judge, job, source, _teller(connection))
+        stop_clock()
+        if descriptor is not None:
+            os.close(descriptor)
+        connection.send_bytes(answer)
+
+
+def _answer(judge: Judge, job: dict[str, Any], source: str, tell: Callable[[str, float], None]) -> bytes:
+    path = job["path"]
+    try:
+        tell("judging", 0.0)
+        judged = judge(source, partial(tell, "judging"))
+        judged = replace(judged, path=path, media=judged.media and replace(judged.media, path=path))
+        if job["report"] is not None:
+            tell("writing", 0.0)
+            judged.save(job["report"], options=ReportOptions(**job["report_options"]))
+        return _packed({
+            "record": to_dict(judged),
+            "reasons": {language: _reason(judged, Words(language)) for language in LANGUAGES},
+            "crop": base64.b64encode(_crop(judged) if job["crop"] else b"").decode("ascii"),
+        })  # fmt: skip
+    except Exception as error:
+        kind, found = "internal", f"{media.shown(path)}: internal error ({type(error).__name__}); please report it"
+        if _is_hunger(error):
+            kind, found = "out_of_memory", f"{media.shown(path)}: needs more memory than the limit allows"
+        elif isinstance(error, DeepfakeDetectError):
+            kind, found = error.kind, str(error).replace(source, media.shown(path))
+        elif isinstance(error, OSError) and job["report"] is not None:
+            kind = "report"
+            found = f"{media.shown(path)}: its report can't be written ({error.strerror}); check the folder"
+        return _packed({"error": [kind, found]})
+
+
+def _is_hunger(error: BaseException | None) -> bool:
+    """Whether memory was what lacked, whatever it was called on the way: a damaged file is something else."""
+    while error is not None:
+        # torch has no class of its own for it.
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _teller(connection: Connection) -> Callable[[str, float], None]:
+    """Tells the parent how far a job is, when a stage begins and then not too often."""
+    last = ("", 0.0)
+
+    def tell(stage: str, done: float) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if stage != last[0] or now - last[1] >= _TELL_EVERY_S:
+            last = (stage, now)
+            connection.send_bytes(_packed({"stage": stage, "done": done}))
+
+    return tell
+
+
+def _reason(judged: Report, words: Words) -> str:
+    if judged.verdict is None or judged.media is None:
+        return ""
+    answer = judged.verdict
+    return verdict.explain(
+        answer.label, judged.tracks, kind=judged.media.kind, ratio=answer.likelihood_ratio, words=words,
+        provenance=judged.provenance,
+    )  # fmt: skip
+
+
+def _crop(judged: Report) -> bytes:
+    track = verdict.deciding(judged.tracks)
+    views = draw.telling(track, 1) if track else []
+    if not views or views[0].heatmap is None:
+        return b""
+    small = cv2.resize(views[0].heatmap.crop.pixels, (_CROP_PX, _CROP_PX), interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", small[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 80))
+    return data.tobytes()
+
+
+def _mute() -> None:
+    """What decoders print may be the file's own words, with marks that a terminal obeys."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def _die_with_parent() -> None:
+    """Nobody is left to hear the answer, nor to stop us."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,520 @@
+"""batch: what is found, that nothing is lost, judged twice or counted twice, and what the table and the page say."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psutil
+import pytest
+from conftest import SAMPLES
+from test_worker import obedient
+
+import deepfake_detect
+from deepfake_detect import batch
+from deepfake_detect.batch import COLUMNS, PAGE, Progress, scan
+from deepfake_detect.cli import main
+from deepfake_detect.confine import Limits
+from deepfake_detect.errors import OptionsError
+from deepfake_detect.options import Options
+from deepfake_detect.report import to_dict
+from deepfake_detect.types import Failure, MediaInfo, Report, ToolInfo, Verdict
+from deepfake_detect.words import LANGUAGES
+from deepfake_detect.worker import Job, Outcome
+
+JPEG = b"\xff\xd8\xff" + b"a crop"
+
+
+class InProcess:
+    """Stands in for a pool: the file's first word is its label, its second the probability, or the kind of an error."""
+
+    tool = ToolInfo("0.0", "net", "0" * 64, "calibration")
+    limits = Limits(file_bytes=10**6)
+    judged: ClassVar[list[str]] = []
+    before: ClassVar[Callable[[Job], None] | None] = None
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __enter__(self) -> InProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def judge(self, job: Job) -> Outcome:
+        assert job.descriptor is not None
+        if InProcess.before is not None:
+            InProcess.before(job)
+        InProcess.judged.append(job.path)
+        data = os.pread(job.descriptor, 10**6, 0)
+        label, _, value = data.decode().partition("\n")[0].partition(" ")
+        if label == "error":
+            return Outcome(
+                to_dict(Report(job.path, self.tool, error=Failure(value, f"{job.path}: no good"))), "rlimits"
+            )
+        info = MediaInfo(job.path, "image", len(data), hashlib.sha256(data).hexdigest(), 4, 3)
+        chance = float(value) if value else None
+        verdict = Verdict(label, chance, chance and chance / (1 - chance), "So it is.")  # type: ignore[arg-type]
+        reasons = {language: f"So it is, in {language}." for language in LANGUAGES}
+        return Outcome(
+            to_dict(Report(job.path, self.tool, info, verdict=verdict)), "rlimits", reasons, JPEG if job.crop else b""
+        )
+
+
+@pytest.fixture(autouse=True)
+def in_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    InProcess.judged, InProcess.before = [], None
+    if "real" not in request.keywords:
+        monkeypatch.setattr(batch, "Pool", InProcess)
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Path:
+    folder = tmp_path / "queue"
+    (folder / "below").mkdir(parents=True)
+    (folder / "a.jpg").write_text("manipulated 0.9")
+    (folder / "b").write_text("no_face")
+    (folder / "below/c.mp4").write_text("no_manipulation_found 0.1")
+    (folder / "below/same.jpg").write_text("manipulated 0.9")
+    (folder / "damaged.png").write_text("error damaged")
+    return folder
+
+
+def jsonl(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def rows(*paths: object, out: Path, **options: Any) -> dict[str, dict[str, Any]]:
+    scan([str(path) for path in paths], out, **options)
+    found = jsonl(out)
+    assert len({row["path"] for row in found}) == len(found)
+    return {row["path"]: row for row in found}
+
+
+def test_a_row_a_file_in_order_of_path(queue: Path, tmp_path: Path) -> None:
+    summary = scan([str(queue)], tmp_path / "out.jsonl")
+    found = jsonl(tmp_path / "out.jsonl")
+    names = ["a.jpg", "b", "below/c.mp4", "below/same.jpg", "damaged.png"]
+    assert [row["path"] for row in found] == [str(queue / name) for name in names]
+    assert [list(row) for row in found] == [list(COLUMNS)] * 5
+    assert [row["label"] for row in found] == ["manipulated", "no_face", "no_manipulation_found", "manipulated", None]
+    assert found[0]["sha256"] == hashlib.sha256(b"manipulated 0.9").hexdigest()
+    assert (found[0]["probability"], found[0]["reason"], found[0]["size_bytes"]) == (0.9, "So it is.", 15)
+    assert (found[4]["error_kind"], found[4]["error"]) == ("damaged", "no good")
+    assert (summary.files, summary.duplicates, summary.errors) == (5, 1, {"damaged": 1})
+    assert summary.labels == {"manipulated": 2, "no_face": 1, "no_manipulation_found": 1}
+    assert summary.confinements == ("rlimits",)
+
+
+def test_the_formats_say_the_same(queue: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (queue / 'comma, "quote"\nline').write_text("inconclusive 0.5")
+    tables = []
+    for ending in ("jsonl", "csv", "parquet"):
+        (tmp_path / ending).mkdir()
+        scan([str(queue)], tmp_path / ending / f"out.{ending}")
+    tables.append([{key: "" if value is None else str(value) for key, value in row.items()}
+                   for row in jsonl(tmp_path / "jsonl/out.jsonl")])  # fmt: skip
+    with (tmp_path / "csv/out.csv").open(newline="") as file:
+        tables.append(list(csv.DictReader(file)))
+    assert tables[0] == tables[1]
+    assert parquet.read_table(tmp_path / "parquet/out.parquet").to_pylist() == jsonl(tmp_path / "jsonl/out.jsonl")
+
+
+def test_what_has_the_same_content_is_judged_once(queue: Path, tmp_path: Path) -> None:
+    for i in range(50):
+        (queue / f"copy{i}").write_text("error damaged")
+    found = rows(queue, out=tmp_path / "out.jsonl")
+    assert len(InProcess.judged) == 4
+    assert Counter(row["error"] for row in found.values())["no good"] == 51
+
+
+def test_a_second_run_judges_only_what_changed(queue: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    first = rows(queue, out=out)
+    before = InProcess.judged[:]
+    assert rows(queue, out=out) == first
+    assert before == InProcess.judged
+    (queue / "b").write_text("inconclusive 0.5")
+    (queue / "a.jpg").unlink()
+    (queue / "new").write_text("no_face")
+    second = rows(queue, out=out)
+    # The new one has the content that the changed one had.
+    assert InProcess.judged[len(before) :] == [str(queue / "b")]
+    assert second.keys() == (first.keys() - {str(queue / "a.jpg")}) | {str(queue / "new")}
+    assert second[str(queue / "b")]["label"] == "inconclusive"
+    assert second[str(queue / "new")]["label"] == "no_face"
+
+
+def test_a_file_of_the_same_size_and_date_with_another_content_is_noticed(queue: Path, tmp_path: Path) -> None:
+    rows(queue, out=tmp_path / "out.jsonl")
+    known = (queue / "b").stat()
+    (queue / "b").write_text("no_fac3")
+    (queue / "b").write_text("error x")
+    os.utime(queue / "b", ns=(known.st_atime_ns, known.st_mtime_ns))
+    assert (queue / "b").stat().st_size == known.st_size
+    assert rows(queue, out=tmp_path / "out.jsonl")[str(queue / "b")]["error_kind"] == "x"
+
+
+def test_retry_judges_anew_what_a_limit_decided(queue: Path, tmp_path: Path) -> None:
+    (queue / "slow").write_text("error timed_out")
+    rows(queue, out=tmp_path / "out.jsonl")
+    before = len(InProcess.judged)
+    rows(queue, out=tmp_path / "out.jsonl", retry=True)
+    assert InProcess.judged[before:] == [str(queue / "slow")]
+
+
+def test_other_settings_are_refused_until_told_to_begin_anew(queue: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    rows(queue, out=out)
+    with pytest.raises(OptionsError, match=r"frames was 32, is 16.*--restart"):
+        scan([str(queue)], out, options=Options(frames=16))
+    assert len(rows(queue, out=out, options=Options(frames=16), restart=True)) == 5
+    assert len(InProcess.judged) == 8
+
+
+@pytest.mark.parametrize("kind", ["journal", "database", "page", "ending", "folder", "no_folder"])
+def test_what_is_in_the_way_is_left_alone(kind: str, queue: Path, tmp_path: Path) -> None:
+    out, journal = tmp_path / "out.csv", tmp_path / "out.csv.journal"
+    if kind == "journal":
+        journal.write_text("my own journal, with many words in it" * 100)
+    elif kind == "database":
+        with sqlite3.connect(journal) as other:
+            other.execute("CREATE TABLE files (mine)")
+        other.close()
+    elif kind == "page":
+        (tmp_path / PAGE).write_text("<p>mine")
+    elif kind == "ending":
+        out = tmp_path / "out.xlsx"
+    elif kind == "folder":
+        out.mkdir()
+    else:
+        out = tmp_path / "nowhere/out.csv"
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    with pytest.raises(OptionsError):
+        scan([str(queue)], out, restart=True)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_two_scans_into_one_table_do_not_meet(queue: Path, tmp_path: Path) -> None:
+    def again(progress: Progress) -> None:
+        with pytest.raises(OptionsError, match="in use by another scan"):
+            scan([str(queue)], tmp_path / "out.csv")
+
+    scan([str(queue)], tmp_path / "out.csv", progress=again)
+
+
+def test_parquet_without_pyarrow_says_what_to_install(
+    queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(OptionsError, match=r"pip install 'deepfake-detect\[scan\]'"):
+        scan([str(queue)], tmp_path / "out.parquet")
+
+
+def test_patterns_files_and_folders_and_each_path_once(
+    queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(queue)
+    (queue / "=formula()").write_text("no_face")
+    found = rows(
+        "**/*.jpg", "b", "below", "below", "nothing*here", "gone.jpg", "=formula()", out=tmp_path / "out.jsonl"
+    )
+    assert {path: row["error_kind"] for path, row in found.items()} == {
+        "a.jpg": None, "below/same.jpg": None, "b": None, "below/c.mp4": None, "nothing*here": "not_found",
+        "gone.jpg": "not_found", "./=formula()": None,
+    }  # fmt: skip
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links, pipes and such names are those of Unix")
+def test_links_pipes_and_odd_names(queue: Path, tmp_path: Path) -> None:
+    (queue / "below/loop").symlink_to(queue)
+    (queue / "link.jpg").symlink_to(queue / "a.jpg")
+    (queue / "nowhere").symlink_to(queue / "gone")
+    (queue / "aa_itself").symlink_to(queue / "aa_itself")
+    os.mkfifo(queue / "pipe")
+    odd = ["new\nline", "\u202egpj.exe", os.fsdecode(b"\xff\xfe.jpg"), "<img src=x onerror=alert(1)>.jpg", "x" * 255]
+    for name in odd:
+        (queue / name).write_text("no_face")
+    found = rows(queue, out=tmp_path / "out.jsonl")
+    kinds = {path.removeprefix(f"{queue}/"): row["error_kind"] for path, row in found.items()}
+    assert {name: kinds[name] for name in ("below/loop", "link.jpg", "nowhere", "pipe")} == {
+        "below/loop": "link", "link.jpg": "link", "nowhere": "link", "pipe": "not_a_file",
+    }  # fmt: skip
+    assert {name.encode("utf-8", "backslashreplace").decode() for name in odd} <= kinds.keys()
+    assert len(found) == 5 + 5 + len(odd)
+    page = (tmp_path / PAGE).read_text(encoding="utf-8")
+    assert "\u202e" not in page
+    assert "<img src=x" not in page
+    followed = rows(queue, out=tmp_path / "out.jsonl", follow_links=True)
+    kinds = {path.removeprefix(f"{queue}/"): row["error_kind"] for path, row in followed.items()}
+    assert {name: kinds[name] for name in ("below/loop", "link.jpg", "nowhere", "pipe")} == {
+        "below/loop": "link", "link.jpg": None, "nowhere": "not_found", "pipe": "not_a_file",
+    }  # fmt: skip
+    assert kinds["aa_itself"] == "unreadable"
+    assert len(followed) == len(found)
+    assert len(rows(f"{queue}/**/*", out=tmp_path / "out.jsonl")) == len(found)
+    assert rows(queue, queue / "link.jpg", out=tmp_path / "out.jsonl")[str(queue / "link.jpg")]["error"] is None
+
+
+def test_a_link_that_was_given_is_followed(queue: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(queue)
+    assert len(rows(tmp_path / "link", out=tmp_path / "out.jsonl")) == 5
+
+
+def test_a_folder_that_cannot_be_read_has_a_row(queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if path == str(queue / "below"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = rows(queue, out=tmp_path / "out.jsonl")
+    assert found[str(queue / "below")]["error_kind"] == "unreadable"
+    assert len(found) == 4
+
+
+def test_the_table_does_not_find_itself(queue: Path) -> None:
+    first = rows(queue, out=queue / "out.jsonl")
+    assert rows(queue, out=queue / "out.jsonl") == first
+    assert len(first) == 5
+
+
+def test_a_file_that_changes_while_it_is_judged_gets_no_verdict(queue: Path, tmp_path: Path) -> None:
+    def grow(job: Job) -> None:
+        if job.path.endswith("b"):
+            with Path(job.path).open("a") as file:
+                file.write("\nmore")
+
+    InProcess.before = grow
+    found = rows(queue, out=tmp_path / "out.jsonl")
+    assert found[str(queue / "b")]["error_kind"] == "changed"
+    InProcess.before = None
+    assert rows(queue, out=tmp_path / "out.jsonl")[str(queue / "b")]["label"] == "no_face"
+
+
+def test_too_large_a_file_is_not_even_read(queue: Path, tmp_path: Path) -> None:
+    with (queue / "sparse").open("wb") as file:
+        file.truncate(10**12)
+    assert rows(queue, out=tmp_path / "out.jsonl")[str(queue / "sparse")]["error_kind"] == "too_large"
+
+
+def test_an_interrupt_loses_nothing(queue: Path, tmp_path: Path) -> None:
+    for i in range(40):
+        (queue / f"{i}").write_text(f"inconclusive 0.{i + 10}")
+    whole = rows(queue, out=tmp_path / "whole.jsonl")
+    (tmp_path / PAGE).unlink()
+    InProcess.judged = []
+
+    def stop(progress: Progress) -> None:
+        if progress.judged >= 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scan([str(queue)], tmp_path / "out.jsonl", progress=stop, workers=1)
+    assert not (tmp_path / "out.jsonl").exists()
+    assert rows(queue, out=tmp_path / "out.jsonl") == whole
+    assert len(set(InProcess.judged)) == len({row["sha256"] for row in whole.values()})
+    # Of those in hand when it was interrupted, one for each thread may have to be judged again.
+    assert len(InProcess.judged) <= len(set(InProcess.judged)) + 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_killed_at_any_moment_and_run_again_the_table_is_that_of_an_unbroken_run(tmp_path: Path) -> None:
+    folder = tmp_path / "queue"
+    folder.mkdir()
+    chance = random.Random(0)
+    for i in range(60):
+        found = chance.choice([f"inconclusive 0.{i + 10}", "error damaged", "no_face"])
+        # Every fifth has the content of another one.
+        (folder / f"{i:02}").write_text(f"{found}\n{i}" if i % 5 else "no_face")
+    program = f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_batch
+from deepfake_detect import batch
+batch.Pool = test_batch.InProcess
+test_batch.InProcess.before = lambda job: (print(job.path, flush=True), time.sleep(0.05))
+from pathlib import Path
+batch.scan([sys.argv[1]], Path(sys.argv[2]), workers=2)
+print("done", flush=True)
+"""
+    whole = rows(folder, out=tmp_path / "whole.jsonl")
+    (tmp_path / PAGE).unlink()
+    command = [sys.executable, "-c", program, str(folder), str(tmp_path / "out.jsonl")]
+    environment = {**os.environ, "PYTHONPATH": str(SAMPLES.parent)}
+    said: list[str] = []
+    statuses = []
+    for kill in (True, True, True, True, False):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+            assert process.stdout is not None
+            for _ in range(chance.randint(1, 8)) if kill else ():
+                said.append(process.stdout.readline())
+            if kill:
+                time.sleep(chance.uniform(0, 0.02))
+                process.send_signal(signal.SIGKILL)
+            said += process.stdout.read().splitlines(keepends=True)
+        statuses.append(process.returncode)
+    # On a machine under load it may be done before it is killed.
+    assert -signal.SIGKILL in statuses
+    assert statuses[-1] == 0
+    said = [line for line in said if line not in ("", "done\n")]
+    assert {row["path"]: row for row in jsonl(tmp_path / "out.jsonl")} == whole
+    # Judged again were at most those in hand when it was killed.
+    assert len(said) <= len({row["sha256"] for row in whole.values()}) + 4 * 4
+
+
+@pytest.mark.real
+@pytest.mark.skipif(os.name != "posix", reason="limits and signals are those of Unix")
+def test_a_crash_a_hang_and_hunger_cost_a_row_each(tmp_path: Path) -> None:
+    folder = tmp_path / "queue"
+    folder.mkdir()
+    orders = {"1": "be good 1", "2": "hang", "3": "be good 3", "4": f"crash {int(signal.SIGSEGV)}", "5": "eat 1000"}
+    for name, order in orders.items():
+        (folder / name).write_text(order)
+    limits = Limits(seconds=5, memory_bytes=2**30)
+    scan([str(folder)], tmp_path / "out.jsonl", prepare=obedient, limits=limits, workers=1)
+    found = jsonl(tmp_path / "out.jsonl")
+    assert [row["error_kind"] for row in found] == [None, "timed_out", None, "crashed", "out_of_memory"]
+    assert all(row["confinement"] for row in found)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits and signals are those of Unix")
+def test_ctrl_c_ends_everything_without_a_word(tmp_path: Path) -> None:
+    folder = tmp_path / "queue"
+    folder.mkdir()
+    for name in "abcd":
+        (folder / name).write_text(f"hang {name}")
+    program = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from test_worker import obedient
+from deepfake_detect.batch import scan
+if __name__ == "__main__":
+    try:
+        scan([sys.argv[1]], Path(sys.argv[2]), prepare=obedient, workers=2, progress=lambda _: print("goes", flush=True))
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+    (tmp_path / "script.py").write_text(program)
+    command = [sys.executable, str(tmp_path / "script.py"), str(folder), str(tmp_path / "out.csv")]
+    environment = {**os.environ, "PYTHONPATH": str(SAMPLES.parent)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while process.stdout.readline() == "goes\n" and len(psutil.Process(process.pid).children()) < 3:
+            pass
+        family = psutil.Process(process.pid).children(recursive=True)
+        # As a terminal does: to all of them at once, workers that only just start included.
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stderr.read() == ""
+        assert process.wait(60) == 130
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page(language: str, queue: Path, tmp_path: Path) -> None:
+    scan([str(queue)], tmp_path / "out.jsonl", language=language)
+    page = (tmp_path / PAGE).read_text(encoding="utf-8")
+    assert f'<html lang="{language}">' in page
+    assert page.count(base64.b64encode(JPEG).decode()) == 4
+    assert page.count(f"So it is, in {language}.") == 4
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{allowed}'" in page
+    # The most probable first, what has no probability last.
+    body = page[page.index("<tbody>") :]
+    assert body.index("a.jpg") < body.index("below/c.mp4") < body.index("damaged.png")
+
+
+def test_no_images_means_none_anywhere(queue: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    scan([str(queue)], out)
+    scan([str(queue)], out, images=False)
+    assert "data:image" not in (tmp_path / PAGE).read_text()
+    assert JPEG not in (tmp_path / "out.jsonl.journal").read_bytes()
+
+
+def test_the_page_shows_the_most_probable_of_very_many(
+    queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "_ON_PAGE", 2)
+    scan([str(queue)], tmp_path / "out.jsonl")
+    page = (tmp_path / PAGE).read_text()
+    assert "Shown are the 2 of 5 files" in page
+    assert page.count('class="name"') == 2
+
+
+def test_every_text_the_page_asks_for_is_there() -> None:
+    package = Path(deepfake_detect.__file__).parent
+    asked = set(re.findall(r'w\("([a-z_]+)"[,)]', (package / "scan.html.j2").read_text(encoding="utf-8")))
+    texts = json.loads((package / "languages/en.json").read_text(encoding="utf-8"))
+    assert len(asked) > 15
+    assert asked <= texts.keys()
+    assert {f"scan_confined_{held}" for held in ("seccomp_rlimits", "rlimits", "none")} <= texts.keys()
+
+
+def test_the_command(queue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "out.csv")
+    assert main(["scan", str(queue), "--out", out]) == 1
+    printed, complaints = capsys.readouterr()
+    assert "2  manipulated" in printed
+    assert "1  not judged: damaged" in printed
+    assert "5  files, 1 of them with the content of another one" in printed
+    assert "left" in complaints
+    (queue / "damaged.png").unlink()
+    assert main(["scan", "-q", str(queue), "--out", out]) == 0
+    assert main(["scan", "-q", str(queue), "--out", out, "--fail-on", "manipulated"]) == 3
+    assert capsys.readouterr() == ("", "")
+    assert main(["scan", str(queue), "--out", out, "--frames", "3"]) == 2
+    assert "--restart" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("end", ["\n", "\0"])
+def test_names_from_stdin(end: str, queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = tmp_path / "names"
+    names.write_text(end.join([str(queue / "a.jpg"), str(queue / "below")]))
+    with names.open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        zero = ["-0"] if end == "\0" else []
+        assert main(["scan", "-q", "-", *zero, "--out", str(tmp_path / "out.jsonl")]) == 0
+    assert len(jsonl(tmp_path / "out.jsonl")) == 3
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["x"], ["--out", "x.csv"], ["x", "--out", "x.doc"], ["x", "--out", "x.csv", "--workers", "0"],
+     ["x", "--out", "x.csv", "--time-limit", "0"], ["x", "--out", "x.csv", "--frames", "0"]],
+)  # fmt: skip
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status = main(["scan", *arguments])
+    except SystemExit as stop:
+        status = int(str(stop.code))
+    assert status == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err

@@ -1,0 +1,385 @@
+"""worker and confine: what a decoder's bug costs, and what it can't do. The judges here do as the file says."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import jsonschema
+import psutil
+import pytest
+from conftest import SAMPLES, texture
+from PIL import Image
+
+from deepfake_detect.confine import Limits
+from deepfake_detect.errors import MediaError, OptionsError, WeightsError, WorkerError
+from deepfake_detect.report import SCHEMA_FILE
+from deepfake_detect.types import MediaInfo, Report, ToolInfo, Verdict
+from deepfake_detect.worker import Job, Outcome, Pool, Progress
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits and signals are those of Unix")
+LIMITS = Limits(seconds=60, memory_bytes=2**30)
+TOOL = ToolInfo("0", "net", "0" * 64, "none")
+SEEN = Verdict("no_face", None, None, "Nothing is there.")
+
+
+def obey(source: str, tell: Callable[[float], None]) -> Report:
+    """Judges a file by doing what stands in it."""
+    order, _, value = Path(source).read_text().partition(" ")
+    tell(0.5)
+    digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    report = Report(source, TOOL, MediaInfo(source, "image", 1, digest, 1, 1), verdict=SEEN)
+    if order == "crash":
+        os.kill(os.getpid(), int(value))
+    elif order == "leave":
+        os._exit(int(value))
+    elif order == "hang":
+        time.sleep(10_000)
+    elif order == "spin":
+        while True:
+            pass
+    elif order == "eat":
+        hoard = [bytes(10_000_000) for _ in range(int(value))]
+        raise AssertionError(len(hoard))
+    elif order == "eat_and_blame":
+        try:
+            bytes(10**13)
+        except MemoryError as error:
+            raise MediaError(f"{source}: damaged picture", kind="damaged") from error
+    elif order == "crash_if_used":
+        if getattr(obey, "used", False):
+            os.kill(os.getpid(), signal.SIGSEGV)
+    elif order == "nan":
+        info = MediaInfo(source, "video", 1, "0" * 64, 1, 1, duration_s=float("nan"))
+        return Report(source, report.tool, info, verdict=SEEN)
+    elif order == "lie":
+        connection = next(one for one in gc.get_objects() if isinstance(one, Connection))
+        connection.send_bytes(json.dumps(json.loads(value)).encode())
+    elif order == "bug":
+        raise KeyError("a bug")
+    elif order == "refuse":
+        raise MediaError(f"{source}: is not to my taste", kind="unsupported")
+    elif order == "try":
+        return Report(
+            source, report.tool, report.media, verdict=Verdict("no_face", None, None, tried(json.loads(value)))
+        )
+    obey.used = True  # type: ignore[attr-defined]
+    return report
+
+
+def tried(what: dict[str, object]) -> str:
+    """Which of the forbidden things can be done."""
+    folder, port, parent = Path(str(what["folder"])), int(str(what["port"])), int(str(what["parent"]))
+    deeds: dict[str, Callable[[], object]] = {
+        "connect": lambda: socket.create_connection(("127.0.0.1", port), timeout=1),
+        "send": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", port)),
+        "write": lambda: (folder / "new").write_bytes(b"x"),
+        "overwrite": lambda: os.write(os.open(folder / "old", os.O_WRONLY), b"y"),
+        "remove": lambda: (folder / "old").unlink(),
+        "make": lambda: (folder / "made").mkdir(),
+        "run": lambda: os.execv("/bin/true", ["true"]),
+        "fork": lambda: os.fork() or os._exit(0),
+        "signal": lambda: os.kill(parent, 0),
+        "read": lambda: (folder / "old").read_bytes(),
+        "thread": lambda: threading.Thread(target=int).start(),
+        "many": open_many,
+    }
+    found = {}
+    for name, deed in deeds.items():
+        try:
+            deed()
+            found[name] = "done"
+        except OSError as error:
+            found[name] = errno.errorcode[error.errno or 0]
+    return json.dumps(found)
+
+
+def open_many() -> None:
+    opened: list[int] = []
+    try:
+        opened.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(100))
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def obedient() -> Callable[[str, Callable[[float], None]], Report]:
+    return obey
+
+
+def unloadable(kind: str) -> Callable[[str, Callable[[float], None]], Report]:
+    if kind == "weights":
+        raise WeightsError("the weights are gone")
+    if kind == "bug":
+        raise KeyError("a bug")
+    os._exit(7)
+
+
+def file(folder: Path, order: str, name: str = "file.jpg") -> str:
+    path = folder / name
+    path.write_text(order)
+    return str(path)
+
+
+@pytest.fixture
+def pool() -> Pool:
+    with Pool(prepare=obedient, limits=LIMITS) as opened:
+        yield opened  # type: ignore[misc]
+
+
+def ended(*outcomes: Outcome) -> list[str]:
+    return [outcome.error.kind if outcome.error else "" for outcome in outcomes]
+
+
+@pytest.mark.parametrize(
+    ("order", "kind", "says"),
+    [
+        (f"crash {int(signal.SIGSEGV)}", "crashed", "crashed (SIGSEGV)"),
+        (f"crash {int(signal.SIGABRT)}", "crashed", "crashed (SIGABRT)"),
+        (f"crash {int(signal.SIGKILL)}", "killed", "killed from outside"),
+        ("leave 0", "crashed", "status 0"),
+        ("leave 3", "crashed", "status 3"),
+        ("eat 1000", "out_of_memory", "more memory than the limit"),
+        ("eat_and_blame", "out_of_memory", "more memory than the limit"),
+        ("bug", "internal", "internal error (KeyError)"),
+        ("nan", "internal", "internal error (ValueError)"),
+        ('lie {"record": {"media": {}, "verdict": null}}', "crashed", "senseless answer"),
+        ("lie []", "crashed", "senseless answer"),
+        ("refuse", "unsupported", "is not to my taste"),
+    ],
+)
+def test_what_goes_wrong_with_a_file_is_said_and_the_next_goes_on(
+    order: str, kind: str, says: str, tmp_path: Path, pool: Pool
+) -> None:
+    good, bad = file(tmp_path, "be good", "good.jpg"), file(tmp_path, order, "bad.jpg")
+    before, outcome, after = (pool.judge(Job(path)) for path in (good, bad, good))
+    assert ended(before, outcome, after) == ["", kind, ""]
+    assert outcome.error is not None
+    assert outcome.error.message.startswith(f"{bad}: ")
+    assert says in outcome.error.message
+    assert "/dev/fd" not in outcome.error.message
+    schema = json.loads(SCHEMA_FILE.read_text())
+    for record in (before.record, outcome.record):
+        jsonschema.validate(record, schema)
+    assert before.record["media"]["path"] == good
+    assert len(before.reasons) == 3
+
+
+@pytest.mark.parametrize(("order", "says"), [("hang", "longer than 1 s"), ("spin", "longer than 1 s")])
+def test_a_hang_is_ended_at_the_limit(order: str, says: str, tmp_path: Path) -> None:
+    with Pool(prepare=obedient, limits=Limits(seconds=1)) as pool:
+        pool.judge(Job(file(tmp_path, "be good")))
+        began = time.monotonic()
+        outcome = pool.judge(Job(file(tmp_path, order)))
+        assert 1 <= time.monotonic() - began < 10
+        assert ended(outcome, pool.judge(Job(file(tmp_path, "be good")))) == ["timed_out", ""]
+    assert outcome.error is not None
+    assert says in outcome.error.message
+
+
+def test_processor_time_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    with Pool(prepare=obedient, limits=Limits(seconds=300, cpu_s=1)) as pool:
+        outcome = pool.judge(Job(file(tmp_path, "spin")))
+        assert ended(outcome, pool.judge(Job(file(tmp_path, "be good")))) == ["timed_out", ""]
+    assert outcome.error is not None
+    assert "1 s of the processor" in outcome.error.message
+
+
+def test_a_file_is_not_blamed_for_what_the_one_before_it_left(tmp_path: Path, pool: Pool) -> None:
+    good, shaky = file(tmp_path, "be good", "a"), file(tmp_path, "crash_if_used", "b")
+    assert ended(pool.judge(Job(good)), pool.judge(Job(shaky))) == ["", ""]
+
+
+def test_a_worker_killed_while_it_idles_costs_nothing(tmp_path: Path, pool: Pool) -> None:
+    good = file(tmp_path, "be good")
+    pool.judge(Job(good))
+    (worker,) = workers()
+    worker.kill()
+    worker.wait()
+    assert ended(pool.judge(Job(good))) == [""]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")
+def test_what_a_worker_gave_up(tmp_path: Path) -> None:
+    pytest.importorskip("pyseccomp", exc_type=(ImportError, RuntimeError))
+    (tmp_path / "old").write_bytes(b"x")
+    with socket.create_server(("127.0.0.1", 0)) as server, Pool(prepare=obedient, limits=LIMITS) as pool:
+        what = {"folder": str(tmp_path), "port": server.getsockname()[1], "parent": os.getpid()}
+        outcome = pool.judge(Job(file(tmp_path, f"try {json.dumps(what)}")))
+    assert outcome.confinement == "seccomp+rlimits"
+    assert outcome.error is None
+    found = json.loads(outcome.record["verdict"]["reason"])
+    assert {name: said for name, said in found.items() if said == "done"} == {"read": "done", "thread": "done"}
+    assert found.pop("many") == "EMFILE"
+    assert {said for said in found.values() if said != "done"} == {"EPERM"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file.jpg", "old"]
+
+
+def test_without_the_package_the_limits_of_the_system_hold_and_the_outcome_says_so(tmp_path: Path) -> None:
+    with Pool(prepare=partial(without_seccomp), limits=LIMITS) as pool:
+        good, hungry = pool.judge(Job(file(tmp_path, "be good"))), pool.judge(Job(file(tmp_path, "eat 1000")))
+    assert good.confinement == "rlimits"
+    assert ended(hungry) == ["out_of_memory"]
+
+
+def without_seccomp() -> Callable[[str, Callable[[float], None]], Report]:
+    sys.modules["pyseccomp"] = None  # type: ignore[assignment]
+    return obey
+
+
+@pytest.mark.parametrize(("kind", "error"), [("weights", WeightsError), ("bug", WorkerError), ("leave", WorkerError)])
+def test_a_worker_that_cannot_load_is_an_error_and_no_outcome(
+    kind: str, error: type[Exception], tmp_path: Path
+) -> None:
+    with Pool(prepare=partial(unloadable, kind), limits=LIMITS) as pool, pytest.raises(error):
+        pool.judge(Job(file(tmp_path, "be good")))
+
+
+@pytest.mark.parametrize("kind", ["folder", "missing", "pipe", "socket", "device", "link", "large"])
+def test_what_is_no_file_never_reaches_a_worker(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path, expected = Path("x"), "not_a_file"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind("x")
+    elif kind == "device":
+        path = Path("/dev/zero")
+    elif kind == "link":
+        path.symlink_to(SAMPLES / "portrait_genuine.jpg")
+    elif kind == "large":
+        with path.open("wb") as sparse:
+            sparse.truncate(10**10)
+        expected = "too_large"
+    else:
+        expected = "not_found"
+    with Pool(prepare=obedient, limits=Limits(file_bytes=10**9)) as pool:
+        outcome = pool.judge(Job(str(path), follow=False))
+        assert ended(outcome) == [expected]
+        assert not workers()
+
+
+def test_the_open_file_is_judged_and_not_what_bears_its_name_by_then(tmp_path: Path, pool: Pool) -> None:
+    path = Path(file(tmp_path, "be good"))
+    with path.open("rb") as opened:
+        opened.read()
+        path.unlink()
+        path.write_text("refuse")
+        assert ended(pool.judge(Job(str(path), descriptor=opened.fileno()))) == [""]
+
+
+def test_several_at_a_time_with_progress(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    outcomes: list[Outcome] = []
+    with Pool(prepare=obedient, limits=LIMITS, workers=2) as pool:
+        jobs = [Job(file(tmp_path, "be good", f"{i}")) for i in range(6)]
+        threads = [
+            threading.Thread(target=lambda j=job: outcomes.append(pool.judge(j, progress=seen.append))) for job in jobs
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert 1 <= len(workers()) <= 2
+    assert ended(*outcomes) == [""] * 6
+    assert {one.stage for one in seen} == {"waiting", "loading", "judging"}
+    assert not workers()
+
+
+@pytest.mark.parametrize("how", ["cancel", "close"])
+def test_a_job_that_runs_or_waits_can_be_ended(how: str, tmp_path: Path) -> None:
+    outcomes: list[Outcome] = []
+    runs = threading.Event()
+    with Pool(prepare=obedient, limits=LIMITS) as pool:
+        first, second = Job(file(tmp_path, "hang", "a")), Job(file(tmp_path, "hang", "b"))
+        told = {first: lambda one: runs.set() if one.stage == "judging" else None, second: lambda _: None}
+        threads = []
+        for job in (first, second):
+            threads.append(threading.Thread(target=lambda j=job: outcomes.append(pool.judge(j, progress=told[j]))))
+            threads[-1].start()
+            if job is first:
+                assert runs.wait(60)
+        began = time.monotonic()
+        if how == "cancel":
+            assert pool.cancel(second)
+            assert pool.cancel(first)
+        else:
+            pool.close()
+        for thread in threads:
+            thread.join(30)
+        assert time.monotonic() - began < 10
+        if how == "cancel":
+            assert not pool.cancel(first)
+            assert ended(pool.judge(Job(file(tmp_path, "be good")))) == [""]
+    assert ended(*outcomes) == ["cancelled", "cancelled"]
+    assert not workers()
+
+
+def test_a_worker_does_not_outlive_its_parent(tmp_path: Path) -> None:
+    program = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_worker import obedient
+from deepfake_detect.worker import Job, Pool
+if __name__ == "__main__":
+    Pool(prepare=obedient).judge(Job(sys.argv[1]), progress=lambda one: print(one.stage, flush=True))
+"""
+    script = tmp_path / "script.py"
+    script.write_text(program)
+    command = [sys.executable, str(script), file(tmp_path, "spin")]
+    environment = {**os.environ, "PYTHONPATH": str(SAMPLES.parent)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout is not None
+        while parent.stdout.readline() != "judging\n":
+            assert parent.poll() is None
+        family = psutil.Process(parent.pid).children(recursive=True)
+        assert family
+        parent.kill()
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive
+
+
+def test_the_real_detector_in_a_worker_finds_the_same(tmp_path: Path) -> None:
+    from deepfake_detect import Detector
+    from deepfake_detect.report import to_dict
+
+    picture = str(SAMPLES / "portrait_forged.jpg")
+    large = tmp_path / "large.jpg"
+    Image.fromarray(texture(3000, 4000)).save(large)
+    report = to_dict(Detector().detect(picture))
+    with Pool(limits=Limits(written_bytes=10**9)) as pool:
+        outcome = pool.judge(Job(picture, crop=True, report=tmp_path / "report"))
+        assert ended(pool.judge(Job(str(large)))) == [""]
+    assert outcome.error is None
+    assert outcome.record["verdict"]["label"] == report["verdict"]["label"]
+    assert outcome.record["verdict"]["probability"] == pytest.approx(report["verdict"]["probability"], abs=1e-3)
+    assert outcome.record["media"] == report["media"]
+    assert outcome.reasons["en"] == outcome.record["verdict"]["reason"]
+    assert outcome.crop.startswith(b"\xff\xd8\xff")
+    assert (tmp_path / "report/report.html").exists()
+
+
+@pytest.mark.parametrize("values", [{"seconds": 0}, {"memory_bytes": -1}, {"open_files": float("nan")}, {"cpu_s": "1"}])
+def test_limits_are_checked(values: dict[str, float]) -> None:
+    with pytest.raises(OptionsError, match="expected a number"):
+        Limits(**values)  # type: ignore[arg-type]
+
+
+def workers() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
