@@ -146,7 +146,7 @@ class Detector:
                 *verdict.exclusions(tracks),
                 *verdict.glimpses(tracks, kind=kind, calibration=self.calibration),
             ),
-            timing_s=dict(clock.seconds),
+            timing_s={**clock.seconds, "total": time.perf_counter() - clock.began},
             options=self.options,
             calibration=self.calibration,
             provenance=known,
@@ -210,6 +210,7 @@ class _Clock:
     """Seconds by stage."""
 
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    began: float = field(default_factory=time.perf_counter)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
