@@ -1,4 +1,4 @@
-"""How fast is this package beside the afternoon's way (`naive.py`)? It makes its own media.
+"""How fast is this package beside the afternoon's way (`naive.py`) and beside its own torch engine? It makes its own media.
 
 Whole processes from start to exit, alternating, several rounds; medians, and how many times faster the default is.
 "Warm" is the second of two runs on the same file within one process, as each tool times itself.
@@ -79,6 +79,7 @@ def contests(folder: Path, *, tiny: bool, wanted: Callable[[str], bool]) -> list
 def _all(ours: list[str], naive: list[str]) -> dict[str, list[str]]:
     return {
         "ours": [*OURS, "--json", *ours],
+        "torch engine": [*OURS, "--json", "--engine", "torch", *ours],
         "naive": [*NAIVE, *naive],
     }
 

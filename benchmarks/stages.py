@@ -4,7 +4,7 @@ Each medium is judged in a process of its own. `start` is from its beginning to 
 those of `Report.timing_s`, which may overlap, `total` is what the file took, `report` is the writing of the folder without
 the annotated copy.
 
-python benchmarks/stages.py [--only NAME ...] [--long] [--tiny]
+python benchmarks/stages.py [--only NAME ...] [--long] [--engine ENGINE] [--tiny]
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def make(name: str, folder: Path, *, tiny: bool) -> Path:
     return made.video(folder / "minute.mp4", width=1280, height=720, seconds=60)
 
 
-def examine(path: str, out: str, began: float) -> dict[str, Any]:
+def examine(path: str, engine: str, out: str, began: float) -> dict[str, Any]:
     """Judge one file in this process, and tell seconds by stage, and the peak in MiB."""
-    from deepfake_detect import Detector, ReportOptions
+    from deepfake_detect import Detector, Options, ReportOptions
 
-    detector = Detector()
+    detector = Detector(Options(engine=engine))
     ready = time.time()
     report = detector.detect(path)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -57,19 +57,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=("photo", "minute", "crowd", "long"))
     parser.add_argument("--long", action="store_true", help="10 minutes of 1080p, too")
+    parser.add_argument("--engine", default="auto", help="auto, onnx or torch (%(default)s)")
     parser.add_argument("--tiny", action="store_true", help="to see that it runs; its times mean nothing")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         path, out, began = arguments.child
-        print(json.dumps(examine(path, out, float(began))))
+        print(json.dumps(examine(path, arguments.engine, out, float(began))))
         return
     names = arguments.only or ["photo", "minute", "crowd", *(["long"] if arguments.long else [])]
     print(f"| medium | {' | '.join(STAGES)} | peak MiB | frames, faces |\n|{'---|' * (len(STAGES) + 3)}")
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             path = make(name, Path(folder), tiny=arguments.tiny)
-            command = [sys.executable, __file__, "--child", str(path), f"{folder}/out"]
+            command = [sys.executable, __file__, "--engine", arguments.engine, "--child", str(path), f"{folder}/out"]
             done = subprocess.run([*command, repr(time.time())], check=True, stdout=subprocess.PIPE, text=True)
         found = json.loads(done.stdout)
         cells = [f"{found['seconds'][stage]:.3f}" if stage in found["seconds"] else "" for stage in STAGES]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from . import __version__
 from .errors import DeepfakeDetectError, MediaError, OptionsError
-from .options import Options, ReportOptions
+from .options import ENGINES, Options, ReportOptions
 from .words import LANGUAGES, Words
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def parser() -> argparse.ArgumentParser:
     sampling.add_argument("--fps", type=float, metavar="F", help="look at F frames a second instead")
     sampling.add_argument("--start", type=float, metavar="S", help="begin at S seconds")
     sampling.add_argument("--end", type=float, metavar="S", help="stop at S seconds")
+    result.add_argument("--engine", choices=ENGINES, default=default.engine,
+                        help="what runs the nets (default %(default)s: ONNX Runtime; torch is the reference)")  # fmt: skip
     voice = result.add_mutually_exclusive_group()
     voice.add_argument("-q", "--quiet", action="store_true", help="print no summary and no progress, only errors")
     voice.add_argument(
@@ -154,7 +156,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         options = Options(
             frames=arguments.frames, fps=arguments.fps, start_s=arguments.start, end_s=arguments.end,
-            provenance=arguments.report is not None, trust=arguments.trust,
+            provenance=arguments.report is not None, trust=arguments.trust, engine=arguments.engine,
         )  # fmt: skip
         contents = ReportOptions(
             images=not arguments.no_images, whole_frames=arguments.whole_frames, person=arguments.blur_others,
@@ -166,7 +168,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.report is not None and os.path.lexists(arguments.report) and not os.path.isdir(arguments.report):
         return _stop(f"--report {arguments.report}: is a file; give a folder", WRONG_USAGE)
 
-    # torch is loaded from here on: --help, --version and wrong usage answer at once.
+    # Much is loaded from here on: --help, --version and wrong usage answer at once.
     from rich.console import Console
 
     from .detector import Detector

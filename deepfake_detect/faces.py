@@ -1,13 +1,9 @@
-"""Frames -> faces, with the MTCNN of facenet-pytorch (Zhang et al., 2016), its traps fenced off.
-
-The traps: it crashes on pictures of about 10 pixels and on anything but RGB, wants equal frames in a batch, and returns
-object arrays. Here each frame goes in alone, as RGB, never smaller than its first pyramid level needs.
-"""
+"""Frames -> faces, with MTCNN (Zhang et al., 2016), whatever runs its nets; and how good a picture of a face is."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
@@ -24,26 +20,25 @@ _SMALLEST_SEEN_PX = 20
 _SMALLEST_FRAME_PX = 24
 
 
+class Mtcnn(Protocol):
+    """What finds the faces of one picture: `mtcnn.Mtcnn`, or the reference."""
+
+    def __call__(self, pixels: np.ndarray, *, smallest_px: float) -> list[Face]:
+        """The faces of a uint8 (H, W, 3) RGB picture from `smallest_px` up, in any order."""
+        ...
+
+
 class FaceFinder:
     """Finds the faces of one frame after another.
 
     Args:
-        device: A torch device name.
-        confidence: Below this a candidate is dropped without a word, 0 to 1.
+        mtcnn: Looks at one picture.
         smallest_px: Faces down to this size are to be found.
     """
 
-    def __init__(self, *, device: str = "cpu", confidence: float = 0.7, smallest_px: float = 48) -> None:
-        from facenet_pytorch import MTCNN
-
+    def __init__(self, mtcnn: Mtcnn, *, smallest_px: float = 48) -> None:
+        self._mtcnn = mtcnn
         self._least_scale = _SMALLEST_SEEN_PX / smallest_px
-        self._mtcnn = MTCNN(
-            keep_all=True,
-            device=device,
-            post_process=False,
-            min_face_size=_SMALLEST_SEEN_PX,
-            thresholds=[0.6, 0.7, confidence],
-        )
 
     def find(self, frame: Frame) -> tuple[Face, ...]:
         """The faces of a frame, the largest first; an empty tuple when there are none.
@@ -71,16 +66,7 @@ class FaceFinder:
     def _find(self, pixels: np.ndarray) -> list[Face]:
         if min(pixels.shape[:2]) < _SMALLEST_FRAME_PX:
             return []
-        boxes, confidences, landmarks = self._mtcnn.detect(np.ascontiguousarray(pixels), landmarks=True)
-        if boxes is None:
-            return []
-        faces = []
-        for box, confidence, points in zip(boxes, confidences, landmarks, strict=True):
-            x0, y0, x1, y1 = (float(value) for value in box)
-            if x1 > x0 and y1 > y0:
-                five = tuple((float(x), float(y)) for x, y in points)
-                faces.append(Face((x0, y0, x1, y1), five, float(confidence)))
-        return faces
+        return self._mtcnn(np.ascontiguousarray(pixels), smallest_px=_SMALLEST_SEEN_PX)
 
 
 def sharpness(pixels: np.ndarray) -> float:

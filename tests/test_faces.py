@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from conftest import SAMPLES, read_rgb, texture
 
+from deepfake_detect import engine
 from deepfake_detect.faces import FaceFinder, quality, sharpness
 from deepfake_detect.types import Face, Frame
 
 
 @pytest.fixture(scope="module")
 def finder() -> FaceFinder:
-    return FaceFinder()
+    return engine.choose().face_finder()
 
 
 def test_a_portrait_has_one_face(finder: FaceFinder) -> None:
