@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -93,9 +93,9 @@ class Detector:
         sightings = _Sightings(self.options)
         times: list[float] = []
         hashes: list[HashedMoment] = []
-        with opened:
+        # The decoder works ahead in a thread, and is stopped before the file is let go.
+        with opened, closing(media.ahead(opened.frames())) as frames:
             tracker = Tracker()
-            frames = opened.frames()
             while True:
                 with clock.stage("decode"):
                     frame = next(frames, None)
