@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from rich.console import Console
+    from rich.progress import Progress
 
     from .types import FaceTrack, Report
 
@@ -172,12 +173,10 @@ def _run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from .detector import Detector
-    from .dossier import check, read_key
     from .report import to_json
 
     try:
-        key = read_key(arguments.sign) if arguments.sign else None
-        check(contents)
+        key = _prepare_report(arguments, contents) if arguments.report is not None else None
         detector = Detector(options, weights_folder=arguments.weights)
     except OptionsError as error:
         return _stop(str(error), WRONG_USAGE)
@@ -209,6 +208,14 @@ def _run(arguments: argparse.Namespace) -> int:
     if labels & set(arguments.fail_on) and status == ALL_JUDGED:
         return LABEL_FOUND
     return status
+
+
+def _prepare_report(arguments: argparse.Namespace, contents: ReportOptions) -> Ed25519PrivateKey | None:
+    """Whether the report asked for can be had here, and the key to sign it with; nothing of it is loaded without need."""
+    from .dossier import check, read_key
+
+    check(contents)
+    return read_key(arguments.sign) if arguments.sign else None
 
 
 def _check_report_arguments(arguments: argparse.Namespace) -> None:
@@ -365,16 +372,18 @@ class _Bar:
     """
 
     def __init__(self, err: Console, count: int, *, shown: bool) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=err, transient=True, redirect_stdout=False) if shown else None
-        self._task = self._bar.add_task("judging", total=count) if self._bar else None
+        self._bar: Progress | None = None
         self._done = 0
+        if shown:
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=err, transient=True, redirect_stdout=False)
+            self._task = self._bar.add_task("judging", total=count)
 
     def tick(self, _: object, share: float) -> None:
         """So much of the present file is done."""
-        if self._bar is not None and self._task is not None:
+        if self._bar is not None:
             self._bar.start()
             self._bar.update(self._task, completed=self._done + share)
 
