@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from . import checkpoint
+from . import checkpoint, faces
 from .errors import OptionsError, WeightsError
-from .faces import FaceFinder
 from .mtcnn import Mtcnn
 from .options import Options
 from .types import Face
@@ -41,7 +40,10 @@ class Scorer(Protocol):
 class Engine(Protocol):
     """One way to run the nets."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As `Options.engine` has it."""
+        ...
 
     def scorer(self, entry: checkpoint.ManifestEntry) -> Scorer:
         """The net of a manifest's entry, ready to judge.
@@ -52,13 +54,17 @@ class Engine(Protocol):
         """
         ...
 
-    def face_finder(self, *, smallest_px: float = 48) -> FaceFinder:
-        """What finds faces down to a size.
+    def mtcnn(self) -> faces.Mtcnn:
+        """What finds the faces of one picture.
 
         Raises:
             WeightsError: A file is missing, altered or does not fit.
             OptionsError: The device is not there.
         """
+        ...
+
+    def face_finder(self, *, smallest_px: float = 48) -> faces.FaceFinder:
+        """What finds the faces of frames down to a size; errors as of `mtcnn`."""
         ...
 
 
@@ -87,10 +93,14 @@ class OnnxEngine:
             raise WeightsError(f"{entry.name}: has no ONNX graph; export it again or choose the engine torch")
         return _EvidenceGraph(self._open(entry.graph), entry.architecture.size)
 
-    def face_finder(self, *, smallest_px: float = 48) -> FaceFinder:
+    def mtcnn(self) -> Mtcnn:
         """See `Engine`."""
         pnet, rnet, onet = (_Net(self._open(file)) for file in checkpoint.find_face_nets())
-        return FaceFinder(Mtcnn(pnet, rnet, onet, thresholds=_THRESHOLDS), smallest_px=smallest_px)
+        return Mtcnn(pnet, rnet, onet, thresholds=_THRESHOLDS)
+
+    def face_finder(self, *, smallest_px: float = 48) -> faces.FaceFinder:
+        """See `Engine`."""
+        return faces.FaceFinder(self.mtcnn(), smallest_px=smallest_px)
 
     def _open(self, file: checkpoint.WeightFile) -> onnxruntime.InferenceSession:
         import onnxruntime
@@ -146,9 +156,13 @@ class TorchEngine:
             raise OptionsError(f"device {self.device!r} can't be used here ({error}); try 'cpu'") from error
         return net
 
-    def face_finder(self, *, smallest_px: float = 48) -> FaceFinder:
+    def mtcnn(self) -> _ReferenceMtcnn:
         """See `Engine`."""
-        return FaceFinder(_ReferenceMtcnn(self.device), smallest_px=smallest_px)
+        return _ReferenceMtcnn(self.device)
+
+    def face_finder(self, *, smallest_px: float = 48) -> faces.FaceFinder:
+        """See `Engine`."""
+        return faces.FaceFinder(self.mtcnn(), smallest_px=smallest_px)
 
 
 class _ReferenceMtcnn:
@@ -165,13 +179,13 @@ class _ReferenceMtcnn:
     def __call__(self, pixels: np.ndarray, *, smallest_px: float) -> list[Face]:
         self._mtcnn.min_face_size = smallest_px
         boxes, confidences, landmarks = self._mtcnn.detect(np.ascontiguousarray(pixels), landmarks=True)
-        faces = []
+        found = []
         for box, confidence, points in zip(boxes, confidences, landmarks, strict=True) if boxes is not None else ():
             x0, y0, x1, y1 = (float(value) for value in box)
             if x1 > x0 and y1 > y0:
                 five = tuple((float(x), float(y)) for x, y in points)
-                faces.append(Face((x0, y0, x1, y1), five, float(confidence)))
-        return faces
+                found.append(Face((x0, y0, x1, y1), five, float(confidence)))
+        return found
 
 
 def load_net(entry: checkpoint.ManifestEntry) -> EvidenceNet:

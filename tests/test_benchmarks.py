@@ -19,6 +19,7 @@ BENCHMARKS = SAMPLES.parent / "benchmarks"
             ["1 s of 240p, 2 frames", "every frame", "megapixels, cold", "photos of", "--version"],
         ),
         (["stages.py", "--tiny"], ["| photo |", "| minute |", "| crowd |"]),
+        (["detection.py", str(SAMPLES), "--frames", "2"], ["| videos | 4 |", "| pictures | 2 |"]),
     ],
 )
 def test_a_tiny_run_fills_its_table(command: list[str], rows: list[str]) -> None:

@@ -71,7 +71,8 @@ def export(source: Path, folder: Path, name: str, *, trained_on: str) -> dict[st
     write_manifest(folder, manifest)
     export_graph(folder, name)
     _write_golden(net, folder)
-    return read_manifest(folder)["models"][name]
+    written: dict[str, Any] = read_manifest(folder)["models"][name]
+    return written
 
 
 def export_graph(folder: Path, name: str) -> None:
