@@ -20,6 +20,7 @@ from .types import Face
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
     import onnxruntime
 
@@ -103,8 +104,7 @@ class OnnxEngine:
         return faces.FaceFinder(self.mtcnn(), smallest_px=smallest_px)
 
     def _open(self, file: checkpoint.WeightFile) -> onnxruntime.InferenceSession:
-        import onnxruntime
-
+        onnxruntime = _quiet_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         # Threads that wait in a loop for the next net would take the cores from the decoder and from each other.
@@ -115,6 +115,16 @@ class OnnxEngine:
             return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # what it raises has no common class of its own
             raise WeightsError(f"{file.path}: ONNX Runtime can't read it ({error}); install again") from error
+
+
+def _quiet_onnxruntime() -> ModuleType:
+    """ONNX Runtime, kept from telling its maker anything. The versions asked for in setup.cfg don't, but on Windows, where
+    they speak to the system; a newer one that someone installed nevertheless does unless told so before it is loaded."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
 
 
 class _Net:

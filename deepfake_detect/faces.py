@@ -74,7 +74,7 @@ class FaceFinder:
         return tuple(sorted((_scaled(face, across, down) for face in faces), key=lambda face: -face.size_px))
 
     def _find(self, pixels: np.ndarray, smallest_px: float) -> list[Face]:
-        if min(pixels.shape[:2]) < _SMALLEST_FRAME_PX:
+        if min(pixels.shape[:2]) < max(_SMALLEST_FRAME_PX, smallest_px):
             return []
         return self._mtcnn(np.ascontiguousarray(pixels), smallest_px=smallest_px)
 

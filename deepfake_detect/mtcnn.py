@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _CELL_PX, _STRIDE_PX = 12, 2
 _PYRAMID_FACTOR = 0.709
 _R_SIDE_PX, _O_SIDE_PX = 24, 48
+# Candidates looked at at a time: a picture of foliage has thousands, which would take hundreds of megabytes.
+_CANDIDATES = 128
 
 
 class Mtcnn:
@@ -80,7 +82,7 @@ class Mtcnn:
         boxes, views = picture.views(boxes, _R_SIDE_PX)
         if not len(boxes):
             return boxes
-        offsets, probabilities = self._rnet(views)
+        offsets, probabilities = _by_parts(self._rnet, views)
         kept = probabilities > self._thresholds[1]
         boxes, offsets, probabilities = boxes[kept], offsets[kept], probabilities[kept]
         kept = _distinct(boxes, probabilities, 0.7)
@@ -91,7 +93,7 @@ class Mtcnn:
         boxes, views = picture.views(boxes, _O_SIDE_PX)
         if not len(boxes):
             return []
-        offsets, landmarks, probabilities = self._onet(views)
+        offsets, landmarks, probabilities = _by_parts(self._onet, views)
         kept = probabilities > self._thresholds[2]
         boxes, offsets, probabilities = boxes[kept], offsets[kept], probabilities[kept]
         # Net and reference count a box's pixels from 1.
@@ -106,6 +108,11 @@ class Mtcnn:
                 points = tuple((float(a), float(b)) for a, b in zip(x[i], y[i], strict=True))
                 faces.append(Face((x0, y0, x1, y1), points, float(probabilities[i])))
         return faces
+
+
+def _by_parts(net: Net, views: np.ndarray) -> list[np.ndarray]:
+    parts = [net(views[start : start + _CANDIDATES]) for start in range(0, len(views), _CANDIDATES)]
+    return [np.concatenate(results) for results in zip(*parts, strict=True)]
 
 
 class _Sums:
