@@ -31,10 +31,9 @@ import numpy as np
 from scipy.optimize import minimize
 from sklearn.metrics import roc_auc_score
 
-from deepfake_detect import media
+from deepfake_detect import engine, media
 from deepfake_detect.compare import ERROR_RATES, JUDGEMENT, ErrorRates, Judgement, compare
 from deepfake_detect.crop import cut
-from deepfake_detect.faces import FaceFinder
 from deepfake_detect.options import Options
 from deepfake_detect.training.blend import forge
 from deepfake_detect.training.data import TrainingFace, read_faces
@@ -47,6 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.random import Generator
+
+    from deepfake_detect.faces import FaceFinder
 
 TAKEN = ("swap", "reuse")
 SAME_PERSON = ("another photo", "another photo, pasted", "another moment", "another moment, pasted")
@@ -235,7 +236,7 @@ def pairs_of(
 
 def measure(data: Path, people: Path | None, *, count: int, most: int) -> Iterator[Pair]:
     """Make the pairs and compare each, as a user would."""
-    finder = FaceFinder()
+    finder = engine.choose().face_finder()
     singles = portraits(data, count=count)
     several = [*people_in_videos(data, finder), *(people_of(people, finder) if people else ())]
     halves: tuple[list[Person], list[Person]] = ([], [])

@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from deepfake_detect import checkpoint
-from deepfake_detect.detector import load_net
+from deepfake_detect.engine import load_net
 from deepfake_detect.training.data import read_faces
 from deepfake_detect.training.evaluate import read_scores, relabelled
 from deepfake_detect.training.pairs import PairMaker

@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from deepfake_detect import checkpoint, draw
 from deepfake_detect.crop import cut
-from deepfake_detect.detector import load_net
+from deepfake_detect.engine import load_net
 from deepfake_detect.training.blend import FAMILIES
 from deepfake_detect.training.data import TrainingFace, read_faces
 from deepfake_detect.training.pairs import Pair, PairMaker, ciplab_mask

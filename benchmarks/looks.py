@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from deepfake_detect import Detector, Options, checkpoint
-from deepfake_detect.detector import load_net
+from deepfake_detect.engine import load_net
 from deepfake_detect.training.datasets import VIDEO_ENDINGS, read_dataset
 from deepfake_detect.training.metrics import group_resamples
 from deepfake_detect.verdict import deciding, pool

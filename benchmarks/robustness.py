@@ -28,7 +28,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from deepfake_detect import Detector, Options, checkpoint, media
-from deepfake_detect.detector import load_net
+from deepfake_detect.engine import load_net
 from deepfake_detect.training.datasets import VIDEO_ENDINGS, Labelled, read_dataset
 from deepfake_detect.training.evaluate import Item, judge, read_scores, relabelled
 from deepfake_detect.training.metrics import group_resamples

@@ -23,10 +23,9 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
-from deepfake_detect import Options, media
+from deepfake_detect import Options, engine, media
 from deepfake_detect.crop import cut
 from deepfake_detect.errors import DeepfakeDetectError
-from deepfake_detect.faces import FaceFinder
 from deepfake_detect.model import EvidenceNet
 from deepfake_detect.training.datasets import Labelled, read_dataset
 from deepfake_detect.training.pairs import PairMaker
@@ -64,7 +63,7 @@ def found_faces(root: Path, items: Sequence[Labelled], cache: Path) -> dict[str,
     if cache.exists():
         kept: dict[str, list[dict[str, Any]]] = json.loads(cache.read_text())
         return kept
-    finder = FaceFinder()
+    finder = engine.choose().face_finder()
     faces: dict[str, list[dict[str, Any]]] = {}
     for item in items:
         rows = []

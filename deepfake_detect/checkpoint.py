@@ -1,7 +1,8 @@
-"""Finds, checks and reads a weight file and its entry in the manifest. safetensors only: a pickle can run code.
+"""Finds, checks and reads weight files and their entry in the manifest. safetensors and ONNX only: a pickle can run code.
 
 `weights/manifest.json` names each net that ships and everything its weights need to be used rightly: the shape of the net,
-the crop, the calibration, what it was trained on, and the SHA-256 of the file.
+the crop, the calibration, what it was trained on, and the SHA-256 of each file. A net's weights ship twice, as tensors for
+torch and as a graph for ONNX Runtime, both made by `training/export.py`; so do the graphs of MTCNN's three nets.
 """
 
 from __future__ import annotations
@@ -23,6 +24,29 @@ _FOLDERS = (Path(__file__).parent / "weights", Path(__file__).parent.parent / "w
 
 
 @dataclass(frozen=True)
+class WeightFile:
+    """A file and what the manifest promises of it."""
+
+    path: Path
+    sha256: str
+
+    def read(self) -> bytes:
+        """Its bytes.
+
+        Raises:
+            WeightsError: It is missing, or its bytes are not those the manifest promises.
+        """
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise WeightsError(f"{self.path}: can't be read ({error.strerror}); install again") from error
+        found = hashlib.sha256(data).hexdigest()
+        if found != self.sha256:
+            raise WeightsError(f"{self.path}: expected SHA-256 {self.sha256}, found {found}; install again")
+        return data
+
+
+@dataclass(frozen=True)
 class ManifestEntry:
     """One net of the manifest.
 
@@ -32,6 +56,7 @@ class ManifestEntry:
         sha256: Of the file.
         architecture: Shape of the net and of its crop.
         calibration: What its logits mean.
+        graph: The same net for ONNX Runtime; None where it was exported without.
     """
 
     name: str
@@ -39,6 +64,7 @@ class ManifestEntry:
     sha256: str
     architecture: Architecture
     calibration: Calibration
+    graph: WeightFile | None = None
 
 
 def find(name: str | None = None, *, folder: Path | None = None) -> ManifestEntry:
@@ -51,14 +77,8 @@ def find(name: str | None = None, *, folder: Path | None = None) -> ManifestEntr
     Raises:
         WeightsError: There is no such folder or name, or the manifest does not make sense.
     """
-    if folder is None:
-        folder = next((f for f in _FOLDERS if (f / "manifest.json").is_file()), None)
-        if folder is None:
-            raise WeightsError("no weights/manifest.json beside the package; install it again")
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{folder / 'manifest.json'}: can't be read as JSON ({error}); install again") from error
+    folder = folder or _shipped_folder()
+    manifest = _read_manifest(folder)
     try:
         name = name or manifest["default"]
         models = manifest["models"]
@@ -69,6 +89,43 @@ def find(name: str | None = None, *, folder: Path | None = None) -> ManifestEntr
         raise WeightsError(
             f"{folder / 'manifest.json'}: entry {name!r} does not fit this version ({error!r})"
         ) from error
+
+
+def find_face_nets(*, folder: Path | None = None) -> tuple[WeightFile, WeightFile, WeightFile]:
+    """The graphs of MTCNN's three nets, P, R and O.
+
+    Args:
+        folder: Where manifest.json lies; None for the one that ships.
+
+    Raises:
+        WeightsError: There is no such folder, or the manifest does not make sense.
+    """
+    folder = folder or _shipped_folder()
+    manifest = _read_manifest(folder)
+    try:
+        pnet, rnet, onet = (_file(manifest["mtcnn"][name], folder) for name in ("pnet", "rnet", "onet"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{folder / 'manifest.json'}: its MTCNN does not fit this version ({error!r})") from error
+    return pnet, rnet, onet
+
+
+def _shipped_folder() -> Path:
+    folder = next((f for f in _FOLDERS if (f / "manifest.json").is_file()), None)
+    if folder is None:
+        raise WeightsError("no weights/manifest.json beside the package; install it again")
+    return folder
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{folder / 'manifest.json'}: can't be read as JSON ({error}); install again") from error
+    return manifest
+
+
+def _file(values: dict[str, str], folder: Path) -> WeightFile:
+    return WeightFile(folder / values["file"], values["sha256"])
 
 
 def _entry(name: str, values: dict[str, Any], folder: Path) -> ManifestEntry:
@@ -85,6 +142,7 @@ def _entry(name: str, values: dict[str, Any], folder: Path) -> ManifestEntry:
         sha256=values["sha256"],
         architecture=architecture_of(values["architecture"]),
         calibration=Calibration(**calibration),
+        graph=_file(values["onnx"], folder) if "onnx" in values else None,
     )
 
 
@@ -102,13 +160,7 @@ def read(entry: ManifestEntry) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    try:
-        data = entry.path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{entry.path}: can't be read ({error.strerror}); install again") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != entry.sha256:
-        raise WeightsError(f"{entry.path}: expected SHA-256 {entry.sha256}, found {found}; install again")
+    data = WeightFile(entry.path, entry.sha256).read()
     try:
         tensors = load(data)
     except SafetensorError as error:

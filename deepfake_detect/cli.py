@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from . import __version__
 from .confine import Limits
 from .errors import DeepfakeDetectError, MediaError, OptionsError
-from .options import Options, ReportOptions
+from .options import ENGINES, Options, ReportOptions
 from .words import LANGUAGES, Words
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from rich.console import Console
+    from rich.progress import Progress
 
     from .batch import Progress as ScanProgress
     from .types import FaceTrack, Report
@@ -90,6 +91,8 @@ def parser() -> argparse.ArgumentParser:
     sampling.add_argument("--fps", type=float, metavar="F", help="look at F frames a second instead")
     sampling.add_argument("--start", type=float, metavar="S", help="begin at S seconds")
     sampling.add_argument("--end", type=float, metavar="S", help="stop at S seconds")
+    result.add_argument("--engine", choices=ENGINES, default=default.engine,
+                        help="what runs the nets (default %(default)s: ONNX Runtime; torch is the reference)")  # fmt: skip
     voice = result.add_mutually_exclusive_group()
     voice.add_argument("-q", "--quiet", action="store_true", help="print no summary and no progress, only errors")
     voice.add_argument(
@@ -265,7 +268,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         options = Options(
             frames=arguments.frames, fps=arguments.fps, start_s=arguments.start, end_s=arguments.end,
-            provenance=arguments.report is not None, trust=arguments.trust,
+            provenance=arguments.report is not None, trust=arguments.trust, engine=arguments.engine,
         )  # fmt: skip
         contents = ReportOptions(
             images=not arguments.no_images, whole_frames=arguments.whole_frames, person=arguments.blur_others,
@@ -277,16 +280,14 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.report is not None and os.path.lexists(arguments.report) and not os.path.isdir(arguments.report):
         return _stop(f"--report {arguments.report}: is a file; give a folder", WRONG_USAGE)
 
-    # torch is loaded from here on: --help, --version and wrong usage answer at once.
+    # Much is loaded from here on: --help, --version and wrong usage answer at once.
     from rich.console import Console
 
     from .detector import Detector
-    from .dossier import check, read_key
     from .report import to_json
 
     try:
-        key = read_key(arguments.sign) if arguments.sign else None
-        check(contents)
+        key = _prepare_report(arguments, contents) if arguments.report is not None else None
         detector = Detector(options, weights_folder=arguments.weights)
     except OptionsError as error:
         return _stop(str(error), WRONG_USAGE)
@@ -318,6 +319,14 @@ def _run(arguments: argparse.Namespace) -> int:
     if labels & set(arguments.fail_on) and status == ALL_JUDGED:
         return LABEL_FOUND
     return status
+
+
+def _prepare_report(arguments: argparse.Namespace, contents: ReportOptions) -> Ed25519PrivateKey | None:
+    """Whether the report asked for can be had here, and the key to sign it with; nothing of it is loaded without need."""
+    from .dossier import check, read_key
+
+    check(contents)
+    return read_key(arguments.sign) if arguments.sign else None
 
 
 def _check_report_arguments(arguments: argparse.Namespace) -> None:
@@ -580,16 +589,18 @@ class _Bar:
     """
 
     def __init__(self, err: Console, count: int, *, shown: bool) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=err, transient=True, redirect_stdout=False) if shown else None
-        self._task = self._bar.add_task("judging", total=count) if self._bar else None
+        self._bar: Progress | None = None
         self._done = 0
+        if shown:
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=err, transient=True, redirect_stdout=False)
+            self._task = self._bar.add_task("judging", total=count)
 
     def tick(self, _: object, share: float) -> None:
         """So much of the present file is done."""
-        if self._bar is not None and self._task is not None:
+        if self._bar is not None:
             self._bar.start()
             self._bar.update(self._task, completed=self._done + share)
 

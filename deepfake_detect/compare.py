@@ -24,11 +24,11 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from . import media, verdict
+from . import engine, media, verdict
 from .alignment import SIDE, Agreement, FrameMatch, lay_over, match_frames
 from .crop import cut
 from .errors import MediaError, OptionsError
-from .faces import FaceFinder, sharpness
+from .faces import sharpness
 from .files import replacing
 from .options import Options
 from .types import Note
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from os import PathLike
 
+    from .faces import FaceFinder
     from .media import Source
     from .types import Face, Frame, MediaInfo
 
@@ -275,7 +276,7 @@ def compare(
         OptionsError: The device is not there.
     """
     options = options or Options()
-    finder = finder or FaceFinder(device=options.device, smallest_px=options.min_face_px)
+    finder = finder or engine.choose(options).face_finder(smallest_px=options.min_face_px)
     with media.take(original, options) as opened:
         if opened.info.kind != "image":
             raise MediaError(

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import __version__, checkpoint, media, provenance, verdict
+from . import __version__, checkpoint, engine, media, provenance, verdict
 from .crop import cut
-from .errors import DeepfakeDetectError, OptionsError, WeightsError
-from .faces import FaceFinder, quality, sharpness
-from .model import EvidenceNet
+from .errors import DeepfakeDetectError, OptionsError
+from .faces import quality, sharpness
 from .options import Options
 from .tracking import Tracker
 from .types import Crop, Face, FaceTrack, Failure, HashedMoment, Heatmap, Provenance, Report, Score, ToolInfo
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from .engine import Scorer
     from .media import Source
     from .types import Frame
 
@@ -61,12 +61,11 @@ class Detector:
         self.options = options or Options()
         entry = checkpoint.find(weights, folder=weights_folder)
         self._architecture, self.calibration = entry.architecture, entry.calibration
-        self._net = load_net(entry)
-        try:
-            self._net.to(self.options.device)
-        except (RuntimeError, AssertionError) as error:
-            raise OptionsError(f"device {self.options.device!r} can't be used here ({error}); try 'cpu'") from error
-        self._finder = FaceFinder(device=self.options.device, smallest_px=self.options.min_face_px)
+        chosen = engine.choose(self.options)
+        # The record of a run says which one it was.
+        self.options = replace(self.options, engine=chosen.name)
+        self._net = chosen.scorer(entry)
+        self._finder = chosen.face_finder(smallest_px=self.options.min_face_px)
         self._trust_anchors = _read_trust(self.options.trust)
         self.tool = ToolInfo(__version__, entry.name, entry.sha256, entry.calibration.name)
 
@@ -87,9 +86,9 @@ class Detector:
         sightings = _Sightings(self.options)
         times: list[float] = []
         hashes: list[HashedMoment] = []
-        with opened:
+        # The decoder works ahead in a thread, and is stopped before the file is let go.
+        with opened, closing(media.ahead(opened.frames(each_second=self.options.provenance))) as frames:
             tracker = Tracker()
-            frames = opened.frames(each_second=self.options.provenance)
             while True:
                 with clock.stage("decode"):
                     frame = next(frames, None)
@@ -140,7 +139,7 @@ class Detector:
             tracks=tracks,
             warnings=verdict.warnings(opened.notes, tracks, kind=kind, calibration=self.calibration, words=Words()),
             notes=tuple(opened.notes),
-            timing_s=dict(clock.seconds),
+            timing_s={**clock.seconds, "total": time.perf_counter() - clock.began},
             options=self.options,
             calibration=self.calibration,
             provenance=known,
@@ -171,20 +170,6 @@ class Detector:
         return Report(path=path, tool=self.tool, error=failure, options=self.options)
 
 
-def load_net(entry: checkpoint.ManifestEntry) -> EvidenceNet:
-    """The net of a manifest's entry, ready to judge.
-
-    Raises:
-        WeightsError: The weights are missing, altered or do not fit.
-    """
-    net = EvidenceNet(entry.architecture)
-    try:
-        net.load_state_dict(checkpoint.read(entry))
-    except RuntimeError as error:
-        raise WeightsError(f"{entry.path}: its tensors do not fit the manifest's architecture ({error})") from error
-    return net.eval()
-
-
 def _begins_second(frame: Frame, hashes: Sequence[HashedMoment]) -> bool:
     """Whether no frame of its second was hashed yet, counted from the first that was."""
     if not hashes:
@@ -212,6 +197,7 @@ class _Clock:
     """Seconds by stage."""
 
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    began: float = field(default_factory=time.perf_counter)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -263,7 +249,7 @@ class _Sightings:
         else:
             scores.append(Score(time_s, face, worth, excluded))
 
-    def score(self, net: EvidenceNet) -> None:
+    def score(self, net: Scorer) -> None:
         """Judge what waits."""
         maps, logits = net.score([one.crop for one in self._waiting], batch_size=self._options.batch_size)
         for one, evidence, raw in zip(self._waiting, maps, logits, strict=True):

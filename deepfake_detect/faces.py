@@ -1,13 +1,9 @@
-"""Frames -> faces, with the MTCNN of facenet-pytorch (Zhang et al., 2016), its traps fenced off.
-
-The traps: it crashes on pictures of about 10 pixels and on anything but RGB, wants equal frames in a batch, and returns
-object arrays. Here each frame goes in alone, as RGB, never smaller than its first pyramid level needs.
-"""
+"""Frames -> faces, with MTCNN (Zhang et al., 2016), whatever runs its nets; and how good a picture of a face is."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
@@ -22,65 +18,65 @@ if TYPE_CHECKING:
 _DETECTION_SIDE_PX = 960
 _SMALLEST_SEEN_PX = 20
 _SMALLEST_FRAME_PX = 24
+# MTCNN looks at the picture in sizes each of which is so much smaller than the one before. Leaving out the first must not
+# change the others: a box comes out some pixels apart when it was proposed at another size.
+_PYRAMID_FACTOR = 0.709
+
+
+class Mtcnn(Protocol):
+    """What finds the faces of one picture: `mtcnn.Mtcnn`, or the reference."""
+
+    def __call__(self, pixels: np.ndarray, *, smallest_px: float) -> list[Face]:
+        """The faces of a uint8 (H, W, 3) RGB picture from `smallest_px` up, in any order."""
+        ...
 
 
 class FaceFinder:
     """Finds the faces of one frame after another.
 
     Args:
-        device: A torch device name.
-        confidence: Below this a candidate is dropped without a word, 0 to 1.
+        mtcnn: Looks at one picture.
         smallest_px: Faces down to this size are to be found.
     """
 
-    def __init__(self, *, device: str = "cpu", confidence: float = 0.7, smallest_px: float = 48) -> None:
-        from facenet_pytorch import MTCNN
-
-        self._least_scale = _SMALLEST_SEEN_PX / smallest_px
-        self._mtcnn = MTCNN(
-            keep_all=True,
-            device=device,
-            post_process=False,
-            min_face_size=_SMALLEST_SEEN_PX,
-            thresholds=[0.6, 0.7, confidence],
-        )
+    def __init__(self, mtcnn: Mtcnn, *, smallest_px: float = 48) -> None:
+        self._mtcnn = mtcnn
+        self._smallest_px = smallest_px
 
     def find(self, frame: Frame) -> tuple[Face, ...]:
         """The faces of a frame, the largest first; an empty tuple when there are none.
 
-        A face that fills the picture to its edge is missed by the detector: when nothing is found, it looks once more
-        with a border added, in which the edge repeats.
+        Smaller faces than those to be found are found only where there is no larger one. A face that fills the picture to
+        its edge is missed by the detector: when nothing is found, it looks once more with a border added, in which the edge
+        repeats.
         """
         height, width = frame.pixels.shape[:2]
         longer = max(height, width)
-        scale = min(1.0, max(_DETECTION_SIDE_PX / longer, self._least_scale))
+        scale = min(1.0, max(_DETECTION_SIDE_PX / longer, _SMALLEST_SEEN_PX / self._smallest_px))
         pixels = frame.pixels
         if scale < 1:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-        faces = self._find(pixels)
+        # The first levels of the pyramid are most of the work, and what is wanted is seen on the later ones.
+        skipped = max(
+            0, math.floor(math.log(self._smallest_px * scale / _SMALLEST_SEEN_PX) / -math.log(_PYRAMID_FACTOR))
+        )
+        faces = self._find(pixels, _SMALLEST_SEEN_PX / _PYRAMID_FACTOR**skipped)
+        if not faces and skipped:
+            faces = self._find(pixels, _SMALLEST_SEEN_PX)
         if not faces:
             border = round(0.3 * max(pixels.shape[:2]))
             bordered = cv2.copyMakeBorder(pixels, border, border, border, border, cv2.BORDER_REPLICATE)
-            moved = [_moved(face, -border) for face in self._find(bordered)]
+            moved = [_moved(face, -border) for face in self._find(bordered, _SMALLEST_SEEN_PX)]
             faces = [face for face in moved if _inside_share(face, pixels.shape[1], pixels.shape[0]) > 0.5]
         # Horizontal and vertical scale differ by the rounding of the reduced size.
         across, down = width / pixels.shape[1], height / pixels.shape[0]
         return tuple(sorted((_scaled(face, across, down) for face in faces), key=lambda face: -face.size_px))
 
-    def _find(self, pixels: np.ndarray) -> list[Face]:
-        if min(pixels.shape[:2]) < _SMALLEST_FRAME_PX:
+    def _find(self, pixels: np.ndarray, smallest_px: float) -> list[Face]:
+        if min(pixels.shape[:2]) < max(_SMALLEST_FRAME_PX, smallest_px):
             return []
-        boxes, confidences, landmarks = self._mtcnn.detect(np.ascontiguousarray(pixels), landmarks=True)
-        if boxes is None:
-            return []
-        faces = []
-        for box, confidence, points in zip(boxes, confidences, landmarks, strict=True):
-            x0, y0, x1, y1 = (float(value) for value in box)
-            if x1 > x0 and y1 > y0:
-                five = tuple((float(x), float(y)) for x, y in points)
-                faces.append(Face((x0, y0, x1, y1), five, float(confidence)))
-        return faces
+        return self._mtcnn(np.ascontiguousarray(pixels), smallest_px=smallest_px)
 
 
 def sharpness(pixels: np.ndarray) -> float:

@@ -25,6 +25,8 @@ from bisect import bisect_left, bisect_right
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
+from queue import Empty, Queue
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -37,7 +39,7 @@ from .types import Frame, MediaInfo, Note
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Generator, Iterator, Sequence
     from os import PathLike
     from types import TracebackType
 
@@ -59,6 +61,9 @@ _DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyEr
 # A shorter loss than this at the end is rounding, not damage.
 _TOLERATED_LOSS_S = 0.5
 _ANIMATION_FRAME_S = 0.1
+# Decoders that take it packet by packet whether frames that no other needs are left out. (AV1's and VP9's take it at the
+# start only, or not at all.)
+_CAN_LEAVE_OUT = ("h264", "hevc")
 # So far apart may sound and picture of one moment lie in a file.
 _SOUND_LEADS_S = 1.0
 
@@ -195,6 +200,46 @@ def from_array(pixels: np.ndarray, options: Options) -> Media:
     info = MediaInfo("<array>", "image", data.nbytes, hashlib.sha256(data.tobytes()).hexdigest(), width, height,
                      codec="array")  # fmt: skip
     return _Picture(info, options, data)
+
+
+def ahead(frames: Iterator[Frame], *, count: int = 2) -> Generator[Frame, None, None]:
+    """The same frames, decoded by a thread while the caller works on those before.
+
+    Close it before the media it reads from: this stops the thread and waits until it is gone.
+
+    Args:
+        count: So many wait at most, which bounds the memory.
+
+    Raises:
+        MediaError: As `frames` does.
+    """
+    waiting: Queue[Frame | BaseException | None] = Queue(count)
+    stopped = Event()
+
+    def decode() -> None:
+        try:
+            for frame in frames:
+                waiting.put(frame)
+                if stopped.is_set():
+                    return
+            waiting.put(None)
+        except BaseException as error:  # raised again where the frames are used
+            waiting.put(error)
+
+    thread = Thread(target=decode, name="decoder", daemon=True)
+    thread.start()
+    try:
+        while (got := waiting.get()) is not None:
+            if isinstance(got, BaseException):
+                raise got
+            yield got
+    finally:
+        stopped.set()
+        # Makes room for the one that it may be waiting to hand over.
+        with suppress(Empty):
+            while True:
+                waiting.get_nowait()
+        thread.join()
 
 
 def shown(name: str) -> str:
@@ -546,10 +591,18 @@ class _Video(Media):
         self._stream = next(s for s in self._container.streams.video if s.index == self._number)
         self._stream.thread_type = "AUTO"
 
-    def _decode(self) -> Iterator[av.VideoFrame]:
-        """The frames from here on. A packet that can't be decoded is passed over; the next may be fine again."""
+    def _decode(self, wanted: Container[int] | None = None) -> Iterator[av.VideoFrame]:
+        """The frames from here on. A packet that can't be decoded is passed over; the next may be fine again.
+
+        Args:
+            wanted: Time stamps in ticks. Other frames may be left out where none needs them: half of most videos. None to
+                leave none out.
+        """
         try:
             for packet in self._container.demux(self._stream):
+                if wanted is not None:
+                    idle = packet.pts is not None and packet.pts not in wanted
+                    self._stream.codec_context.skip_frame = "NONREF" if idle else "DEFAULT"
                 yield from self._decoded(packet)
         except (av.FFmpegError, OSError) as error:
             log.debug("%s: %s", shown(self._identity.path), error)
@@ -584,19 +637,29 @@ class _Video(Media):
     def _decode_chosen(self, wanted: Sequence[int], hashed: Sequence[int]) -> Iterator[Frame]:
         stamps, keys = self._index.stamps, self._index.keys
         sampled = {stamps[i] for i in wanted}
+        targets = sorted({*sampled, *(stamps[i] for i in hashed)})
+        needed = frozenset(targets) if self.info.codec in _CAN_LEAVE_OUT else None
         self._rewind()
-        decoded, at, may_seek = self._decode(), None, True
+        decoded, at, may_seek = self._decode(needed), None, True
         last: int | None = None
-        for target in sorted({*sampled, *(stamps[i] for i in hashed)}):
+        for target in targets:
             key = keys[bisect_right(keys, target) - 1] if keys and keys[0] <= target else None
             # A jump pays only when a key frame lies between here and there.
             if may_seek and key is not None and key > (stamps[0] if at is None else at):
                 try:
                     self._container.seek(key, stream=self._stream)
-                    decoded = self._decode()
+                    decoded = self._decode(needed)
                 except av.FFmpegError:
                     may_seek = False
             found = _first_from(decoded, target)
+            if needed is not None and (found is None or found.pts != target):
+                # It did not come, and those after it were perhaps left out. Again from its key frame, and all of them.
+                needed = None
+                self._rewind()
+                if may_seek and key is not None:
+                    self._container.seek(key, stream=self._stream)
+                decoded = self._decode()
+                found = _first_from(decoded, target)
             if found is not None and may_seek and (found.pts or 0) > _next(stamps, target):
                 # The jump overshot: this file's key frames are not where they are said to be. Read it through.
                 may_seek = False

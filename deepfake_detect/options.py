@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from .errors import OptionsError
 from .words import LANGUAGES
 
+ENGINES = ("auto", "onnx", "torch")
 # name: (lowest, highest). None as a value means "not set" where the default is None.
 _RANGES: dict[str, tuple[float, float]] = {
     "frames": (1, 1_000_000),
@@ -21,6 +22,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_pixels": (1, 10**9),
     "max_heatmaps": (0, 100_000),
     "batch_size": (1, 4096),
+    "threads": (1, 1024),
 }
 
 
@@ -39,10 +41,13 @@ class Options:
         min_sharpness: A face with less detail does not vote, 0 to 1, see `faces.sharpness`. Default 0.02.
         max_pixels: A picture or a frame with more pixels is refused. Default 120 million.
         max_heatmaps: How many heatmaps of a file are kept, the most telling ones. Default 512 (about 80 MB).
-        batch_size: Crops that are judged at a time. Default 32.
+        batch_size: Crops that are judged at a time. Default 4: on a CPU more only takes memory; a GPU wants more.
         provenance: Read metadata and Content Credentials, and compute MD5 and PDQ hashes. Default False; a report that is
             saved should have them.
         trust: Name of a PEM file with the certificates of those whose Content Credentials are trusted. Default: none.
+        engine: What runs the nets: `onnx` (ONNX Runtime, on the CPU), `torch` (the reference), or `auto`, which is `onnx`
+            where the device is the CPU. Default `auto`.
+        threads: That ONNX Runtime uses. Default: the physical cores this process may use.
         device: A torch device name. Default `cpu`.
     """
 
@@ -56,9 +61,11 @@ class Options:
     min_sharpness: float = 0.02
     max_pixels: int = 120_000_000
     max_heatmaps: int = 512
-    batch_size: int = 32
+    batch_size: int = 4
     provenance: bool = False
     trust: str | None = None
+    engine: str = "auto"
+    threads: int | None = None
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -67,9 +74,15 @@ class Options:
             if item.name not in _RANGES or (value is None and item.default is None):
                 continue
             lowest, highest = _RANGES[item.name]
-            wanted, kinds = ("a whole number", int) if item.type == "int" else ("a number", (int, float))
+            wanted, kinds = ("a whole number", int) if str(item.type).startswith("int") else ("a number", (int, float))
             if isinstance(value, bool) or not isinstance(value, kinds) or not lowest <= value <= highest:
                 raise OptionsError(f"{item.name}: expected {wanted} from {lowest:g} to {highest:g}, found {value!r}")
+        if self.engine not in ENGINES:
+            raise OptionsError(f"engine: expected one of {', '.join(ENGINES)}, found {self.engine!r}")
+        if self.engine == "onnx" and self.device != "cpu":
+            raise OptionsError(
+                f"engine onnx runs on the CPU only, found device {self.device!r}; choose the engine torch"
+            )
         if self.start_s is not None and self.end_s is not None and self.start_s >= self.end_s:
             raise OptionsError(
                 f"start_s {self.start_s:g} must lie before end_s {self.end_s:g}; swap them or leave one out"

@@ -278,11 +278,12 @@ def _facts(report: Report, created_utc: str, words: Words) -> Sequence[tuple[str
         facts.append(("sampled", _sampled(report.sampled_times_s)))
     if created_utc:
         facts.append(("created", created_utc))
-    # A saved report has its provenance anyway: no reader needs to be told that this was asked for.
-    default = {**asdict(Options()), "provenance": report.options.provenance}
+    # A saved report has its provenance anyway: no reader needs to be told that this was asked for. The engine stands above.
+    default = {**asdict(Options()), "provenance": report.options.provenance, "engine": report.options.engine}
     changed = [f"{name} {value}" for name, value in asdict(report.options).items() if value != default[name]]
-    facts += [("tool", f"deepfake_detect {tool.version}"), ("model", f"{tool.model}, SHA-256 {tool.model_sha256}")]
-    facts += [("calibration", tool.calibration), ("options", ", ".join(changed) or words("page_fact_none"))]
+    facts += [("tool", f"deepfake_detect {tool.version}, engine {report.options.engine}")]
+    facts += [("model", f"{tool.model}, SHA-256 {tool.model_sha256}"), ("calibration", tool.calibration)]
+    facts += [("options", ", ".join(changed) or words("page_fact_none"))]
     return [(words(f"page_fact_{key}"), value) for key, value in facts]
 
 

@@ -520,13 +520,14 @@ def _understood(message: dict[str, Any], job: Job, confinement: str) -> Progress
 
 def load(options: Options, weights_folder: Path | None) -> Judge:
     """A detector that keeps to one thread, for there is a worker for each core."""
-    import torch
-
     from .detector import Detector
 
-    torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    detector = Detector(options, weights_folder=weights_folder)
+    detector = Detector(replace(options, threads=1), weights_folder=weights_folder)
+    if detector.options.engine == "torch":
+        import torch
+
+        torch.set_num_threads(1)
     # What is loaded at first use is loaded now, while it may be.
     detector.detect(np.full((160, 160, 3), 127, np.uint8))
     return lambda source, tell: detector.detect(source, progress=tell)

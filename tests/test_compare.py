@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import SAMPLES, read_rgb, texture, write_video
 
-from deepfake_detect import MediaError, Options, media
+from deepfake_detect import MediaError, Options, engine, media
 from deepfake_detect.alignment import SIDE, Agreement, FrameMatch
 from deepfake_detect.cli import main
 from deepfake_detect.compare import (
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def finder() -> FaceFinder:
-    return FaceFinder()
+    return engine.choose().face_finder()
 
 
 @pytest.fixture(scope="module")

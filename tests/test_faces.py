@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from conftest import SAMPLES, read_rgb, texture
 
+from deepfake_detect import engine
 from deepfake_detect.faces import FaceFinder, quality, sharpness
 from deepfake_detect.types import Face, Frame
 
 
 @pytest.fixture(scope="module")
 def finder() -> FaceFinder:
-    return FaceFinder()
+    return engine.choose().face_finder()
 
 
 def test_a_portrait_has_one_face(finder: FaceFinder) -> None:
@@ -73,3 +74,21 @@ def test_quality_is_between_0_and_1_and_falls_with_size() -> None:
         return quality(Face((0, 0, size, size), ((0.0, 0.0),) * 5, confidence), pixels)
 
     assert 0 == of(100, 0.5) <= of(40, 0.99) < of(100, 0.99) <= of(500, 1.0) <= 1
+
+
+@pytest.mark.parametrize(
+    ("found_from", "expected"), [(0, [28.2]), (24, [28.2, 20]), (100, [28.2, 20, 20])], ids=["large", "small", "none"]
+)
+def test_the_smallest_faces_are_looked_for_only_where_there_is_no_larger(
+    found_from: float, expected: list[float]
+) -> None:
+    looked: list[float] = []
+
+    def mtcnn(pixels: np.ndarray, *, smallest_px: float) -> list[Face]:
+        looked.append(smallest_px)
+        there = found_from == 0 or smallest_px <= found_from < 100
+        return [Face((10.0, 10.0, 40.0, 40.0), ((20.0, 20.0),) * 5, 0.99)] if there else []
+
+    faces = FaceFinder(mtcnn, smallest_px=48).find(Frame(texture(720, 1280)))
+    assert looked == pytest.approx(expected, abs=0.05)
+    assert len(faces) == (0 if found_from == 100 else 1)

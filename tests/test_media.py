@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import shutil
+import threading
 from array import array
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import cv2
@@ -19,6 +21,9 @@ from deepfake_detect import media
 from deepfake_detect.errors import MediaError
 from deepfake_detect.options import Options
 from deepfake_detect.types import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LEFT_RED = np.zeros((40, 60, 3), np.uint8)
 LEFT_RED[:, :30] = (250, 10, 10)
@@ -177,6 +182,84 @@ def test_seeking_gives_the_frames_that_reading_through_gives(name: str, tmp_path
     assert len(chosen) == 7
     for frame in chosen:
         assert np.array_equal(frame.pixels, through[round(frame.time_s, 4)].pixels)
+
+
+def moving(count: int) -> list[np.ndarray]:
+    """Grainy frames in which all moves: an encoder makes frames of every kind of them."""
+    return [np.roll(texture(96, 128), (i, 2 * i), axis=(0, 1)) for i in range(count)]
+
+
+@pytest.mark.parametrize("options", [{}, {"frames": 7}, {"frames": 99}, {"fps": 3.0}, {"start_s": 2.1, "frames": 4}])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
+def test_frames_and_times_are_those_of_plain_decoding(name: str, options: dict[str, float], tmp_path: Path) -> None:
+    path = write_video(tmp_path / name, moving(120))
+    with av.open(str(path)) as container:
+        plain = {round(float(f.pts * f.time_base), 6): f.to_ndarray(format="rgb24") for f in container.decode(video=0)}
+    assert len(plain) == 120
+    found = frames_of(path, **options)
+    assert len(found) >= 4
+    for frame in found:
+        assert np.array_equal(frame.pixels, plain[frame.time_s])
+
+
+def test_frames_that_nobody_needs_are_not_decoded(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", moving(60))
+    with media.open(path, Options()) as opened:
+        assert isinstance(opened, media._Video)
+        stamps = opened._index.stamps
+        opened._rewind()
+        decoded = [frame.pts for frame in opened._decode(frozenset([stamps[33]]))]
+    assert stamps[33] in decoded
+    assert len(decoded) < 45
+
+
+def test_a_frame_that_does_not_come_is_replaced_by_the_next(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", moving(60), options={"g": "20"})
+    with media.open(path, Options(frames=6)) as opened:
+        assert isinstance(opened, media._Video)
+        real = opened._decoded
+        lost = opened._index.stamps[media.choose(opened._times, Options(frames=6), end_s=2.4, name="a")[2]]
+        opened._decoded = lambda packet: [] if packet.pts == lost else real(packet)  # type: ignore[method-assign]
+        found = [frame.time_s for frame in opened.frames()]
+    assert len(found) == 6
+    assert found == sorted(set(found))
+    assert any(0 < time_s - lost / 1000 < 0.2 for time_s in found)
+
+
+def test_ahead_gives_the_same_frames_and_keeps_to_its_bound() -> None:
+    made: list[int] = []
+
+    def frames() -> Iterator[Frame]:
+        for i in range(20):
+            made.append(i)
+            yield Frame(LEFT_RED, float(i))
+
+    stream = media.ahead(frames(), count=2)
+    for i, frame in enumerate(stream):
+        assert frame.time_s == i
+        # Those that wait, the one in hand, and the one being made.
+        assert len(made) <= i + 5
+    assert len(made) == 20
+
+
+def test_ahead_raises_what_the_decoder_raises() -> None:
+    def frames() -> Iterator[Frame]:
+        yield Frame(LEFT_RED)
+        raise MediaError("damaged", kind="damaged")
+
+    stream = media.ahead(frames())
+    assert next(stream).time_s == 0
+    with pytest.raises(MediaError, match="damaged"):
+        next(stream)
+
+
+def test_ahead_stops_its_thread_when_it_is_closed() -> None:
+    before = threading.active_count()
+    stream = media.ahead(Frame(LEFT_RED, float(i)) for i in range(10**9))
+    next(stream)
+    assert threading.active_count() == before + 1
+    stream.close()
+    assert threading.active_count() == before
 
 
 def test_start_and_end(tmp_path: Path) -> None:

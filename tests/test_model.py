@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import texture
 
-from deepfake_detect import Detector, WeightsError, checkpoint
+from deepfake_detect import Detector, Options, WeightsError, checkpoint
 from deepfake_detect.model import EvidenceNet, pool
 from deepfake_detect.training.export import GOLDEN, golden_crops
 from deepfake_detect.types import Architecture, Crop
@@ -119,9 +119,8 @@ def test_shipped_weights_give_the_golden_sample() -> None:
 
 
 def test_the_shipped_net_is_small() -> None:
-    entry = checkpoint.find()
-    assert sum(value.numel() for value in checkpoint.read(entry).values()) < 8e6
-    assert entry.path.stat().st_size < 16e6
+    assert sum(value.numel() for value in checkpoint.read(checkpoint.find()).values()) < 8e6
+    assert sum(path.stat().st_size for path in WEIGHTS.iterdir() if path.is_file()) < 16e6
 
 
 @pytest.fixture
@@ -129,13 +128,15 @@ def copied(tmp_path: Path) -> Path:
     return Path(shutil.copytree(WEIGHTS, tmp_path / "weights"))
 
 
-def test_altered_weights_are_refused(copied: Path) -> None:
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_altered_weights_are_refused(engine: str, copied: Path) -> None:
     entry = checkpoint.find(folder=copied)
-    data = bytearray(entry.path.read_bytes())
+    path = entry.graph.path if engine == "onnx" and entry.graph else entry.path
+    data = bytearray(path.read_bytes())
     data[-1] ^= 1
-    entry.path.write_bytes(bytes(data))
+    path.write_bytes(bytes(data))
     with pytest.raises(WeightsError, match=r"expected SHA-256 .* found .* install again"):
-        Detector(weights_folder=copied)
+        Detector(Options(engine=engine), weights_folder=copied)
 
 
 def test_missing_weights_are_named(copied: Path) -> None:
@@ -163,4 +164,13 @@ def test_weights_of_another_shape_are_refused(copied: Path) -> None:
     manifest["models"][manifest["default"]]["architecture"]["head"] = 32
     path.write_text(json.dumps(manifest))
     with pytest.raises(WeightsError, match="do not fit"):
+        Detector(Options(engine="torch"), weights_folder=copied)
+
+
+def test_weights_without_a_graph_are_for_torch_only(copied: Path) -> None:
+    path = copied / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["models"][manifest["default"]]["onnx"]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(WeightsError, match="has no ONNX graph"):
         Detector(weights_folder=copied)

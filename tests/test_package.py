@@ -16,9 +16,9 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "deepfake_detect"
 LEVELS = {
     "errors": 0, "words": 0, "files": 0, "options": 1, "confine": 1, "types": 2, "media": 3, "faces": 3, "tracking": 3,
-    "crop": 3, "model": 3, "checkpoint": 3, "verdict": 3, "draw": 3, "provenance": 3, "alignment": 3, "detector": 4,
-    "report": 4, "page": 4, "annotate": 4, "plots": 4, "compare": 4, "dossier": 5, "worker": 5, "verify": 6, "batch": 6,
-    "cli": 7, "__main__": 8, "training": 9,
+    "crop": 3, "model": 3, "checkpoint": 3, "verdict": 3, "draw": 3, "provenance": 3, "alignment": 3, "mtcnn": 3,
+    "engine": 4, "detector": 5, "report": 5, "page": 5, "annotate": 5, "plots": 5, "compare": 5, "dossier": 6,
+    "worker": 6, "verify": 7, "batch": 7, "cli": 8, "__main__": 9, "training": 10,
 }  # fmt: skip
 # types.Report leads to its writers, as the interface promises; they are imported when called.
 ALLOWED_UPWARDS = {("types", "dossier"), ("types", "page"), ("types", "plots")}
@@ -68,15 +68,45 @@ print(spent)
     assert statistics.median(spent) < 0.15
 
 
-def test_help_and_version_do_not_load_torch() -> None:
+def test_help_and_version_load_next_to_nothing() -> None:
     program = """
 import sys
 from deepfake_detect.cli import main
 try: main(["--version"])
 except SystemExit as stop: assert stop.code == 0
-assert "torch" not in sys.modules
+heavy = {"torch", "onnxruntime", "numpy", "cv2", "av", "PIL", "rich"} & set(sys.modules)
+assert not heavy, heavy
 """
     assert _python(program).startswith("deepfake-detect ")
+
+
+def test_judging_loads_no_torch() -> None:
+    program = f"""
+import sys
+from deepfake_detect.cli import main
+assert main(["-q", {str(ROOT / "samples" / "portrait_genuine.jpg")!r}]) == 0
+assert "onnxruntime" in sys.modules
+assert "torch" not in sys.modules
+"""
+    assert _python(program) == ""
+
+
+def test_judging_leaves_no_file_and_opens_no_connection(tmp_path: Path) -> None:
+    """ONNX Runtime from 1.29 on would do both."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "tmp").mkdir()
+    program = f"""
+import os
+os.environ |= {{"HOME": {str(tmp_path / "home")!r}, "TMPDIR": {str(tmp_path / "tmp")!r}}}
+from deepfake_detect.cli import main
+assert main(["-q", {str(ROOT / "samples" / "portrait_genuine.jpg")!r}]) == 0
+numbers = os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd") else []
+names = [os.readlink(path) for path in (f"/proc/self/fd/{{n}}" for n in numbers) if os.path.islink(path)]
+assert not [name for name in names if name.startswith("socket:")], names
+"""
+    assert _python(program) == ""
+    assert not list((tmp_path / "home").iterdir())
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 def test_public_names_are_there_and_no_others() -> None:

@@ -1,6 +1,9 @@
-"""Averaged weights of a run -> `weights/`: half-precision safetensors, a manifest entry, a golden sample.
+"""Averaged weights of a run -> `weights/`: half-precision tensors and graphs, a manifest entry, a golden sample.
 
 The calibration in the entry starts as the identity; `calibrate.py` replaces it with what held-out media say.
+
+    python -m deepfake_detect.training.export runs/mine/average.safetensors --name mine --trained-on "..."
+    python -m deepfake_detect.training.export --graphs    make the graphs of what is in weights/ again
 """
 
 from __future__ import annotations
@@ -14,10 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
+from .. import checkpoint
 from ..checkpoint import architecture_of
+from ..engine import load_net
 from ..files import write_atomically
 from ..model import EvidenceNet
 
@@ -61,8 +69,132 @@ def export(source: Path, folder: Path, name: str, *, trained_on: str) -> dict[st
     manifest["models"][name] = entry
     manifest["default"] = name
     write_manifest(folder, manifest)
+    export_graph(folder, name)
     _write_golden(net, folder)
-    return entry
+    written: dict[str, Any] = read_manifest(folder)["models"][name]
+    return written
+
+
+def export_graph(folder: Path, name: str) -> None:
+    """Write the graph for ONNX Runtime of a net that is in the manifest, and enter it there.
+
+    Args:
+        folder: Where manifest.json lies.
+        name: Of the entry.
+    """
+    net = load_net(checkpoint.find(name, folder=folder))
+    manifest = read_manifest(folder)
+    manifest["models"][name]["onnx"] = _write_graph(folder / f"{name}.onnx", _evidence_graph(net))
+    write_manifest(folder, manifest)
+
+
+def export_face_nets(folder: Path) -> None:
+    """Write the graphs of MTCNN's three nets, as facenet-pytorch brings them, and enter them in the manifest.
+
+    Only the folder that ships needs them: other weights are used with its face detector.
+    """
+    graphs = {stage: _write_graph(folder / f"mtcnn-{stage}.onnx", graph) for stage, graph in _face_graphs().items()}
+    manifest = read_manifest(folder)
+    manifest["mtcnn"] = {"source": "facenet-pytorch (MIT)", **graphs}
+    write_manifest(folder, manifest)
+
+
+def _write_graph(path: Path, data: bytes) -> dict[str, str]:
+    write_atomically(path, data)
+    return {"file": path.name, "sha256": hashlib.sha256(data).hexdigest()}
+
+
+class _FromCrops(nn.Module):
+    """The net as crops come: uint8 (N, size, size, 3)."""
+
+    def __init__(self, net: EvidenceNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        maps, logits = self.net(crops.permute(0, 3, 1, 2))
+        return maps, logits
+
+
+def _evidence_graph(net: EvidenceNet) -> bytes:
+    size = net.architecture.size
+    model = _FromCrops(net).eval()
+    return _halved(_graph(model, torch.zeros(2, size, size, 3, dtype=torch.uint8), ("maps", "logits"), batch=True))
+
+
+class _Stage(nn.Module):
+    """One of MTCNN's nets as the cascade uses it: on grey levels from 0 to 255, with one probability, of a face."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        *found, probabilities = self.net((pixels - 127.5) * 0.0078125)
+        return (*found, probabilities[:, 1])
+
+
+def _face_graphs() -> dict[str, bytes]:
+    from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
+
+    # The first is not batched: its pictures differ in size.
+    return {
+        "pnet": _graph(_Stage(PNet()), torch.zeros(1, 3, 40, 50), ("offsets", "probabilities"), sides=True),
+        "rnet": _graph(_Stage(RNet()), torch.zeros(2, 3, 24, 24), ("offsets", "probabilities"), batch=True),
+        "onet": _graph(_Stage(ONet()), torch.zeros(2, 3, 48, 48), ("offsets", "landmarks", "probabilities"),
+                       batch=True),
+    }  # fmt: skip
+
+
+def _graph(
+    model: nn.Module, example: Tensor, outputs: tuple[str, ...], *, batch: bool = False, sides: bool = False
+) -> bytes:
+    """A net as ONNX, traced on an example of which the batch or the sides may differ."""
+    axes = {0: torch.export.Dim.DYNAMIC} if batch else {}
+    axes |= {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC} if sides else {}
+    program = torch.onnx.export(
+        model.eval().requires_grad_(False), (example,), input_names=["input"], output_names=list(outputs),
+        dynamic_shapes=(axes,), dynamo=True, optimize=False, external_data=False, verbose=False,
+    )  # fmt: skip
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave nothing")
+    return _bare(program.model_proto)
+
+
+def _bare(model: onnx.ModelProto) -> bytes:
+    """Without what stands in the way: the exporter's notes on each node, a megabyte of lines of this machine's files; and
+    constants written as "this number, of that tensor's type", around which ONNX Runtime fuses nothing."""
+    constants = {node.output[0]: _value(node) for node in model.graph.node if node.op_type == "Constant"}
+    for node in [node for node in model.graph.node if node.op_type == "CastLike" and node.input[0] in constants]:
+        # All that these nets compute with is float.
+        value = constants[node.input[0]].astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
+        model.graph.node.remove(node)
+    graph = model.graph
+    for part in (*graph.node, *graph.initializer, *graph.input, *graph.output, graph, model):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    del graph.value_info[:]
+    return bytes(model.SerializeToString())
+
+
+def _value(constant: onnx.NodeProto) -> np.ndarray:
+    value = helper.get_attribute_value(constant.attribute[0])
+    return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
+
+
+def _halved(data: bytes) -> bytes:
+    """Constants that half precision holds exactly are stored in it, and cast when the graph is loaded."""
+    model = onnx.load_from_string(data)
+    for constant in list(model.graph.initializer):
+        values = numpy_helper.to_array(constant)
+        if values.dtype == np.float32 and values.size > 1 and np.array_equal(values.astype(np.float16), values):
+            name = constant.name
+            model.graph.initializer.remove(constant)
+            model.graph.initializer.append(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+            model.graph.node.insert(0, helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
 
 
 def golden_crops(size: int) -> np.ndarray:
@@ -95,16 +227,20 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="averaged weights of a run (average.safetensors)")
-    parser.add_argument("--name", required=True, help="name of the entry")
+    parser.add_argument("source", type=Path, nargs="?", help="averaged weights of a run (average.safetensors)")
+    parser.add_argument("--name", help="name of the entry")
     parser.add_argument("--folder", type=Path, default=Path("weights"), help="(%(default)s)")
-    parser.add_argument("--trained-on", required=True, help="the training data in words")
+    parser.add_argument("--trained-on", help="the training data in words")
+    parser.add_argument("--graphs", action="store_true", help="only the graphs, of the manifest's default or of --name")
     arguments = parser.parse_args()
-    print(
-        json.dumps(
-            export(arguments.source, arguments.folder, arguments.name, trained_on=arguments.trained_on), indent=1
-        )
-    )
+    if arguments.graphs:
+        export_graph(arguments.folder, arguments.name or read_manifest(arguments.folder)["default"])
+    elif arguments.source and arguments.name and arguments.trained_on:
+        entry = export(arguments.source, arguments.folder, arguments.name, trained_on=arguments.trained_on)
+        print(json.dumps(entry, indent=1))
+    else:
+        parser.error("give the averaged weights, --name and --trained-on")
+    export_face_nets(arguments.folder)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from .. import media
+from .. import engine, media
 from ..crop import cut
 from ..errors import DeepfakeDetectError
 from ..faces import FaceFinder, sharpness
@@ -87,12 +87,9 @@ _finder: FaceFinder
 
 
 def _prepare_worker() -> None:
-    import torch
-
     global _finder
     cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    _finder = FaceFinder()
+    _finder = engine.choose(Options(threads=1)).face_finder()
 
 
 def _keep_faces(job: tuple[Labelled, Path, Path, Wanted]) -> tuple[list[_Kept], str]:

@@ -1,0 +1,117 @@
+"""How many of the faces that MTCNN finds on whole frames are found by this package's faster way of looking?
+
+Frames of videos and pictures below FOLDER. The reference is MTCNN at full size down to 20 pixels, run by ONNX Runtime or,
+with `--reference torch`, facenet-pytorch's own. A face is found when a box overlaps its box by IoU > 0.5. "May vote" are
+those that a verdict could rest on: at least 48 pixels and surely a face. "Apart" is how far the boxes of the same face lie
+from each other, as a share of its size.
+
+python benchmarks/detection.py FOLDER [--frames 8] [--pictures 200] [--reference torch]
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepfake_detect import DeepfakeDetectError, Options, media
+from deepfake_detect.engine import choose
+from deepfake_detect.tracking import iou
+from deepfake_detect.verdict import wilson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from deepfake_detect.types import Face, Frame
+
+_VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi")
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+_SMALLEST_PX = 20
+
+
+@dataclass
+class Found:
+    """What was seen on one kind of media."""
+
+    frames: int = 0
+    all: list[bool] = field(default_factory=list)
+    voting: list[bool] = field(default_factory=list)
+    apart: list[float] = field(default_factory=list)
+    unmatched: int = 0
+    seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])
+
+    def add(self, reference: list[Face], found: tuple[Face, ...]) -> None:
+        """One frame: faces of the reference and those found."""
+        self.frames += 1
+        options = Options()
+        for face in reference:
+            overlaps = [iou(np.array(face.box), np.array(other.box)) for other in found]
+            seen = max(overlaps, default=0.0) > 0.5
+            self.all.append(seen)
+            if face.size_px >= options.min_face_px and face.confidence >= options.min_confidence:
+                self.voting.append(seen)
+                if seen:
+                    other = found[int(np.argmax(overlaps))]
+                    self.apart.append(float(np.abs(np.subtract(face.box, other.box)).max()) / face.size_px)
+        self.unmatched += sum(
+            all(iou(np.array(face.box), np.array(other.box)) <= 0.5 for other in reference)
+            for face in found
+            if face.size_px >= options.min_face_px and face.confidence >= options.min_confidence
+        )
+
+
+def frames_of(path: Path, count: int) -> Iterator[Frame]:
+    """Some frames of a medium; none of one that can't be read."""
+    try:
+        with media.open(path, Options(frames=count)) as opened:
+            yield from opened.frames()
+    except DeepfakeDetectError as error:
+        print(error)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--frames", type=int, default=8, help="of each video (%(default)s)")
+    parser.add_argument("--pictures", type=int, default=200, help="drawn at random (%(default)s)")
+    parser.add_argument("--reference", choices=("onnx", "torch"), default="onnx", help="(%(default)s)")
+    arguments = parser.parse_args()
+    mtcnn = choose(Options(engine=arguments.reference)).mtcnn()
+    finder = choose().face_finder()
+    names = sorted(path for path in arguments.folder.rglob("*") if path.is_file())
+    pictures = [path for path in names if path.suffix.lower() in _PICTURES]
+    kinds = {
+        "videos": [path for path in names if path.suffix.lower() in _VIDEOS],
+        "pictures": random.Random(0).sample(pictures, min(arguments.pictures, len(pictures))),
+    }
+    print("| media | frames | faces | recall | may vote | recall, 95 % interval | apart, median and 99 % |"
+          " more that may vote | seconds a frame, reference and ours |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    for kind, paths in kinds.items():
+        seen = Found()
+        for frame in (frame for path in paths for frame in frames_of(path, arguments.frames)):
+            if min(frame.pixels.shape[:2]) < 2 * _SMALLEST_PX:
+                continue
+            began = time.perf_counter()
+            reference = mtcnn(np.ascontiguousarray(frame.pixels), smallest_px=_SMALLEST_PX)
+            between = time.perf_counter()
+            found = finder.find(frame)
+            seen.seconds[1] += time.perf_counter() - between
+            seen.seconds[0] += between - began
+            seen.add(reference, found)
+        if not seen.voting:
+            continue
+        low, high = wilson(sum(seen.voting), len(seen.voting))
+        near = np.percentile(seen.apart, [50, 99])
+        each = [seconds / seen.frames for seconds in seen.seconds]
+        print(f"| {kind} | {seen.frames} | {len(seen.all)} | {np.mean(seen.all):.4f} | {len(seen.voting)} |"
+              f" {np.mean(seen.voting):.4f}, {low:.4f} to {high:.4f} | {near[0]:.3f}, {near[1]:.3f} | {seen.unmatched} |"
+              f" {each[0]:.3f}, {each[1]:.3f} |", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""engine and mtcnn: ONNX Runtime and torch find and say the same."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from conftest import SAMPLES, read_rgb, texture
+
+from deepfake_detect import Detector, Options, OptionsError, WeightsError, checkpoint
+from deepfake_detect.engine import OnnxEngine, TorchEngine, available_cores, choose
+from deepfake_detect.mtcnn import _Sums
+from deepfake_detect.training.export import golden_crops
+from deepfake_detect.types import Crop, Frame
+
+PORTRAIT = read_rgb(SAMPLES / "portrait_genuine.jpg")
+
+
+def small(height: int, width: int) -> np.ndarray:
+    return cv2.resize(PORTRAIT, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def group() -> np.ndarray:
+    """Faces of three sizes before a background."""
+    picture = texture(420, 700)
+    picture[:384, :384] = PORTRAIT
+    picture[200:392, 390:582] = small(192, 192)
+    picture[20:116, 590:686] = small(96, 96)
+    return picture
+
+
+@pytest.mark.parametrize(
+    "picture", [PORTRAIT, group(), small(50, 50), PORTRAIT[40:330, 60:300], texture(301, 203), texture(24, 24)]
+)
+def test_both_engines_find_the_same_faces(picture: np.ndarray) -> None:
+    frame = Frame(np.ascontiguousarray(picture))
+    found, wanted = (engine.face_finder().find(frame) for engine in (OnnxEngine(), TorchEngine()))
+    assert len(found) == len(wanted)
+    for one, other in zip(found, wanted, strict=True):
+        assert np.allclose(one.box, other.box, atol=0.5)
+        assert np.allclose(one.landmarks, other.landmarks, atol=0.5)
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-3)
+
+
+def test_both_engines_judge_alike() -> None:
+    entry = checkpoint.find()
+    size = entry.architecture.size
+    pixels = [*golden_crops(size), texture(size, size), small(size, size)]
+    crops = [Crop(picture, np.eye(2, 3)) for picture in pixels]
+    graph, net = OnnxEngine().scorer(entry), TorchEngine().scorer(entry)
+    (maps, logits), (wanted_maps, wanted_logits) = graph.score(crops, batch_size=4), net.score(crops, batch_size=4)
+    assert maps.shape == wanted_maps.shape
+    assert np.allclose(maps, wanted_maps, atol=1e-3)
+    assert np.allclose(logits, wanted_logits, atol=1e-3)
+    assert graph.score([])[0].shape == (0, size // 8, size // 8)
+
+
+@pytest.mark.parametrize("name", ["portrait_genuine.jpg", "portrait_forged.jpg", "clip_genuine.mp4", "clip_forged.mp4"])
+def test_both_engines_give_the_same_verdict(name: str, detector: Detector) -> None:
+    report = detector.detect(SAMPLES / name)
+    other = Detector(Options(engine="torch")).detect(SAMPLES / name)
+    assert (report.options.engine, other.options.engine) == ("onnx", "torch")
+    assert report.verdict is not None
+    assert other.verdict is not None
+    assert report.verdict.label == other.verdict.label
+    assert report.verdict.probability == pytest.approx(other.verdict.probability, abs=5e-3)
+    assert [len(track.scores) for track in report.tracks] == [len(track.scores) for track in other.tracks]
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 24), (36, 48), (7, 90), (97, 201), (1, 1)])
+def test_a_reduced_picture_averages_whole_pixels(height: int, width: int) -> None:
+    picture = texture(72, 96)
+    made = _Sums(picture).reduced(height, width)
+    assert made.shape == (1, 3, height, width)
+    for y, x in ((0, 0), (height - 1, width - 1), (height // 2, width // 3)):
+        rows = slice(y * 72 // height, -(-(y + 1) * 72 // height))
+        columns = slice(x * 96 // width, -(-(x + 1) * 96 // width))
+        assert np.allclose(made[0, :, y, x], picture[rows, columns].reshape(-1, 3).mean(0), atol=1e-4)
+
+
+def test_auto_is_onnx_on_the_cpu_and_torch_elsewhere() -> None:
+    assert choose().name == "onnx"
+    assert choose(Options(device="cuda")).name == "torch"
+    assert choose(Options(engine="torch")).name == "torch"
+    assert choose(Options(threads=3)) == OnnxEngine(3)
+
+
+@pytest.mark.parametrize(
+    "values", [{"engine": "other"}, {"engine": "onnx", "device": "cuda"}, {"threads": 0}, {"threads": 1.5}]
+)
+def test_impossible_engines_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(OptionsError, match=r"engine|threads"):
+        Options(**values)  # type: ignore[arg-type]
+
+
+def test_what_is_no_graph_is_refused(tmp_path: os.PathLike[str]) -> None:
+    entry = checkpoint.find()
+    wrong = checkpoint.WeightFile(entry.path, entry.sha256)
+    with pytest.raises(WeightsError, match="can't read it"):
+        OnnxEngine(1).scorer(replace(entry, graph=wrong))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not say")
+def test_no_more_threads_than_cores() -> None:
+    assert 1 <= available_cores() <= len(os.sched_getaffinity(0))
