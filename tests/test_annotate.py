@@ -350,7 +350,7 @@ def test_what_changed_since_is_not_annotated(tmp_path: Path) -> None:
 def test_measured_and_interpolated_do_not_look_the_same(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", [np.full((160, 200, 3), 90, np.uint8)] * 40)
     report = report_on(path)
-    person = annotate._Person(report.tracks[0], report.sampled_times_s)
+    person = annotate._Person(report.tracks[0], report.sampled_times_s, Words())
     measured, later = report.sampled_times_s[:2]
     there = person.at(measured)
     assert there is not None
@@ -382,7 +382,7 @@ def test_nobody_is_drawn_where_they_were_looked_for_and_not_found(tmp_path: Path
     path = write_video(tmp_path / "a.mp4", [np.full((160, 200, 3), 90, np.uint8)] * 80)
     report = report_on(path, frames=8, unseen=(0, 3, 4, 7))
     times = report.sampled_times_s
-    person = annotate._Person(report.tracks[0], times)
+    person = annotate._Person(report.tracks[0], times, Words())
     step = times[1] - times[0]
     present = [person.at(time_s) is not None for time_s in times]
     assert present == [False, True, True, False, False, True, True, False]
@@ -395,7 +395,7 @@ def test_who_is_not_to_be_shown_is_covered_all_the_way_between_two_sightings(tmp
     path = write_video(tmp_path / "a.mp4", numbered(80))
     report = report_on(path, frames=8, unseen=(0, 3, 4, 7))
     times, track = report.sampled_times_s, report.tracks[0]
-    person = annotate._Person(track, times)
+    person = annotate._Person(track, times, Words())
     # Last seen at the third moment, again at the sixth: they may have been anywhere between.
     left, right = track.scores[1].face.box, track.scores[2].face.box
     assert person.may_be((times[2] + times[5]) / 2) == (left[0], left[1], right[2], right[3])

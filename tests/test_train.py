@@ -248,9 +248,11 @@ def test_results_of_other_options_are_not_mixed(few_media: Path, detector: Detec
 def test_the_results_are_written_for_programs_and_for_people(few_media: Path, detector: Detector) -> None:
     dataset = read_dataset(few_media)
     items, frames = evaluate.run(few_media, dataset.items, few_media / "out", detector)
-    text = evaluate.write(few_media / "out", items, frames, detector, name="<few> & small")
+    sources = sorted({item.source for item in items})
+    text = evaluate.write(few_media / "out", items, frames, detector, name="<few> & small", together=[sources])
     record = json.loads((few_media / "out/evaluation.json").read_text())
     assert record["errors"] == ["fake/broken.jpg"]
+    assert " + ".join(sources) in {row["source"] for row in record["rows"]}
     assert record["tool"]["model"] == detector.tool.model
     page = (few_media / "out/evaluation.html").read_text()
     assert "&lt;few&gt; &amp; small" in page

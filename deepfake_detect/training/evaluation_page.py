@@ -36,9 +36,10 @@ def page(record: dict[str, Any], items: Sequence[Item], every: Scored) -> str:
 
     plots = []
     if len(every) and every.fake.any() and not every.fake.all():
-        by_source = {row["source"]: scored(i for i in items if i.source == row["source"])
-                     for row in record["rows"] if row["method"] == "all" and not math.isnan(row["media"]["auc"])
-                     and row["source"] != "all"} or {"all": every}  # fmt: skip
+        sources = sorted({item.source for item in items})
+        by_source = {source: some for source in sources
+                     if (some := scored(item for item in items if item.source == source)).fake.any()
+                     and not some.fake.all()} or {"all": every}  # fmt: skip
         plots.append(("ROC curves", "Share of manipulated files found against share of genuine files called so, by source.",
                       _roc(by_source)))  # fmt: skip
         for kind in ("image", "video"):
