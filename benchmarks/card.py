@@ -3,7 +3,7 @@
 A part stands between `<!-- name -->` and `<!-- /name -->`. `identity`, `results`, `figures` and `calibration` come from the
 manifest and an evaluation; any other from the file that is given for it, such as what a benchmark printed.
 
-python benchmarks/card.py runs/val localisation=runs/localisation.md robustness=runs/robustness.md
+python benchmarks/card.py runs/val localisation=runs/localisation.md robustness=runs/robustness.md --together a,b
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ def main() -> None:
     parser.add_argument("evaluation", type=Path, help="folder of an evaluation with the weights that ship")
     parser.add_argument(
         "--together",
-        nargs="+",
         action="append",
         default=[],
-        metavar="SOURCE",
+        type=lambda text: text.split(","),
+        metavar="SOURCE,SOURCE",
         help="one row more for these sources as one",
     )
     parser.add_argument("parts", nargs="*", metavar="NAME=FILE", help="text for further parts")

@@ -386,10 +386,10 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=Options().frames, help="of a video (%(default)s)")
     parser.add_argument(
         "--together",
-        nargs="+",
         action="append",
         default=[],
-        metavar="SOURCE",
+        type=lambda text: text.split(","),
+        metavar="SOURCE,SOURCE",
         help="one row more for these sources as one",
     )
     parser.add_argument("--again", action="store_true", help="forget the scores an earlier run left in --out")
