@@ -61,7 +61,12 @@ class Detector:
         self.options = options or Options()
         entry = checkpoint.find(weights, folder=weights_folder)
         self._architecture, self.calibration = entry.architecture, entry.calibration
+        # Recorded as what judged, so it has to be what the manifest says, whichever of the two forms then runs.
+        checkpoint.WeightFile(entry.path, entry.sha256).read()
         chosen = engine.choose(self.options)
+        if self.options.engine == "auto" and entry.graph is None:
+            # Exported before there were graphs.
+            chosen = engine.TorchEngine(self.options.device)
         # The record of a run says which one it was.
         self.options = replace(self.options, engine=chosen.name)
         self._net = chosen.scorer(entry)
@@ -86,19 +91,17 @@ class Detector:
         sightings = _Sightings(self.options)
         times: list[float] = []
         hashes: list[HashedMoment] = []
+        decoded = opened.frames(each_second=self.options.provenance)
+        if self.options.provenance:
+            decoded = _hashing(decoded, hashes)
         # The decoder works ahead in a thread, and is stopped before the file is let go.
-        with opened, closing(media.ahead(opened.frames(each_second=self.options.provenance))) as frames:
+        with opened, closing(media.ahead(decoded, stopped=opened.left)) as frames:
             tracker = Tracker()
             while True:
                 with clock.stage("decode"):
                     frame = next(frames, None)
                 if frame is None:
                     break
-                if self.options.provenance and _begins_second(frame, hashes):
-                    with clock.stage("provenance"):
-                        hashes.append(HashedMoment(frame.time_s, provenance.perceptual_hash(frame.pixels)))
-                if not frame.sampled:
-                    continue
                 times.append(frame.time_s)
                 with clock.stage("detect"):
                     faces = self._finder.find(frame)
@@ -168,6 +171,15 @@ class Detector:
     def _failed(self, source: Source, failure: Failure) -> Report:
         path = "<array>" if isinstance(source, np.ndarray) else os.fspath(source)
         return Report(path=path, tool=self.tool, error=failure, options=self.options)
+
+
+def _hashing(frames: Iterator[Frame], hashes: list[HashedMoment]) -> Iterator[Frame]:
+    """The sampled frames; those that begin a second leave their hash on the way."""
+    for frame in frames:
+        if _begins_second(frame, hashes):
+            hashes.append(HashedMoment(frame.time_s, provenance.perceptual_hash(frame.pixels)))
+        if frame.sampled:
+            yield frame
 
 
 def _begins_second(frame: Frame, hashes: Sequence[HashedMoment]) -> bool:

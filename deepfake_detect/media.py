@@ -87,6 +87,8 @@ class Media:
         self._options = options
         #: How many frames will be looked at, as far as is known.
         self.planned = 1
+        #: Set by whoever wants no more frames, from any thread; `frames` then ends in the middle of its way to the next.
+        self.left = Event()
 
     def frames(self, *, each_second: bool = False) -> Iterator[Frame]:
         """The frames to look at, in order of time, each decoded when it is asked for.
@@ -202,19 +204,24 @@ def from_array(pixels: np.ndarray, options: Options) -> Media:
     return _Picture(info, options, data)
 
 
-def ahead(frames: Iterator[Frame], *, count: int = 2) -> Generator[Frame, None, None]:
+class _LeftError(Exception):
+    """Nobody waits for the frame any more."""
+
+
+def ahead(frames: Iterator[Frame], *, stopped: Event | None = None, count: int = 2) -> Generator[Frame, None, None]:
     """The same frames, decoded by a thread while the caller works on those before.
 
     Close it before the media it reads from: this stops the thread and waits until it is gone.
 
     Args:
+        stopped: Set when no more is wanted: `Media.left`, so that what is on the way is given up.
         count: So many wait at most, which bounds the memory.
 
     Raises:
         MediaError: As `frames` does.
     """
     waiting: Queue[Frame | BaseException | None] = Queue(count)
-    stopped = Event()
+    stopped = stopped or Event()
 
     def decode() -> None:
         try:
@@ -227,8 +234,8 @@ def ahead(frames: Iterator[Frame], *, count: int = 2) -> Generator[Frame, None, 
             waiting.put(error)
 
     thread = Thread(target=decode, name="decoder", daemon=True)
-    thread.start()
     try:
+        thread.start()
         while (got := waiting.get()) is not None:
             if isinstance(got, BaseException):
                 raise got
@@ -239,7 +246,15 @@ def ahead(frames: Iterator[Frame], *, count: int = 2) -> Generator[Frame, None, 
         with suppress(Empty):
             while True:
                 waiting.get_nowait()
-        thread.join()
+        # Not even a second Ctrl-C may let the file be closed under its hands.
+        interrupt: KeyboardInterrupt | None = None
+        while thread.is_alive():
+            try:
+                thread.join()
+            except KeyboardInterrupt as again:
+                interrupt = again
+        if interrupt is not None:
+            raise interrupt
 
 
 def shown(name: str) -> str:
@@ -643,6 +658,9 @@ class _Video(Media):
         decoded, at, may_seek = self._decode(needed), None, True
         last: int | None = None
         for target in targets:
+            if last is not None and target <= last and target not in sampled:
+                # In a damaged video a later frame has stood in for an earlier second already.
+                continue
             key = keys[bisect_right(keys, target) - 1] if keys and keys[0] <= target else None
             # A jump pays only when a key frame lies between here and there.
             if may_seek and key is not None and key > (stamps[0] if at is None else at):
@@ -651,27 +669,31 @@ class _Video(Media):
                     decoded = self._decode(needed)
                 except av.FFmpegError:
                     may_seek = False
-            found = _first_from(decoded, target)
+            found = _first_from(decoded, target, self.left)
             if needed is not None and (found is None or found.pts != target):
                 # It did not come, and those after it were perhaps left out. Again from its key frame, and all of them.
                 needed = None
                 self._rewind()
-                if may_seek and key is not None:
-                    self._container.seek(key, stream=self._stream)
+                try:
+                    if may_seek and key is not None:
+                        self._container.seek(key, stream=self._stream)
+                except av.FFmpegError:
+                    may_seek = False
+                    self._rewind()
                 decoded = self._decode()
-                found = _first_from(decoded, target)
+                found = _first_from(decoded, target, self.left)
             if found is not None and may_seek and (found.pts or 0) > _next(stamps, target):
                 # The jump overshot: this file's key frames are not where they are said to be. Read it through.
                 may_seek = False
                 self._rewind()
                 decoded = self._decode()
-                found = _first_from(decoded, target)
+                found = _first_from(decoded, target, self.left)
             if found is None or found.pts is None:
                 continue
             at = found.pts
             if last is None or at > last:
                 last = at
-                yield Frame(_upright(found), round(at * self._base, 6), sampled=target in sampled)
+                yield Frame(_upright(found), round(at * self._base, 6), sampled=target in sampled or at in sampled)
 
     @property
     def sounds(self) -> tuple[av.audio.stream.AudioStream, ...]:
@@ -774,8 +796,13 @@ def _list_packets(container: av.container.InputContainer, stream: av.video.strea
     return index
 
 
-def _first_from(frames: Iterator[av.VideoFrame], stamp: int) -> av.VideoFrame | None:
-    return next((frame for frame in frames if frame.pts is not None and frame.pts >= stamp), None)
+def _first_from(frames: Iterator[av.VideoFrame], stamp: int, left: Event) -> av.VideoFrame | None:
+    for frame in frames:
+        if left.is_set():
+            raise _LeftError
+        if frame.pts is not None and frame.pts >= stamp:
+            return frame
+    return None
 
 
 def _next(stamps: Sequence[int], stamp: int) -> int:

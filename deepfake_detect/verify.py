@@ -171,7 +171,9 @@ def _model(record: dict[str, Any], weights_folder: Path | None) -> Check:
             return Check(
                 "model", False, f"judged by {name} ({wanted}); this installation has {entry.name} ({entry.sha256})"
             )
-        checkpoint.read(entry)
+        checkpoint.WeightFile(entry.path, entry.sha256).read()
+        if entry.graph is not None:
+            entry.graph.read()
     except DeepfakeDetectError as error:
         return Check("model", False, str(error))
     return Check("model", True, f"{name}, unchanged")

@@ -56,6 +56,8 @@ _LARGEST_MESSAGE = 256 * 2**20
 _LONGEST_ERROR = 4096
 _TELL_EVERY_S = 0.1
 _STARTS = 3
+# What libraries say when memory is what they lack.
+_HUNGRY = ("allocate memory", "Insufficient memory", "std::bad_alloc", "can't start new thread")
 # Starting and reaping children is not safe from several threads at a time.
 _children = threading.Lock()
 
@@ -597,8 +599,8 @@ def _answer(judge: Judge, job: dict[str, Any], source: str, tell: Callable[[str,
 def _is_hunger(error: BaseException | None) -> bool:
     """Whether memory was what lacked, whatever it was called on the way: a damaged file is something else."""
     while error is not None:
-        # torch has no class of its own for it.
-        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        # torch, OpenCV and ONNX Runtime have no class of their own for it.
+        if isinstance(error, MemoryError) or any(words in str(error) for words in _HUNGRY):
             return True
         error = error.__cause__ or error.__context__
     return False

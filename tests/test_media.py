@@ -411,3 +411,18 @@ def test_an_array_is_a_picture() -> None:
 
 def test_names_that_are_no_text_are_shown_readably() -> None:
     assert media.shown("a\udcff\n.jpg") == "a\\udcff\\n.jpg"
+
+
+def test_who_wants_no_more_frames_does_not_wait_for_the_next(tmp_path: Path) -> None:
+    """With one key frame the way to a chosen frame may be long: it is given up in the middle."""
+    path = write_video(tmp_path / "a.mp4", numbered(200), options={"g": "10000"})
+    with media.open(path, Options(frames=2)) as opened:
+        ahead = media.ahead(opened.frames(), stopped=opened.left)
+        next(ahead)
+        ahead.close()
+        assert opened.left.is_set()
+        assert "decoder" not in {thread.name for thread in threading.enumerate()}
+        decoded = iter([av.VideoFrame(16, 16, "rgb24")] * 5)
+        with pytest.raises(media._LeftError):
+            media._first_from(decoded, 10**6, opened.left)
+        assert len(list(decoded)) == 4
