@@ -144,7 +144,11 @@ def test_wheel_holds_code_and_weights_and_nothing_else(tmp_path: Path) -> None:
     assert {f"deepfake_detect/weights/{name}" for name in shipped} <= names
     assert {
         "deepfake_detect/cli.py",
+        "deepfake_detect/languages/de.json",
+        "deepfake_detect/page.html.j2",
         "deepfake_detect/report.schema.json",
+        "deepfake_detect/scan.html.j2",
+        "deepfake_detect/scan.js.j2",
         "deepfake_detect/training/train.py",
     } <= names
     assert not [name for name in names if name.startswith(("tests/", "weights/"))]
