@@ -167,10 +167,11 @@ def test_weights_of_another_shape_are_refused(copied: Path) -> None:
         Detector(Options(engine="torch"), weights_folder=copied)
 
 
-def test_weights_without_a_graph_are_for_torch_only(copied: Path) -> None:
+def test_weights_without_a_graph_are_run_by_torch(copied: Path) -> None:
     path = copied / "manifest.json"
     manifest = json.loads(path.read_text())
     del manifest["models"][manifest["default"]]["onnx"]
     path.write_text(json.dumps(manifest))
     with pytest.raises(WeightsError, match="has no ONNX graph"):
-        Detector(weights_folder=copied)
+        Detector(Options(engine="onnx"), weights_folder=copied)
+    assert Detector(weights_folder=copied).options.engine == "torch"
