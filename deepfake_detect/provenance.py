@@ -142,15 +142,25 @@ def perceptual_hash(pixels: np.ndarray) -> PerceptualHash:
     height, width = pixels.shape[:2]
     if min(height, width) < _SMALLEST_HASHED_PX:
         return PerceptualHash("0" * 64, 0)
-    rows, columns = _reduction(height), np.ascontiguousarray(_reduction(width).T)
-    small = np.zeros((64, 64))
-    # In strips, as the brightness of a large picture as floats would be several times its own size.
+    narrow = np.zeros((64, width), np.float32)
+    # In strips, as the brightness of a large picture as floats would be several times its size; and in single precision,
+    # as in the reference. A sample is made of few pixels, so what a matrix library's threads would do, and wait for a core
+    # that the nets are busy on, is soon done in this one.
     for top in range(0, height, 256):
-        # In single precision, as the reference; so much of the time goes into moving pixels.
         brightness = cv2.transform(pixels[top : top + 256].astype(np.float32), _BRIGHTNESS)
-        # By OpenCV: the threads of NumPy's own library go on spinning for a while, and MTCNN would run at half its speed.
-        narrow = _product(brightness, columns)
-        small += _product(np.ascontiguousarray(rows[:, top : top + 256]), narrow)
+        brightness = brightness.reshape(-1, width)
+        for sample, (first, weights) in enumerate(_reduction(height)):
+            begin, end = max(first, top), min(first + len(weights), top + len(brightness))
+            if begin < end:
+                part = weights[begin - first : end - first]
+                narrow[sample] += np.einsum("i,ij->j", part, brightness[begin - top : end - top])
+    small = np.stack(
+        [
+            np.einsum("ij,j->i", narrow[:, first : first + len(weights)], weights)
+            for first, weights in _reduction(width)
+        ],
+        axis=1,
+    ).astype(np.float64)
     steps = sum(int(np.abs(np.trunc(np.diff(small, axis=axis) * (100 / 255))).sum()) for axis in (0, 1))
     frequencies = (_COSINES @ small @ _COSINES.T).ravel()
     # The lower of the two middle values, as in the reference, so that exactly half of the bits are set.
@@ -159,18 +169,14 @@ def perceptual_hash(pixels: np.ndarray) -> PerceptualHash:
     return PerceptualHash(np.packbits(bits[::-1]).tobytes().hex(), min(100, steps // 90))
 
 
-def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.asarray(cv2.gemm(a, b, 1, None, 0))  # type: ignore[call-overload]
-
-
 _SMALLEST_HASHED_PX = 5
 _BRIGHTNESS = np.array([[0.299, 0.587, 0.114]], np.float32)
 _COSINES = np.sqrt(2 / 64) * np.cos(np.pi / 128 * np.arange(1, 17)[:, None] * (2 * np.arange(64) + 1))
 
 
 @lru_cache(maxsize=8)
-def _reduction(length: int) -> np.ndarray:
-    """(64, length): two box filters over a row of so many pixels, then its 64 samples."""
+def _reduction(length: int) -> tuple[tuple[int, np.ndarray], ...]:
+    """Two box filters over a row of so many pixels, then 64 samples: of each the first pixel and the weights from there."""
     window = (length + 127) // 128
     ahead = (window + 2) // 2
     at = np.arange(length)
@@ -183,7 +189,11 @@ def _reduction(length: int) -> np.ndarray:
     for _ in range(2):
         sums = np.pad(np.cumsum(weights / (after - first), axis=1), ((0, 0), (1, 0)))
         weights = sums[:, end] - sums[:, begin]
-    return weights.astype(np.float32)
+    spans = [np.flatnonzero(row)[[0, -1]] for row in weights]
+    return tuple(
+        (int(begin), np.ascontiguousarray(row[begin : end + 1], np.float32))
+        for row, (begin, end) in zip(weights, spans, strict=True)
+    )
 
 
 # Metadata
