@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_detect import checkpoint
-from deepfake_detect.training.evaluate import markdown, read_frames, read_scores, relabelled, scored, table
+from deepfake_detect.training.evaluate import (
+    add_together,
+    markdown,
+    read_frames,
+    read_scores,
+    relabelled,
+    scored,
+    table,
+)
 from deepfake_detect.training.evaluation_page import reliability_plot, svg
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
@@ -66,14 +74,7 @@ def fill(card: str, name: str, text: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("evaluation", type=Path, help="folder of an evaluation with the weights that ship")
-    parser.add_argument(
-        "--together",
-        action="append",
-        default=[],
-        type=lambda text: text.split(","),
-        metavar="SOURCE,SOURCE",
-        help="one row more for these sources as one",
-    )
+    add_together(parser)
     parser.add_argument("parts", nargs="*", metavar="NAME=FILE", help="text for further parts")
     arguments = parser.parse_args()
     manifest = json.loads((WEIGHTS / "manifest.json").read_text())

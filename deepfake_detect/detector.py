@@ -61,8 +61,6 @@ class Detector:
         self.options = options or Options()
         entry = checkpoint.find(weights, folder=weights_folder)
         self._architecture, self.calibration = entry.architecture, entry.calibration
-        # Recorded as what judged, so it has to be what the manifest says, whichever of the two forms then runs.
-        checkpoint.WeightFile(entry.path, entry.sha256).read()
         chosen = engine.choose(self.options)
         if self.options.engine == "auto" and entry.graph is None:
             # Exported before there were graphs.

@@ -92,6 +92,8 @@ class OnnxEngine:
         """See `Engine`."""
         if entry.graph is None:
             raise WeightsError(f"{entry.name}: has no ONNX graph; export it again or choose the engine torch")
+        # The record of a run names the tensors, so they have to be there as promised, though only the graph runs.
+        checkpoint.WeightFile(entry.path, entry.sha256).read()
         return _EvidenceGraph(self._open(entry.graph), entry.architecture.size)
 
     def mtcnn(self) -> Mtcnn:

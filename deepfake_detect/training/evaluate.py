@@ -371,6 +371,18 @@ def _number(text: str) -> float | None:
     return float(text) if text else None
 
 
+def add_together(parser: argparse.ArgumentParser) -> None:
+    """The option for the argument `together` of `table`."""
+    parser.add_argument(
+        "--together",
+        action="append",
+        default=[],
+        type=lambda text: text.split(","),
+        metavar="SOURCE,SOURCE",
+        help="one row more for these sources as one",
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m deepfake_detect.training.evaluate",
@@ -384,14 +396,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="folder with other weights, such as finetune makes")
     parser.add_argument("--net", help="name of a net in the manifest, instead of its default")
     parser.add_argument("--frames", type=int, default=Options().frames, help="of a video (%(default)s)")
-    parser.add_argument(
-        "--together",
-        action="append",
-        default=[],
-        type=lambda text: text.split(","),
-        metavar="SOURCE,SOURCE",
-        help="one row more for these sources as one",
-    )
+    add_together(parser)
     parser.add_argument("--again", action="store_true", help="forget the scores an earlier run left in --out")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
