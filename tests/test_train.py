@@ -23,6 +23,7 @@ from deepfake_detect.training.export import export
 from deepfake_detect.training.pairs import IGNORE, Pair
 from deepfake_detect.training.train import (
     Settings,
+    apart,
     collate,
     learning_rate,
     load_imagenet,
@@ -84,6 +85,18 @@ def test_training_learns(drawn_data: Path, tmp_path: Path) -> None:
         optimiser.step()
         losses.append(total.item())
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_in_training_a_crop_is_judged_without_the_others_of_its_batch() -> None:
+    """Its own forgery is among them: what the norms learn of a batch would show which of the two it is."""
+    torch.manual_seed(0)
+    net = EvidenceNet(TINY)
+    crops = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        assert not torch.allclose(net.train()(crops)[1][:1], net(crops[:1])[1], atol=1e-4)  # What a plain one does.
+        apart(net)
+        assert net.training
+        assert torch.allclose(net(crops)[1][:1], net(crops[:1])[1], atol=1e-6)
 
 
 def test_imagenet_weights_fit_by_position() -> None:

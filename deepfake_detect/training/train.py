@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_NORMS = ("batch", "kept")
+
 _maker: PairMaker
 
 
@@ -55,6 +57,8 @@ class Settings:
         map_weight: Of the map's loss beside the crop's.
         averaging: Of the weights, exponential, per step.
         whole_share: Share of pairs whose forgery is not a blend.
+        norms: Whose statistics the net's norms use: `batch`, those of each batch, and the weights keep their mean; or
+            `kept`, those the run starts with, see `apart`.
         seed: Of everything drawn. A run that starts from another run's weights needs another one: with the same it sees
             that run's pairs once more, and learns them by heart.
     """
@@ -67,7 +71,12 @@ class Settings:
     map_weight: float = 1.0
     averaging: float = 0.998
     whole_share: float = 0.25
+    norms: str = "batch"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.norms not in _NORMS:
+            raise ValueError(f"norms: expected {' or '.join(_NORMS)}, found {self.norms!r}")
 
 
 def loss(maps: Tensor, logits: Tensor, masks: Tensor, labels: Tensor, *, map_weight: float) -> Tensor:
@@ -135,6 +144,18 @@ def load_start(net: EvidenceNet, start: Path) -> None:
         nn.init.zeros_(net.deepest.weight)
         nn.init.zeros_(net.deepest.bias)  # type: ignore[arg-type]
     net.load_state_dict({name: value.float() for name, value in trained.items()}, strict=False)
+
+
+def apart(net: nn.Module) -> None:
+    """Training mode in which every crop is judged apart: the norms keep the statistics that they started with.
+
+    A genuine crop is in the batch with its own forgery. Norms that take the batch's statistics show a net what the two
+    have in common, and it learns to compare them, which nobody lets it do in use (EXPERIMENTS 8).
+    """
+    net.train()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 def learning_rate(seen: int, settings: Settings) -> float:
@@ -301,7 +322,10 @@ def train(
         for pairs in _batches(pool, settings, seen, workers):
             if seen >= settings.pictures:
                 break
-            net.train()
+            if settings.norms == "kept":
+                apart(net)
+            else:
+                net.train()
             crops, masks, labels = collate(pairs)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(seen, settings)
@@ -394,9 +418,12 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--stop-after", type=int, help="stop at so many crops; the schedule stays that of --pictures")
     for of in (Settings, Architecture):
         for field in dataclasses.fields(of):
-            if isinstance(field.default, int | float) or field.name == "backbone":
+            if isinstance(field.default, int | float) or field.name in ("backbone", "norms"):
                 flag = "--" + field.name.replace("_", "-")
-                result.add_argument(flag, type=type(field.default), default=field.default, help="(%(default)s)")
+                result.add_argument(
+                    flag, type=type(field.default), default=field.default, help="(%(default)s)",
+                    choices=_NORMS if field.name == "norms" else None,
+                )  # fmt: skip
     return result
 
 
