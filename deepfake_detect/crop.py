@@ -11,7 +11,14 @@ import numpy as np
 from .types import Crop
 
 if TYPE_CHECKING:
-    from .types import Face, Frame
+    from collections.abc import Sequence
+
+    from .types import Face, Frame, Look
+
+
+# A margin may reach so far beyond the picture's nearest edge, as a fraction of the face: less would often lose much for
+# little, for people are seldom in the very middle.
+_BEYOND = 0.1
 
 
 def cut(frame: Frame, face: Face, *, size: int, margin: float) -> Crop:
@@ -35,6 +42,44 @@ def cut(frame: Frame, face: Face, *, size: int, margin: float) -> Crop:
     shift = 0.5 * scale - 0.5
     to_frame = np.array([[scale, 0.0, x0 + shift], [0.0, scale, y0 + shift]])
     return Crop(pixels=pixels, to_frame=to_frame)
+
+
+def look_at(frame: Frame, face: Face, looks: Sequence[Look], *, size: int) -> tuple[Crop, ...]:
+    """One crop of a face for each look; looks that differ in nothing else share it. None is mirrored yet.
+
+    Args:
+        size: Side of the crops in pixels.
+
+    Raises:
+        ValueError: The box has no area.
+    """
+    height, width = frame.pixels.shape[:2]
+    margins = [
+        look.margin
+        if look.least_margin is None
+        else margin_within(face.box, (height, width), margin=look.margin, least=look.least_margin)
+        for look in looks
+    ]
+    crops = {margin: cut(frame, face, size=size, margin=margin) for margin in sorted(set(margins))}
+    return tuple(crops[margin] for margin in margins)
+
+
+def margin_within(
+    box: tuple[float, float, float, float], size: tuple[int, int], *, margin: float, least: float
+) -> float:
+    """The margin that a picture has room for, between `least` and `margin`.
+
+    What lies beyond a picture's edge says nothing, and how much of it there is says how somebody framed the picture.
+
+    Args:
+        box: The face.
+        size: Height and width of the picture.
+    """
+    (x0, y0, x1, y1), (height, width) = box, size
+    longer = max(x1 - x0, y1 - y0)
+    middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
+    room = min(middle_x, width - middle_x, middle_y, height - middle_y) / longer - 0.5
+    return min(margin, max(least, room + _BEYOND))
 
 
 def square(box: tuple[float, float, float, float], *, margin: float) -> tuple[int, int, int]:

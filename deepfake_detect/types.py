@@ -133,6 +133,13 @@ class Crop:
         if self.to_frame.shape != (2, 3):
             raise ValueError(f"to_frame must be (2, 3), found {self.to_frame.shape}")
 
+    def mirrored(self) -> Crop:
+        """Left and right exchanged."""
+        side = self.pixels.shape[1]
+        across = self.to_frame[:, :1]
+        moved = np.hstack([-across, self.to_frame[:, 1:2], self.to_frame[:, 2:] + across * (side - 1)])
+        return Crop(np.ascontiguousarray(self.pixels[:, ::-1]), moved)
+
 
 @dataclass(frozen=True, eq=False)
 class Heatmap:
@@ -264,6 +271,8 @@ class Architecture:
     Attributes:
         size: Side of the crop in pixels, a multiple of 16.
         margin: Extra around the face on each side, as a fraction of the longer side of its box.
+        least_margin: Where the frame ends earlier, the margin shrinks with it, down to this; None keeps it as it is, and
+            beyond the frame its edge repeats. See `crop.margin_within`.
         backbone: EfficientNet-Lite's size: `lite0`, `lite1` or `lite2`.
         stages: How many of its seven stages are kept: 4, 5 or 7.
         head: Channels in which the levels are merged.
@@ -276,6 +285,7 @@ class Architecture:
 
     size: int = 224
     margin: float = 0.18
+    least_margin: float | None = None
     backbone: str = "lite0"
     stages: int = 5
     head: int = 64
@@ -290,6 +300,8 @@ class Architecture:
             raise ValueError(f"size must be a multiple of 16 and at least 64, found {self.size}")
         if self.margin < 0:
             raise ValueError(f"margin must be 0 or more, found {self.margin}")
+        if self.least_margin is not None and not 0 <= self.least_margin <= self.margin:
+            raise ValueError(f"least_margin must lie between 0 and margin, found {self.least_margin}")
         if self.backbone not in ("lite0", "lite1", "lite2"):
             raise ValueError(f"backbone must be lite0, lite1 or lite2, found {self.backbone!r}")
         if self.stages not in (4, 5, 7):
@@ -300,6 +312,31 @@ class Architecture:
             raise ValueError(f"with 7 stages size must be a multiple of 32, found {self.size}")
         if self.pooling != "log_mean_exp" or self.sharpness <= 0:
             raise ValueError(f"unknown pooling {self.pooling!r} with sharpness {self.sharpness}")
+
+
+@dataclass(frozen=True)
+class Look:
+    """One way to look at a face; what all looks of a model say is averaged.
+
+    Attributes:
+        margin: Extra around the face on each side, as a fraction of the longer side of its box.
+        least_margin: As in `Architecture`.
+        net: Which of the model's nets looks, counted from 0.
+        mirrored: Whether it sees the face mirrored.
+        weight: Its share of the average, above 0.
+    """
+
+    margin: float
+    least_margin: float | None = None
+    net: int = 0
+    mirrored: bool = False
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.margin < 0 or not 0 <= (self.least_margin or 0) <= self.margin:
+            raise ValueError(f"expected 0 <= least_margin <= margin, found {self.least_margin} and {self.margin}")
+        if self.net < 0 or self.weight <= 0:
+            raise ValueError(f"expected a net from 0 up and a weight above 0, found {self.net} and {self.weight}")
 
 
 @dataclass(frozen=True)

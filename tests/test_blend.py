@@ -163,6 +163,16 @@ def test_augmentation_of_one_seed_is_one_function() -> None:
     assert len({degrade(pixels, 80, seed).tobytes() for seed in range(20)}) == 20
 
 
+def test_a_film_of_one_seed_is_one_picture() -> None:
+    """Sides that are no multiples of a codec's blocks, and memory that held something else before: 400 of the size that
+    gave two pictures once in 150."""
+    rng = np.random.default_rng(0)
+    for seed in range(400):
+        pixels = texture(int(rng.integers(60, 130)), int(rng.integers(60, 130)))
+        once, twice = (film(pixels, crf=30, frames=4, rng=np.random.default_rng(seed)) for _ in range(2))
+        assert np.array_equal(once, twice)
+
+
 def test_film_compresses_more_at_a_higher_crf() -> None:
     pixels = texture(96, 128)
     errors = [
@@ -185,6 +195,22 @@ def test_pairs(drawn_data: Path) -> None:
         again = maker.make(seed)
         assert np.array_equal(pair.crops, again.crops)
     assert families == {"self", "other", "regenerated", "whole"}
+
+
+def test_pairs_draw_their_margins_and_both_halves_share_it(drawn_data: Path) -> None:
+    """The share of the mask's altered cells tells how wide a crop is; outside the mask both halves still agree."""
+    narrow, wide, drawn = (
+        PairMaker([drawn_data], None, Architecture(margin=0.6, least_margin=0.1), margins=margins, whole_share=0.0)
+        for margins in ((0.1, 0.1), (0.6, 0.6), (0.1, 0.6))
+    )
+    areas = {"narrow": [], "wide": [], "drawn": []}  # type: dict[str, list[float]]
+    for seed in range(24):
+        for name, maker in (("narrow", narrow), ("wide", wide), ("drawn", drawn)):
+            areas[name].append(float(maker.make(seed).mask.clip(0).mean()))
+    for low, high, between in zip(areas["narrow"], areas["wide"], areas["drawn"], strict=True):
+        assert high <= between + 0.02 <= low + 0.04
+    assert np.mean(areas["wide"]) < 0.8 * np.mean(areas["narrow"])
+    assert np.mean(areas["wide"]) < np.mean(areas["drawn"]) < np.mean(areas["narrow"])
 
 
 def test_redrawn_faces_are_used_inside_and_all_over(drawn_data: Path, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from conftest import texture
 
-from deepfake_detect.crop import cut, cut_square, square
-from deepfake_detect.types import Face, Frame
+from deepfake_detect.crop import cut, cut_square, look_at, margin_within, square
+from deepfake_detect.types import Face, Frame, Look
 
 
 def face(x0: float, y0: float, x1: float, y1: float) -> Face:
@@ -25,6 +25,36 @@ def face(x0: float, y0: float, x1: float, y1: float) -> Face:
 )
 def test_square(box: tuple[float, float, float, float], margin: float, expected: tuple[int, int, int]) -> None:
     assert square(box, margin=margin) == expected
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((40, 40, 60, 60), 0.5),  # Room for twice the face on each side.
+        ((40, 6, 60, 26), 0.4),  # Six pixels above it are .3 of the face; .1 may lie beyond.
+        ((2, 40, 22, 60), 0.2),
+        ((-4, 40, 16, 60), 0.15),  # None at all, so the least.
+    ],
+)
+def test_a_margin_ends_where_the_picture_does(box: tuple[float, float, float, float], expected: float) -> None:
+    assert margin_within(box, (100, 100), margin=0.5, least=0.15) == pytest.approx(expected)
+
+
+def test_looks_that_see_the_same_share_a_crop() -> None:
+    frame = Frame(texture(200, 200))
+    looks = (Look(0.1), Look(0.5, 0.1), Look(0.1, mirrored=True), Look(0.5))
+    narrow, fitting, mirrored, wide = look_at(frame, face(60, 20, 120, 80), looks, size=64)
+    assert mirrored is narrow
+    assert narrow.to_frame[0, 0] == pytest.approx(72 / 64)
+    assert fitting.to_frame[0, 0] == pytest.approx(round(60 * (1 + 2 * (20 / 60 + 0.1))) / 64)
+    assert wide.to_frame[0, 0] == pytest.approx(120 / 64)
+
+
+def test_a_mirrored_crop_leads_back_to_the_same_places() -> None:
+    crop = cut(Frame(texture(100, 120)), face(20, 30, 84, 94), size=32, margin=0.2)
+    turned = crop.mirrored()
+    assert np.array_equal(turned.pixels[:, 5], crop.pixels[:, 26])
+    assert np.allclose(turned.to_frame @ [5, 7, 1], crop.to_frame @ [26, 7, 1])
 
 
 def test_a_crop_of_its_own_size_copies_the_pixels() -> None:

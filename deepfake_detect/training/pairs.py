@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from ..crop import cut, cut_square, square
+from ..crop import cut, cut_square, margin_within, square
 from ..types import Face, Frame
 from .augment import compressed_off_grid, degrade
 from .blend import Forgery, forge, redrawn_whole
@@ -27,15 +27,22 @@ if TYPE_CHECKING:
 # How often each source of genuine faces is drawn. Soft sources less often than their count, sharp ones more, yet none so
 # often that its few faces are learned by heart.
 _REAL_WEIGHTS = {"aaf": 0.3, "utkface": 0.16, "ffhq256": 0.11, "ffhq512": 0.08, "us_officials": 0.08, "scut": 0.22,
-                 "celebahq": 0.04, "ciplab": 0.03, "amfd": 0.03, "inswapper": 0.08, "video": 0.35}  # fmt: skip
+                 "celebahq": 0.04, "ciplab": 0.03, "amfd": 0.03, "lfw": 0.05, "ffhq1024": 0.01, "inswapper": 0.08,
+                 "video": 0.42}  # fmt: skip
 # Whole forgeries that are not blends, and the genuine sources each is paired with.
 _FAKE_WEIGHTS = {"stylegan256": 0.18, "stylegan2_tpdne": 0.24, "mobile_stylegan": 0.16, "stylegan3": 0.02,
-                 "studio_gan": 0.08, "generated_photos": 0.06, "flux": 0.05, "ciplab": 0.12, "openforensics": 0.05,
-                 "inswapper": 0.14, "talking": 0.2, "swaps": 0.16, "lips": 0.05}  # fmt: skip
-_TWINS = {"stylegan256": ("ffhq256", "inswapper"), "stylegan2_tpdne": ("ffhq256", "ffhq512", "inswapper"),
-          "mobile_stylegan": ("ffhq512", "ffhq256", "us_officials", "celebahq"), "stylegan3": ("ffhq512", "ffhq256"),
+                 "studio_gan": 0.08, "generated_photos": 0.1, "flux": 0.08, "diffusion": 0.16, "ciplab": 0.12,
+                 "openforensics": 0.05, "inswapper": 0.14, "still_swaps": 0.02, "talking": 0.28, "swaps": 0.24,
+                 "lips": 0.07}  # fmt: skip
+_TWINS = {"stylegan256": ("ffhq256", "inswapper", "us_officials", "celebahq", "amfd"),
+          "stylegan2_tpdne": ("ffhq256", "ffhq512", "ffhq1024", "inswapper", "us_officials", "celebahq", "amfd"),
+          "mobile_stylegan": ("ffhq512", "ffhq256", "us_officials", "celebahq"),
+          "stylegan3": ("ffhq512", "ffhq256", "us_officials"),
           "studio_gan": ("scut", "us_officials", "ffhq256"),
-          "generated_photos": ("ffhq256", "ffhq512", "us_officials"), "flux": ("us_officials", "celebahq", "scut"),
+          "generated_photos": ("ffhq256", "ffhq512", "us_officials"),
+          "flux": ("us_officials", "celebahq", "scut", "ffhq256", "amfd"),
+          "diffusion": ("us_officials", "celebahq", "scut", "ffhq256", "ffhq512", "amfd"),
+          "still_swaps": ("us_officials", "celebahq", "scut", "ffhq256", "lfw", "video"),
           "openforensics": ("ffhq256", "us_officials", "aaf"),
           # What comes out of videos stands beside what comes out of videos, or a net learns to tell the two apart.
           "talking": ("video",), "swaps": ("video",), "lips": ("video",)}  # fmt: skip
@@ -82,6 +89,8 @@ class PairMaker:
         leave_out: Groups that must not be trained on.
         held_back: Make pairs of the held-back faces only, to measure; else of all others.
         whole_share: Share of pairs whose forgery is not a blend.
+        margins: Narrowest and widest margin, of which each pair draws its own, as far as its pictures have room; None
+            for the architecture's.
     """
 
     def __init__(
@@ -93,8 +102,9 @@ class PairMaker:
         leave_out: frozenset[str] = frozenset(),
         held_back: bool = False,
         whole_share: float = 0.25,
+        margins: tuple[float, float] | None = None,
     ) -> None:
-        self._architecture, self._whole_share = architecture, whole_share
+        self._architecture, self._whole_share, self._margins = architecture, whole_share, margins
         faces = [
             face for folder in data for face in read_faces(folder, leave_out=leave_out) if face.held_back == held_back
         ]
@@ -173,9 +183,11 @@ class PairMaker:
         (down, right), quality = rng.integers(8, size=2).tolist(), int(rng.integers(55, 88))
         seed = int(rng.integers(2**32))
         retouched = rng.random() < _RETOUCHED
+        pictures = {face: face.read() for face in (real, fake)}
+        # One margin for both: how a picture is framed says where it comes from.
+        margin = min(self._margin(face.box, pixels.shape[:2], seed) for face, pixels in pictures.items())
         crops = []
-        for face in (real, fake):
-            pixels = face.read()
+        for face, pixels in pictures.items():
             scale = wanted / _size(face)
             size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
             small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
@@ -184,8 +196,8 @@ class PairMaker:
             if retouched and face.mesh is not None:
                 small = retouch(small, {part: points * ratio for part, points in face.mesh.items()}, seed)
             box = face.box * np.tile(ratio, 2)
-            crops.append(self._finish_one(small, box, seed))
-        return _flipped(np.stack(crops), self._fake_mask(fake, seed), "whole", rng), real
+            crops.append(self._finish_one(small, box, seed, margin))
+        return _flipped(np.stack(crops), self._fake_mask(fake, seed, margin), "whole", rng), real
 
     def _with_original(self, fake: TrainingFace, original: TrainingFace, rng: Generator) -> Pair:
         """A forgery made elsewhere, beside the very picture it was made from: one crop for both."""
@@ -196,16 +208,32 @@ class PairMaker:
                 f"{fake.path} and its original {original.path} differ in size; one is not made from the other"
             )
         seed = int(rng.integers(2**32))
-        crops = np.stack([self._finish_one(pixels, original.box, seed) for pixels in pictures])
-        mask = self._cut_mask(_oval_mask(original, pictures[0].shape[:2]), original.box, seed)
+        margin = self._margin(original.box, pictures[0].shape[:2], seed)
+        crops = np.stack([self._finish_one(pixels, original.box, seed, margin) for pixels in pictures])
+        mask = self._cut_mask(_oval_mask(original, pictures[0].shape[:2]), original.box, seed, margin)
         return _flipped(crops, mask, "whole", rng)
 
     def _finish(self, forgery: Forgery, face: TrainingFace, rng: Generator) -> Pair:
         seed = int(rng.integers(2**32))
-        crops = np.stack([self._finish_one(half, face.box, seed) for half in (forgery.genuine, forgery.forged)])
-        return _flipped(crops, self._cut_mask(forgery.mask, face.box, seed), forgery.family, rng)
+        margin = self._margin(face.box, forgery.mask.shape, seed)
+        halves = (forgery.genuine, forgery.forged)
+        crops = np.stack([self._finish_one(half, face.box, seed, margin) for half in halves])
+        return _flipped(crops, self._cut_mask(forgery.mask, face.box, seed, margin), forgery.family, rng)
 
-    def _finish_one(self, pixels: np.ndarray, box: np.ndarray, seed: int) -> np.ndarray:
+    def _margin(self, box: np.ndarray, size: tuple[int, ...], seed: int) -> float:
+        """Of the pair of this seed, for a face in a picture of this height and width."""
+        architecture = self._architecture
+        wanted, least = architecture.margin, architecture.least_margin
+        if self._margins is not None:
+            low, high = np.log(self._margins)
+            wanted = float(np.exp(np.random.default_rng([seed, 3]).uniform(low, high)))
+            least = min(wanted, architecture.margin if least is None else least)
+        if least is None:
+            return wanted
+        x0, y0, x1, y1 = (float(v) for v in box)
+        return margin_within((x0, y0, x1, y1), (size[0], size[1]), margin=wanted, least=least)
+
+    def _finish_one(self, pixels: np.ndarray, box: np.ndarray, seed: int, margin: float) -> np.ndarray:
         """Turn, degrade, then cut: the same for every picture of one seed."""
         pixels = _turned(pixels, box, seed, cv2.INTER_CUBIC)
         height, width = pixels.shape[:2]
@@ -214,28 +242,28 @@ class PairMaker:
         scale = np.tile(np.array([worn.shape[1] / width, worn.shape[0] / height]), 2)
         x0, y0, x1, y1 = (float(v) for v in _jittered(box, seed) * scale)
         face = Face((x0, y0, x1, y1), ((0.0, 0.0),) * 5, 1.0)
-        return cut(Frame(worn), face, size=self._architecture.size, margin=self._architecture.margin).pixels
+        return cut(Frame(worn), face, size=self._architecture.size, margin=margin).pixels
 
-    def _cut_mask(self, mask: np.ndarray, box: np.ndarray, seed: int) -> np.ndarray:
+    def _cut_mask(self, mask: np.ndarray, box: np.ndarray, seed: int, margin: float) -> np.ndarray:
         x0, y0, x1, y1 = (float(v) for v in _jittered(box, seed))
         # The nearest value and none between two: a mix with the mark of the unknown would be no share of anything.
         mask = _turned(mask, box, seed, cv2.INTER_NEAREST)
-        region = cut_square(mask, *square((x0, y0, x1, y1), margin=self._architecture.margin))
+        region = cut_square(mask, *square((x0, y0, x1, y1), margin=margin))
         side = self._architecture.size // 8
         small = np.minimum(cv2.resize(region, (side, side), interpolation=cv2.INTER_AREA), np.float32(1))
         # A cell that is partly unknown is unknown: averaged with 1 it would seem untouched.
         unknown = cv2.resize((region < 0).astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
         return np.where(unknown > 0.05, np.float32(IGNORE), small)
 
-    def _fake_mask(self, fake: TrainingFace, seed: int) -> np.ndarray:
+    def _fake_mask(self, fake: TrainingFace, seed: int, margin: float) -> np.ndarray:
         side = self._architecture.size // 8
         if fake.source in _UNKNOWN_PART:
             return np.full((side, side), IGNORE, np.float32)
         if fake.source == "swaps":
-            return self._cut_mask(_oval_mask(fake, fake.read().shape[:2]), fake.box, seed)
+            return self._cut_mask(_oval_mask(fake, fake.read().shape[:2]), fake.box, seed, margin)
         if fake.source != "ciplab":
             return np.ones((side, side), np.float32)
-        return self._cut_mask(ciplab_mask(fake), fake.box, seed)
+        return self._cut_mask(ciplab_mask(fake), fake.box, seed, margin)
 
     def _redrawn_face(self, rng: Generator, *, but: TrainingFace | None = None) -> tuple[TrainingFace, Path]:
         """A genuine face that a net has redrawn, and the redrawn copy; every net as often as the others."""

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_NORMS = ("batch", "kept")
+_NORMS = ("batch", "strangers", "kept")
 
 _maker: PairMaker
 
@@ -57,8 +57,11 @@ class Settings:
         map_weight: Of the map's loss beside the crop's.
         averaging: Of the weights, exponential, per step.
         whole_share: Share of pairs whose forgery is not a blend.
-        norms: Whose statistics the net's norms use: `batch`, those of each batch, and the weights keep their mean; or
-            `kept`, those the run starts with, see `apart`.
+        narrowest: The narrowest margin that pairs draw; 0 for that of the architecture alone.
+        widest: The widest one.
+        norms: Whose statistics the net's norms use: `batch`, those of each batch, and the weights keep their mean;
+            `strangers`, the same of batches in which no crop meets its twin, see `strangers`; or `kept`, those the run
+            starts with, see `apart`.
         seed: Of everything drawn. A run that starts from another run's weights needs another one: with the same it sees
             that run's pairs once more, and learns them by heart.
     """
@@ -71,12 +74,18 @@ class Settings:
     map_weight: float = 1.0
     averaging: float = 0.998
     whole_share: float = 0.25
+    narrowest: float = 0.0
+    widest: float = 0.0
     norms: str = "batch"
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not (self.narrowest == self.widest == 0 or 0 < self.narrowest <= self.widest):
+            raise ValueError(f"expected margins 0 < narrowest <= widest, found {self.narrowest} and {self.widest}")
         if self.norms not in _NORMS:
             raise ValueError(f"norms: expected {' or '.join(_NORMS)}, found {self.norms!r}")
+        if self.norms == "strangers" and self.batch % 4:
+            raise ValueError(f"batch: with norms 'strangers' a multiple of 4 is expected, found {self.batch}")
 
 
 def loss(maps: Tensor, logits: Tensor, masks: Tensor, labels: Tensor, *, map_weight: float) -> Tensor:
@@ -156,6 +165,33 @@ def apart(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
+
+
+def strangers(crops: int) -> tuple[Tensor, Tensor]:
+    """Two halves of a batch of pairs, as indices into its crops: in neither is a crop beside its own twin.
+
+    As many genuine crops as forged in each, so that a half's statistics say no more than those of the batch.
+
+    Args:
+        crops: How many the batch has, each genuine one right before its forgery; a multiple of 4.
+    """
+    genuine, forged = torch.arange(0, crops, 2), torch.arange(1, crops, 2)
+    middle = crops // 4
+    return torch.cat([genuine[:middle], forged[middle:]]), torch.cat([genuine[middle:], forged[:middle]])
+
+
+def forward(net: nn.Module, crops: Tensor, norms: str) -> tuple[Tensor, Tensor]:
+    """Maps and logits of a batch of pairs as training sees them, see `Settings.norms`."""
+    if norms == "kept":
+        apart(net)
+    else:
+        net.train()
+    whole = torch.arange(len(crops))
+    parts = strangers(len(crops)) if norms == "strangers" else (whole,)
+    judged = [net(crops[part].contiguous(memory_format=torch.channels_last)) for part in parts]
+    back = torch.argsort(torch.cat(parts))
+    maps, logits = (torch.cat(outputs)[back] for outputs in zip(*judged, strict=True))
+    return maps, logits
 
 
 def learning_rate(seen: int, settings: Settings) -> float:
@@ -287,7 +323,8 @@ def train(
     # A forked worker may hang when its parent already has threads, and torch and OpenCV have: they are spawned.
     context = multiprocessing.get_context("spawn")
     arguments = (data, restored, architecture)
-    options: dict[str, Any] = {"leave_out": leave_out, "whole_share": settings.whole_share}
+    margins = (settings.narrowest, settings.widest) if settings.widest else None
+    options: dict[str, Any] = {"leave_out": leave_out, "whole_share": settings.whole_share, "margins": margins}
     with _own_allocator(context, workers, (arguments, options)) as pool:
         measured: list[Pair] = []
         if measured_pairs:
@@ -322,14 +359,10 @@ def train(
         for pairs in _batches(pool, settings, seen, workers):
             if seen >= settings.pictures:
                 break
-            if settings.norms == "kept":
-                apart(net)
-            else:
-                net.train()
             crops, masks, labels = collate(pairs)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(seen, settings)
-            maps, logits = net(crops.contiguous(memory_format=torch.channels_last))
+            maps, logits = forward(net, crops, settings.norms)
             total = loss(maps, logits, masks, labels, map_weight=settings.map_weight)
             optimiser.zero_grad(set_to_none=True)
             total.backward()  # type: ignore[no-untyped-call]
@@ -418,12 +451,14 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--stop-after", type=int, help="stop at so many crops; the schedule stays that of --pictures")
     for of in (Settings, Architecture):
         for field in dataclasses.fields(of):
-            if isinstance(field.default, int | float) or field.name in ("backbone", "norms"):
-                flag = "--" + field.name.replace("_", "-")
+            if isinstance(field.default, int | float) or field.name in ("backbone", "norms", "least_margin"):
                 result.add_argument(
-                    flag, type=type(field.default), default=field.default, help="(%(default)s)",
+                    "--" + field.name.replace("_", "-"),
+                    type=float if field.default is None else type(field.default),
+                    default=field.default,
                     choices=_NORMS if field.name == "norms" else None,
-                )  # fmt: skip
+                    help="(%(default)s)",
+                )
     return result
 
 
