@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from judged_pairs import JudgedPairs
 from sklearn.metrics import roc_auc_score
 
 from deepfake_detect import checkpoint
-from deepfake_detect.engine import load_net
+from deepfake_detect.engine import Examiner, choose
 from deepfake_detect.training.data import read_faces
 from deepfake_detect.training.evaluate import read_scores, relabelled
-from deepfake_detect.training.pairs import PairMaker
-from deepfake_detect.types import Crop
 from deepfake_detect.verdict import wilson
 
 if TYPE_CHECKING:
@@ -74,19 +73,18 @@ def false_alarms(scores: Path) -> None:
 
 def misses(folders: list[Path], restored: Path | None, pairs: int) -> None:
     entry = checkpoint.find()
-    net = load_net(entry)
     strangers = frozenset(
         face.group for folder in folders for face in read_faces(folder) if traits(Path(face.path).name) is None
     )
-    maker = PairMaker(folders, restored, entry.architecture, held_back=True, whole_share=0.0, leave_out=strangers)
-    known, crops = [], []
+    judged = JudgedPairs(entry, Examiner(choose(), entry), folders, restored, held_back=True, whole_share=0.0,
+                         leave_out=strangers)  # fmt: skip
+    known, logits = [], np.zeros((0, 2))
     for seed in range(pairs):
-        pair, face = maker.make_of(5 * 10**6 + seed)
+        _, pair, face = judged.make_of(5 * 10**6 + seed)
         found = traits(Path(face.path).name)
         if found:
             known.append(found)
-            crops += [Crop(half, np.eye(2, 3)) for half in pair.crops]
-    logits = net.score(crops)[1].reshape(-1, 2)
+            logits = np.vstack([logits, judged.score(list(pair.crops))[1]])
     bar = float(np.quantile(logits[:, 0], 0.95))
     print("\n| trait | | blends | missed at 5 % false alarms overall (95 %) | false alarms | AUC |")
     print("|---|---|---|---|---|---|")

@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import torch
+from judged_pairs import JudgedPairs
 from sklearn.metrics import roc_auc_score
 
 from deepfake_detect import checkpoint, draw
 from deepfake_detect.crop import cut
-from deepfake_detect.engine import load_net
+from deepfake_detect.engine import Examiner, choose, load_net
 from deepfake_detect.training.blend import FAMILIES
 from deepfake_detect.training.data import TrainingFace, read_faces
-from deepfake_detect.training.pairs import Pair, PairMaker, ciplab_mask
+from deepfake_detect.training.pairs import ciplab_mask
 from deepfake_detect.types import Crop, Face, Frame, Heatmap
 
 if TYPE_CHECKING:
+    from deepfake_detect.checkpoint import ManifestEntry
     from deepfake_detect.model import EvidenceNet
 
 # Of the map, in logits: a cell above it is more probably altered than not.
@@ -39,30 +41,33 @@ class Case:
     family: str
     forged: np.ndarray
     mask: np.ndarray
-    genuine: np.ndarray | None = None
+    view: tuple[Crop, ...]
+    genuine_view: tuple[Crop, ...] = ()
 
 
-def blends(pairs: list[Pair]) -> list[Case]:
-    return [Case(pair.family, pair.crops[1], pair.mask, pair.crops[0]) for pair in pairs]
-
-
-def composites(data: Path, net: EvidenceNet) -> list[Case]:
+def composites(data: Path, entry: ManifestEntry, examiner: Examiner) -> list[Case]:
     """CIPLAB's composites of groups kept out of training, undegraded; which parts were replaced, their names say."""
     cases = []
-    size, margin = net.architecture.size, net.architecture.margin
+    size, margin = entry.architecture.size, entry.image_looks[0].margin
     for face in read_faces(data):
         if face.source == "ciplab" and face.label == "fake" and face.held_back and face.mesh is not None:
             mask = np.repeat(ciplab_mask(face)[..., None], 3, axis=2)
             # Moved into 0 to 255, for a crop is a picture: unknown 0, untouched 100, altered 200.
             as_picture = (mask * 100 + 100).astype(np.uint8)
             small = cv2.resize(_cut(face, as_picture, size, margin)[..., 0], (28, 28), interpolation=cv2.INTER_NEAREST)
-            cases.append(Case("ciplab", _cut(face, face.read(), size, margin), (small.astype(np.float32) - 100) / 100))
+            pixels, found = face.read(), _face(face)
+            view = examiner.cut(Frame(pixels), found, kind="image")
+            cases.append(Case("ciplab", _cut(face, pixels, size, margin), (small.astype(np.float32) - 100) / 100, view))
     return cases
 
 
-def _cut(face: TrainingFace, pixels: np.ndarray, size: int, margin: float) -> np.ndarray:
+def _face(face: TrainingFace) -> Face:
     x0, y0, x1, y1 = (float(v) for v in face.box)
-    return cut(Frame(pixels), Face((x0, y0, x1, y1), ((0.0, 0.0),) * 5, 1.0), size=size, margin=margin).pixels
+    return Face((x0, y0, x1, y1), ((0.0, 0.0),) * 5, 1.0)
+
+
+def _cut(face: TrainingFace, pixels: np.ndarray, size: int, margin: float) -> np.ndarray:
+    return cut(Frame(pixels), _face(face), size=size, margin=margin).pixels
 
 
 def grad_cam(net: EvidenceNet, crops: list[np.ndarray]) -> np.ndarray:
@@ -112,15 +117,14 @@ def row(name: str, cases: list[Case], maps: np.ndarray, *, threshold: float | No
     return f"| {name} | {len(cases)} | {pixel} | {overlap} | {np.mean(inside):.3f} | {levels} |"
 
 
-def sheet(cases: list[Case], net: EvidenceNet) -> np.ndarray:
+def sheet(cases: list[Case], examiner: Examiner) -> np.ndarray:
     """Rows of genuine, its heat, forged, its heat, mask."""
     rows = []
     for case in cases:
         tiles = []
-        for pixels in (case.genuine, case.forged):
-            if pixels is not None:
-                evidence = net.score([Crop(pixels, np.eye(2, 3))])[0][0]
-                tiles += [pixels, draw.overlay_crop(Heatmap(evidence, Crop(pixels, np.eye(2, 3))))]
+        for view in (case.genuine_view, case.view):
+            evidence = examiner.score([view], kind="image")[0][0]
+            tiles += [view[0].pixels, draw.overlay_crop(Heatmap(evidence, view[0]))]
         mask = cv2.resize(case.mask, (224, 224), interpolation=cv2.INTER_NEAREST).clip(0, 1)
         tiles.append(np.repeat((mask * 255).astype(np.uint8)[..., None], 3, axis=2))
         rows.append(np.hstack(tiles))
@@ -136,12 +140,15 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="write a sheet of the first blends here")
     arguments = parser.parse_args()
     entry = checkpoint.find(arguments.weights)
-    net = load_net(entry)
-    maker = PairMaker(arguments.data, arguments.restored, entry.architecture, held_back=True, whole_share=0.0)
-    cases = blends([maker.make(10**6 + seed) for seed in range(arguments.pairs)])
-    genuine = [case.genuine for case in cases if case.genuine is not None]
-    forged_maps, logits = net.score([Crop(case.forged, np.eye(2, 3)) for case in cases])
-    genuine_maps, genuine_logits = net.score([Crop(pixels, np.eye(2, 3)) for pixels in genuine])
+    examiner = Examiner(choose(), entry)
+    judged = JudgedPairs(entry, examiner, arguments.data, arguments.restored, held_back=True, whole_share=0.0)
+    cases = []
+    for seed in range(arguments.pairs):
+        pair, wide, _ = judged.make_of(10**6 + seed)
+        genuine, forged = (judged.view(half) for half in wide.crops)
+        cases.append(Case(pair.family, pair.crops[1], pair.mask, forged, genuine))
+    forged_maps, logits = examiner.score([case.view for case in cases], kind="image")
+    genuine_maps, genuine_logits = examiner.score([case.genuine_view for case in cases], kind="image")
     print(f"{entry.name}: {len(cases)} held-back blends and their genuine halves; maps called above {THRESHOLD:g}")
     print(f"evidence in genuine halves {genuine_maps.mean():+.2f}, hottest cell {genuine_maps.max((1, 2)).mean():+.2f}")
     print("\n| family | crop AUC |\n|---|---|")
@@ -157,16 +164,18 @@ def main() -> None:
     for name, wanted in [(family, {family}) for family in parts] + [("all of these", set(parts))]:
         chosen = np.flatnonzero(np.isin(families, list(wanted)))
         print(row(name, [cases[i] for i in chosen], forged_maps[chosen], threshold=THRESHOLD))
+    # Of the first look alone.
+    net = load_net(entry)
     chosen = np.flatnonzero(np.isin(families, parts))
     some = [cases[i] for i in chosen]
     print(row("all of these, Grad-CAM++", some, grad_cam(net, [case.forged for case in some]), threshold=None))
-    ciplab = composites(arguments.data[0], net)
+    ciplab = composites(arguments.data[0], entry, examiner)
     if ciplab:
-        maps, _ = net.score([Crop(case.forged, np.eye(2, 3)) for case in ciplab])
+        maps, _ = examiner.score([case.view for case in ciplab], kind="image")
         print(row("ciplab", ciplab, maps, threshold=THRESHOLD))
         print(row("ciplab, Grad-CAM++", ciplab, grad_cam(net, [case.forged for case in ciplab]), threshold=None))
     if arguments.picture:
-        cv2.imwrite(str(arguments.picture), sheet(some[:10], net)[..., ::-1])
+        cv2.imwrite(str(arguments.picture), sheet(some[:10], examiner)[..., ::-1])
 
 
 if __name__ == "__main__":

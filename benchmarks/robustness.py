@@ -28,7 +28,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from deepfake_detect import Detector, Options, checkpoint, media
-from deepfake_detect.engine import load_net
+from deepfake_detect.engine import Examiner, choose, load_net
 from deepfake_detect.training.datasets import VIDEO_ENDINGS, Labelled, read_dataset
 from deepfake_detect.training.evaluate import Item, judge, read_scores, relabelled
 from deepfake_detect.training.metrics import group_resamples
@@ -182,29 +182,40 @@ def judged_videos(root: Path, items: Sequence[Labelled], detector: Detector) -> 
 
 
 def attacked(root: Path, items: Sequence[Labelled], detector: Detector) -> Iterator[tuple[str, list[Item]]]:
-    """Ten steps of projected gradient descent (Madry et al., ICLR 2018) on each crop, towards the wrong answer."""
+    """Ten steps of projected gradient descent (Madry et al., ICLR 2018) towards the wrong answer, on each look."""
     entry = checkpoint.find()
-    net = load_net(entry)
-    crops, kept = [], []
+    examiner, net, looks = Examiner(choose(), entry), load_net(entry), entry.image_looks
+    views, kept = [], []
     for item in items:
-        report = detector.detect(root / item.path)
-        maps = [heatmap for track in report.tracks for heatmap in track.heatmaps]
-        if maps:
-            crops.append(maps[0].crop.pixels)
+        faces = [score.face for track in detector.detect(root / item.path).tracks for score in track.voting]
+        if faces:
+            with media.open(root / item.path) as opened:
+                views.append(examiner.cut(next(iter(opened.frames())), faces[0], kind="image"))
             kept.append(item)
-    start = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float()
     wrong = torch.tensor([-1.0 if item.label == "fake" else 1.0 for item in kept]).view(-1, 1, 1, 1)
+    whole = sum(look.weight for look in looks)
     for epsilon in (0, *EPSILONS):
-        moved = start.clone()
-        for _ in range(10 if epsilon else 0):
-            moved.requires_grad_()
-            gradient = torch.autograd.grad(net(moved)[1].sum(), moved)[0]
-            step = moved.detach() + wrong * gradient.sign() * epsilon / 4
-            moved = (start + (step - start).clamp(-epsilon, epsilon)).clamp(0, 255)
-        with torch.inference_mode():
-            logits = net(moved.detach().round())[1].tolist()
+        logits = torch.zeros(len(kept))
+        for i, look in enumerate(looks):
+            crops = [view[i].mirrored() if look.mirrored else view[i] for view in views]
+            start = torch.from_numpy(np.stack([crop.pixels for crop in crops])).permute(0, 3, 1, 2).float()
+            logits += look.weight / whole * _moved(net, start, wrong, epsilon)
         name = f"gradient attack, {epsilon}/255" if epsilon else "unaltered"
-        yield name, [Item(**vars(item), kind="image", logit=logit) for item, logit in zip(kept, logits, strict=True)]
+        found = logits.tolist()
+        yield name, [Item(**vars(item), kind="image", logit=logit) for item, logit in zip(kept, found, strict=True)]
+
+
+def _moved(net: torch.nn.Module, start: torch.Tensor, wrong: torch.Tensor, epsilon: int) -> torch.Tensor:
+    """Logits of crops after an attack of so many grey levels."""
+    moved = start.clone()
+    for _ in range(10 if epsilon else 0):
+        moved.requires_grad_()
+        gradient = torch.autograd.grad(net(moved)[1].sum(), moved)[0]
+        step = moved.detach() + wrong * gradient.sign() * epsilon / 4
+        moved = (start + (step - start).clamp(-epsilon, epsilon)).clamp(0, 255)
+    with torch.inference_mode():
+        logits: torch.Tensor = net(moved.detach().round())[1]
+    return logits
 
 
 @dataclass(frozen=True)

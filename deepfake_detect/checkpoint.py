@@ -1,8 +1,9 @@
 """Finds, checks and reads weight files and their entry in the manifest. safetensors and ONNX only: a pickle can run code.
 
 `weights/manifest.json` names each net that ships and everything its weights need to be used rightly: the shape of the net,
-the crop, the calibration, what it was trained on, and the SHA-256 of each file. A net's weights ship twice, as tensors for
-torch and as a graph for ONNX Runtime, both made by `training/export.py`; so do the graphs of MTCNN's three nets.
+the crop, the calibration, what it was trained on, and the SHA-256 of each file. A net's weights ship as tensors, which torch
+reads; beside them lies a graph for ONNX Runtime, which takes its constants from the same file. Both are made by
+`training/export.py`, as are the graphs of MTCNN's three nets.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import WeightsError
-from .types import Architecture, Bands, Calibration, OtherGroups
+from .types import Architecture, Bands, Calibration, Look, OtherGroups
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +57,8 @@ class ManifestEntry:
         sha256: Of the file.
         architecture: Shape of the net and of its crop.
         calibration: What its logits mean.
+        image_looks: How a face in a picture is looked at, at least once; the first look's crop is the one that is shown.
+        video_looks: How one in a frame of a video is.
         graph: The same net for ONNX Runtime; None where it was exported without.
     """
 
@@ -64,7 +67,17 @@ class ManifestEntry:
     sha256: str
     architecture: Architecture
     calibration: Calibration
+    image_looks: tuple[Look, ...]
+    video_looks: tuple[Look, ...]
     graph: WeightFile | None = None
+
+    def __post_init__(self) -> None:
+        if not self.image_looks or not self.video_looks:
+            raise ValueError(f"{self.name}: expected at least one look at each kind of media")
+
+    def looks(self, kind: str) -> tuple[Look, ...]:
+        """How a face in media of this kind is looked at."""
+        return self.video_looks if kind == "video" else self.image_looks
 
 
 def find(name: str | None = None, *, folder: Path | None = None) -> ManifestEntry:
@@ -136,12 +149,20 @@ def _entry(name: str, values: dict[str, Any], folder: Path) -> ManifestEntry:
         kind: OtherGroups(**{field.name: rates[field.name] for field in fields(OtherGroups)})
         for kind, rates in elsewhere.items()
     }
+    architecture = architecture_of(values["architecture"])
+    # A net exported without looks has the one it was trained for.
+    own = [{"margin": architecture.margin, "least_margin": architecture.least_margin}]
+    image_looks, video_looks = (
+        tuple(Look(**look) for look in values.get("looks", {}).get(kind, own)) for kind in ("image", "video")
+    )
     return ManifestEntry(
         name=name,
         path=folder / values["file"],
         sha256=values["sha256"],
-        architecture=architecture_of(values["architecture"]),
+        architecture=architecture,
         calibration=Calibration(**calibration),
+        image_looks=image_looks,
+        video_looks=video_looks,
         graph=_file(values["onnx"], folder) if "onnx" in values else None,
     )
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import __version__, checkpoint, engine, media, provenance, verdict
-from .crop import cut
 from .errors import DeepfakeDetectError, OptionsError
 from .faces import quality, sharpness
 from .options import Options
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from .engine import Scorer
+    from .engine import Examiner
     from .media import Source
     from .types import Frame
 
@@ -60,14 +59,14 @@ class Detector:
     ) -> None:
         self.options = options or Options()
         entry = checkpoint.find(weights, folder=weights_folder)
-        self._architecture, self.calibration = entry.architecture, entry.calibration
+        self.calibration = entry.calibration
         chosen = engine.choose(self.options)
         if self.options.engine == "auto" and entry.graph is None:
             # Exported before there were graphs.
             chosen = engine.TorchEngine(self.options.device)
         # The record of a run says which one it was.
         self.options = replace(self.options, engine=chosen.name)
-        self._net = chosen.scorer(entry)
+        self._examiner = engine.Examiner(chosen, entry)
         self._finder = chosen.face_finder(smallest_px=self.options.min_face_px)
         self._trust_anchors = _read_trust(self.options.trust)
         self.tool = ToolInfo(__version__, entry.name, entry.sha256, entry.calibration.name)
@@ -86,7 +85,8 @@ class Detector:
         began = datetime.now(UTC).isoformat(timespec="seconds")
         with clock.stage("open"):
             opened = media.take(source, self.options)
-        sightings = _Sightings(self.options)
+        kind = opened.info.kind
+        sightings = _Sightings(self.options, self._examiner, kind)
         times: list[float] = []
         hashes: list[HashedMoment] = []
         decoded = opened.frames(each_second=self.options.provenance)
@@ -107,16 +107,14 @@ class Detector:
                     people = tracker.update(frame, faces)
                 with clock.stage("crop"):
                     for face, person in zip(faces, people, strict=True):
-                        crop = cut(frame, face, size=self._architecture.size, margin=self._architecture.margin)
-                        sightings.add(person, frame.time_s, face, crop)
+                        sightings.add(person, frame.time_s, face, self._examiner.cut(frame, face, kind=kind))
                 if sightings.waiting >= self.options.batch_size:
                     with clock.stage("classify"):
-                        sightings.score(self._net)
+                        sightings.score()
                 if progress:
                     progress(min(0.99, len(times) / opened.planned))
         with clock.stage("classify"):
-            sightings.score(self._net)
-        kind = opened.info.kind
+            sightings.score()
         known: Provenance | None = None
         if self.options.provenance and not isinstance(source, np.ndarray):
             with clock.stage("provenance"):
@@ -227,7 +225,7 @@ class _Waiting:
     time_s: float
     face: Face
     quality: float
-    crop: Crop
+    crops: tuple[Crop, ...]
 
 
 class _Sightings:
@@ -236,8 +234,8 @@ class _Sightings:
     Keeps memory flat: crops are let go once judged, but for the most telling ones.
     """
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    def __init__(self, options: Options, examiner: Examiner, kind: str) -> None:
+        self._options, self._examiner, self._kind = options, examiner, kind
         # None holds the place of a face that waits.
         self._scores: dict[int, list[Score | None]] = defaultdict(list)
         self._waiting: list[_Waiting] = []
@@ -248,23 +246,25 @@ class _Sightings:
         """How many crops wait."""
         return len(self._waiting)
 
-    def add(self, person: int, time_s: float, face: Face, crop: Crop) -> None:
-        """A face; it waits to be judged unless it may not vote."""
+    def add(self, person: int, time_s: float, face: Face, crops: tuple[Crop, ...]) -> None:
+        """A face, as each look sees it; it waits to be judged unless it may not vote."""
         scores = self._scores[person]
-        worth = quality(face, crop.pixels)
-        excluded = verdict.exclusion(face, sharpness(crop.pixels), self._options)
+        pixels = crops[0].pixels
+        worth = quality(face, pixels)
+        excluded = verdict.exclusion(face, sharpness(pixels), self._options)
         if excluded is None:
-            self._waiting.append(_Waiting(person, len(scores), time_s, face, worth, crop))
+            self._waiting.append(_Waiting(person, len(scores), time_s, face, worth, crops))
             scores.append(None)
         else:
             scores.append(Score(time_s, face, worth, excluded))
 
-    def score(self, net: Scorer) -> None:
+    def score(self) -> None:
         """Judge what waits."""
-        maps, logits = net.score([one.crop for one in self._waiting], batch_size=self._options.batch_size)
+        views = [one.crops for one in self._waiting]
+        maps, logits = self._examiner.score(views, kind=self._kind, batch_size=self._options.batch_size)
         for one, evidence, raw in zip(self._waiting, maps, logits, strict=True):
             logit = float(raw)
-            heatmap = Heatmap(evidence, one.crop) if self._keeps(one, logit) else None
+            heatmap = Heatmap(evidence, one.crops[0]) if self._keeps(one, logit) else None
             self._scores[one.person][one.place] = Score(one.time_s, one.face, one.quality, logit=logit, heatmap=heatmap)
         self._waiting.clear()
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import cv2
 import numpy as np
 
 from . import checkpoint, faces
+from .crop import look_at
 from .errors import OptionsError, WeightsError
 from .mtcnn import Mtcnn
 from .options import Options
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
     from .model import EvidenceNet
-    from .types import Crop
+    from .types import Crop, Frame
 
 _THRESHOLDS = (0.6, 0.7, 0.7)
 
@@ -77,6 +79,64 @@ def choose(options: Options | None = None) -> Engine:
     return OnnxEngine(options.threads or available_cores())
 
 
+class Examiner:
+    """A net with its looks at a face: what it says in all of them, averaged by weight.
+
+    Args:
+        engine: Runs the net.
+        entry: The net.
+
+    Raises:
+        WeightsError: A file is missing, altered or does not fit.
+        OptionsError: The device is not there.
+    """
+
+    def __init__(self, engine: Engine, entry: checkpoint.ManifestEntry) -> None:
+        self._entry, self._net = entry, engine.scorer(entry)
+
+    def cut(self, frame: Frame, face: Face, *, kind: str) -> tuple[Crop, ...]:
+        """What each look gets to see of a face in media of this kind, see `crop.look_at`."""
+        return look_at(frame, face, self._entry.looks(kind), size=self._entry.architecture.size)
+
+    def score(
+        self, views: Sequence[tuple[Crop, ...]], *, kind: str, batch_size: int = 32
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Judge faces.
+
+        Args:
+            views: Of each face what `cut` gave.
+
+        Returns:
+            Evidence maps float32 (N, size / 8, size / 8), each over the first of its face's crops, and logits float32
+            (N,), in the order given.
+        """
+        looks, side = self._entry.looks(kind), self._entry.architecture.size // 8
+        maps, logits = np.zeros((len(views), side, side), np.float32), np.zeros(len(views), np.float32)
+        whole = sum(look.weight for look in looks)
+        for i, look in enumerate(looks):
+            crops = [view[i].mirrored() if look.mirrored else view[i] for view in views]
+            seen, said = self._net.score(crops, batch_size=batch_size)
+            share = np.float32(look.weight / whole)
+            logits += share * said
+            for j, (view, evidence) in enumerate(zip(views, seen, strict=True)):
+                maps[j] += share * _moved_onto(view[0], view[i], evidence[:, ::-1] if look.mirrored else evidence)
+        return maps, logits
+
+
+def _moved_onto(first: Crop, crop: Crop, evidence: np.ndarray) -> np.ndarray:
+    """A map over one crop of a face as the map over another crop of it; beyond the edge the edge repeats."""
+    if np.array_equal(first.to_frame, crop.to_frame):
+        return evidence
+    # Crops are upright, so there is a scale and a shift in each direction. Cell c lies at pixel 8 c + 3.5.
+    scale = np.diag(first.to_frame) / np.diag(crop.to_frame)
+    shift = (first.to_frame[:, 2] - crop.to_frame[:, 2]) / np.diag(crop.to_frame)
+    across = np.hstack([np.diag(scale), ((scale * 3.5 + shift - 3.5) / 8)[:, None]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(
+        np.ascontiguousarray(evidence), across, evidence.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
 @dataclass(frozen=True)
 class OnnxEngine:
     """Runs the graphs beside the weights, on the CPU.
@@ -92,9 +152,8 @@ class OnnxEngine:
         """See `Engine`."""
         if entry.graph is None:
             raise WeightsError(f"{entry.name}: has no ONNX graph; export it again or choose the engine torch")
-        # The record of a run names the tensors, so they have to be there as promised, though only the graph runs.
-        checkpoint.WeightFile(entry.path, entry.sha256).read()
-        return _EvidenceGraph(self._open(entry.graph), entry.architecture.size)
+        tensors = checkpoint.WeightFile(entry.path, entry.sha256).read()
+        return _EvidenceGraph(self._open(entry.graph, {entry.path.name: tensors}), entry.architecture.size)
 
     def mtcnn(self) -> Mtcnn:
         """See `Engine`."""
@@ -105,13 +164,19 @@ class OnnxEngine:
         """See `Engine`."""
         return faces.FaceFinder(self.mtcnn(), smallest_px=smallest_px)
 
-    def _open(self, file: checkpoint.WeightFile) -> onnxruntime.InferenceSession:
+    def _open(
+        self, file: checkpoint.WeightFile, tensors: dict[str, bytes] | None = None
+    ) -> onnxruntime.InferenceSession:
+        """A graph; `tensors` are the files beside it, by name, in which it may say that its constants lie."""
         onnxruntime = _quiet_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         # Threads that wait in a loop for the next net would take the cores from the decoder and from each other.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
+        if tensors:
+            files = list(tensors.values())
+            options.add_external_initializers_from_files_in_memory(list(tensors), files, [len(data) for data in files])
         data = file.read()
         try:
             return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

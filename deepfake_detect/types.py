@@ -316,27 +316,25 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Look:
-    """One way to look at a face; what all looks of a model say is averaged.
+    """One way to look at a face; what a net says in all its looks is averaged.
 
     Attributes:
         margin: Extra around the face on each side, as a fraction of the longer side of its box.
         least_margin: As in `Architecture`.
-        net: Which of the model's nets looks, counted from 0.
         mirrored: Whether it sees the face mirrored.
         weight: Its share of the average, above 0.
     """
 
     margin: float
     least_margin: float | None = None
-    net: int = 0
     mirrored: bool = False
     weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.margin < 0 or not 0 <= (self.least_margin or 0) <= self.margin:
             raise ValueError(f"expected 0 <= least_margin <= margin, found {self.least_margin} and {self.margin}")
-        if self.net < 0 or self.weight <= 0:
-            raise ValueError(f"expected a net from 0 up and a weight above 0, found {self.net} and {self.weight}")
+        if self.weight <= 0:
+            raise ValueError(f"weight must be above 0, found {self.weight}")
 
 
 @dataclass(frozen=True)

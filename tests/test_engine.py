@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
@@ -11,10 +12,10 @@ import pytest
 from conftest import SAMPLES, read_rgb, texture
 
 from deepfake_detect import Detector, Options, OptionsError, WeightsError, checkpoint
-from deepfake_detect.engine import OnnxEngine, TorchEngine, available_cores, choose
+from deepfake_detect.engine import Examiner, OnnxEngine, TorchEngine, available_cores, choose
 from deepfake_detect.mtcnn import _Sums
 from deepfake_detect.training.export import golden_crops
-from deepfake_detect.types import Crop, Frame
+from deepfake_detect.types import Crop, Face, Frame, Look
 
 PORTRAIT = read_rgb(SAMPLES / "portrait_genuine.jpg")
 
@@ -56,6 +57,64 @@ def test_both_engines_judge_alike() -> None:
     assert np.allclose(maps, wanted_maps, atol=1e-3)
     assert np.allclose(logits, wanted_logits, atol=1e-3)
     assert graph.score([])[0].shape == (0, size // 8, size // 8)
+
+
+class _Stub:
+    """Stands in for a net: its map is how bright each cell is, its logit the mean."""
+
+    def score(self, crops: Sequence[Crop], *, batch_size: int = 32) -> tuple[np.ndarray, np.ndarray]:
+        maps = [
+            cv2.resize(crop.pixels[..., 0].astype(np.float32), (28, 28), interpolation=cv2.INTER_AREA) for crop in crops
+        ]
+        return np.array(maps, np.float32).reshape(-1, 28, 28), np.array([one.mean() for one in maps], np.float32)
+
+
+class _StubEngine:
+    name = "stub"
+
+    def scorer(self, entry: checkpoint.ManifestEntry) -> _Stub:
+        return _Stub()
+
+
+def examiner(*looks: Look) -> Examiner:
+    entry = checkpoint.find()
+    return Examiner(_StubEngine(), replace(entry, image_looks=looks))  # type: ignore[arg-type]
+
+
+FACE = Face((80.0, 90.0, 180.0, 190.0), ((0.0, 0.0),) * 5, 1.0)
+
+
+def soft(seed: int = 0) -> Frame:
+    """A picture without detail, so that maps taken at different scales can be compared."""
+    return Frame(cv2.GaussianBlur(texture(300, 280, seed), (0, 0), 12))
+
+
+def test_looks_are_averaged_by_weight() -> None:
+    frame, looks = soft(), (Look(0.1, weight=3.0), Look(0.5, weight=1.0))
+    apart = [
+        examiner(look).score([examiner(look).cut(frame, FACE, kind="image")], kind="image")[1][0] for look in looks
+    ]
+    both = examiner(*looks)
+    (logit,) = both.score([both.cut(frame, FACE, kind="image")], kind="image")[1]
+    assert apart[0] != pytest.approx(apart[1], abs=0.1)
+    assert logit == pytest.approx(0.75 * apart[0] + 0.25 * apart[1], abs=1e-3)
+
+
+@pytest.mark.parametrize("other", [Look(0.5), Look(0.4, 0.1), Look(0.1, mirrored=True), Look(0.6, mirrored=True)])
+def test_every_look_s_map_lies_over_the_first_one_s_crop(other: Look) -> None:
+    """A stand-in whose map is the picture's brightness gives the same map for the same place, however it looks."""
+    frame, first = soft(), Look(0.1)
+    alone, both = examiner(first), examiner(first, replace(other, weight=1000.0))
+    (wanted,), (found,) = (one.score([one.cut(frame, FACE, kind="image")], kind="image")[0] for one in (alone, both))
+    inner = slice(3, -3)
+    assert np.abs(wanted - wanted[:, ::-1]).max() > 10  # The picture is not its own mirror image.
+    assert np.abs(found - wanted)[inner, inner].max() < 3
+
+
+def test_an_examiner_judges_nothing_in_nothing() -> None:
+    maps, logits = examiner(Look(0.1)).score([], kind="image")
+    assert maps.shape == (0, 28, 28)
+    assert logits.shape == (0,)
 
 
 @pytest.mark.parametrize("name", ["portrait_genuine.jpg", "portrait_forged.jpg", "clip_genuine.mp4", "clip_forged.mp4"])

@@ -120,7 +120,15 @@ def test_shipped_weights_give_the_golden_sample() -> None:
 
 def test_the_shipped_net_is_small() -> None:
     assert sum(value.numel() for value in checkpoint.read(checkpoint.find()).values()) < 8e6
-    assert sum(path.stat().st_size for path in WEIGHTS.iterdir() if path.is_file()) < 16e6
+    # The weights lie in one file, from which the graph takes them.
+    assert sum(path.stat().st_size for path in WEIGHTS.iterdir() if path.is_file()) < 10e6
+
+
+def test_every_file_of_weights_is_in_use() -> None:
+    entry = checkpoint.find()
+    assert entry.graph is not None
+    used = {entry.path.name, entry.graph.path.name, *(file.path.name for file in checkpoint.find_face_nets())}
+    assert {path.name for path in WEIGHTS.iterdir() if path.suffix in (".onnx", ".safetensors")} == used
 
 
 @pytest.fixture

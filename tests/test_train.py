@@ -25,14 +25,16 @@ from deepfake_detect.training.train import (
     Settings,
     apart,
     collate,
+    forward,
     learning_rate,
     load_imagenet,
     load_start,
     loss,
     parser,
+    strangers,
     train,
 )
-from deepfake_detect.types import Architecture
+from deepfake_detect.types import Architecture, Look
 from deepfake_detect.verdict import label_of
 
 TINY = Architecture(size=64, head=8)
@@ -97,6 +99,28 @@ def test_in_training_a_crop_is_judged_without_the_others_of_its_batch() -> None:
         apart(net)
         assert net.training
         assert torch.allclose(net(crops)[1][:1], net(crops[:1])[1], atol=1e-6)
+
+
+def test_among_strangers_no_crop_meets_its_twin() -> None:
+    parts = strangers(16)
+    assert sorted(torch.cat(parts).tolist()) == list(range(16))
+    for part in parts:
+        assert len({index // 2 for index in part.tolist()}) == 8  # Of eight different pairs,
+        assert sum(index % 2 for index in part.tolist()) == 4  # half of them forgeries.
+    with pytest.raises(ValueError, match="multiple of 4"):
+        Settings(batch=6, norms="strangers")
+
+
+def test_what_is_judged_among_strangers_comes_back_in_order() -> None:
+    torch.manual_seed(0)
+    net = EvidenceNet(TINY)
+    crops = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        maps, logits = forward(net, crops, "strangers")
+        part = strangers(8)[0]
+        assert torch.allclose(logits[part], net.train()(crops[part])[1], atol=1e-5)
+        assert maps.shape == (8, 8, 8)
+        assert not torch.allclose(logits, forward(net, crops, "batch")[1], atol=1e-4)
 
 
 def test_imagenet_weights_fit_by_position() -> None:
@@ -174,12 +198,32 @@ def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_what_is_exported_can_be_used(drawn_data: Path, tmp_path: Path) -> None:
     weights = run(tmp_path / "run", drawn_data, stop_after=32)
-    entry = export(weights, tmp_path / "weights", "tiny", trained_on="drawn pictures")
+    folder = tmp_path / "weights"
+    entry = export(weights, folder, "tiny", trained_on="drawn pictures")
     assert entry["training"]["data"] == "drawn pictures"
-    found = checkpoint.find(folder=tmp_path / "weights")
+    found = checkpoint.find(folder=folder)
     assert (found.name, found.architecture) == ("tiny", TINY)
-    report = Detector(weights_folder=tmp_path / "weights").detect(SAMPLES / "portrait_genuine.jpg")
+    assert found.image_looks == found.video_looks == (Look(TINY.margin),)
+    # The weights lie in one file, from which the graph takes them.
+    assert (folder / "tiny.safetensors").stat().st_size > 3 * (folder / "tiny.onnx").stat().st_size
+    report = Detector(weights_folder=folder).detect(SAMPLES / "portrait_genuine.jpg")
     assert report.tool.model_sha256 == entry["sha256"]
+
+
+def test_a_net_can_look_more_than_once(drawn_data: Path, tmp_path: Path) -> None:
+    weights, folder = run(tmp_path / "run", drawn_data, stop_after=32), tmp_path / "weights"
+    narrow, wide = {"margin": 0.1}, {"margin": 0.4, "least_margin": 0.2, "mirrored": True, "weight": 3.0}
+    looks = {"narrow": [narrow], "wide": [wide], "both": [narrow, wide]}
+    for name, several in looks.items():
+        export(weights, folder, name, trained_on="drawn pictures", looks={"image": several, "video": [narrow]})
+
+    def logit(name: str, file: str) -> float:
+        (track,) = Detector(weights=name, weights_folder=folder).detect(SAMPLES / file).tracks
+        return float(np.mean([score.logit for score in track.voting]))
+
+    still, clip = "portrait_forged.jpg", "clip_forged.mp4"
+    assert logit("both", still) == pytest.approx(0.25 * logit("narrow", still) + 0.75 * logit("wide", still), abs=1e-3)
+    assert logit("both", clip) == pytest.approx(logit("narrow", clip), abs=1e-3)
 
 
 def items(real: list[float], fake: list[float], *, groups: int = 1000) -> list[Item]:

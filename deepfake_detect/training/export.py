@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import struct
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ _DOUBTFUL = {"slope": 1.0, "offset": 0.0, "lower": 0.0, "upper": 1.0, "genuine":
              "false_alarm_rate": 0.0, "miss_rate": 0.0, "largest_ratio": 2.0}  # fmt: skip
 
 
-def export(source: Path, folder: Path, name: str, *, trained_on: str) -> dict[str, Any]:
+def export(
+    source: Path, folder: Path, name: str, *, trained_on: str, looks: dict[str, list[dict[str, Any]]] | None = None
+) -> dict[str, Any]:
     """Write a net and its entry, and make it the default.
 
     Args:
@@ -42,6 +45,7 @@ def export(source: Path, folder: Path, name: str, *, trained_on: str) -> dict[st
         folder: Where manifest.json lies or is to lie.
         name: Of the entry and of the file.
         trained_on: In words, for the manifest.
+        looks: For `image` and `video` the fields of each `types.Look`; None for the crop it was trained on alone.
 
     Returns:
         The entry.
@@ -62,6 +66,7 @@ def export(source: Path, folder: Path, name: str, *, trained_on: str) -> dict[st
         "parameters": sum(p.numel() for p in net.parameters()),
         "architecture": dataclasses.asdict(architecture),
         "training": {"data": trained_on, "settings": record["settings"], "start": record["start"]},
+        **({"looks": looks} if looks else {}),
         "calibration": {"name": f"{name}-uncalibrated", "date": "", "data": "none", "image": _DOUBTFUL,
                         "video": _DOUBTFUL},
     }  # fmt: skip
@@ -82,9 +87,10 @@ def export_graph(folder: Path, name: str) -> None:
         folder: Where manifest.json lies.
         name: Of the entry.
     """
-    net = load_net(checkpoint.find(name, folder=folder))
+    entry = checkpoint.find(name, folder=folder)
+    graph = _with_tensors_beside(_evidence_graph(load_net(entry)), entry.path)
     manifest = read_manifest(folder)
-    manifest["models"][name]["onnx"] = _write_graph(folder / f"{name}.onnx", _evidence_graph(net))
+    manifest["models"][name]["onnx"] = _write_graph(folder / f"{name}.onnx", graph)
     write_manifest(folder, manifest)
 
 
@@ -197,6 +203,30 @@ def _halved(data: bytes) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def _with_tensors_beside(data: bytes, tensors: Path) -> bytes:
+    """A graph that takes from a safetensors file beside it whatever constants lie there to the last bit, so that the
+    weights need not ship twice."""
+    stored = tensors.read_bytes()
+    (length,) = struct.unpack("<Q", stored[:8])
+    begins = 8 + length
+    places = {}
+    for name, known in json.loads(stored[8:begins]).items():
+        if name != "__metadata__":
+            first, last = (begins + offset for offset in known["data_offsets"])
+            places[known["dtype"], stored[first:last]] = first
+    dtypes = {"float16": "F16", "float32": "F32"}
+    model = onnx.load_from_string(data)
+    for constant in model.graph.initializer:
+        values = numpy_helper.to_array(constant)
+        place = places.get((dtypes.get(str(values.dtype)), values.tobytes()))
+        if place is not None:
+            constant.ClearField("raw_data")
+            constant.data_location = TensorProto.EXTERNAL
+            for key, value in (("location", tensors.name), ("offset", place), ("length", values.nbytes)):
+                constant.external_data.add(key=key, value=str(value))
+    return bytes(model.SerializeToString())
+
+
 def golden_crops(size: int) -> np.ndarray:
     """Four pictures made by a formula, uint8 (4, size, size, 3): what the golden sample is computed on."""
     y, x = np.mgrid[0:size, 0:size] / size
@@ -231,12 +261,14 @@ def main() -> None:
     parser.add_argument("--name", help="name of the entry")
     parser.add_argument("--folder", type=Path, default=Path("weights"), help="(%(default)s)")
     parser.add_argument("--trained-on", help="the training data in words")
+    parser.add_argument("--looks", type=Path, help="JSON: for image and video the fields of each look, see types.Look")
     parser.add_argument("--graphs", action="store_true", help="only the graphs, of the manifest's default or of --name")
     arguments = parser.parse_args()
     if arguments.graphs:
         export_graph(arguments.folder, arguments.name or read_manifest(arguments.folder)["default"])
     elif arguments.source and arguments.name and arguments.trained_on:
-        entry = export(arguments.source, arguments.folder, arguments.name, trained_on=arguments.trained_on)
+        looks = json.loads(arguments.looks.read_text()) if arguments.looks else None
+        entry = export(arguments.source, arguments.folder, arguments.name, trained_on=arguments.trained_on, looks=looks)
         print(json.dumps(entry, indent=1))
     else:
         parser.error("give the averaged weights, --name and --trained-on")
