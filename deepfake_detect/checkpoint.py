@@ -1,9 +1,9 @@
 """Finds, checks and reads weight files and their entry in the manifest. safetensors and ONNX only: a pickle can run code.
 
 `weights/manifest.json` names each net that ships and everything its weights need to be used rightly: the shape of the net,
-the crop, the calibration, what it was trained on, and the SHA-256 of each file. A net's weights ship as tensors, which torch
-reads; beside them lies a graph for ONNX Runtime, which takes its constants from the same file. Both are made by
-`training/export.py`, as are the graphs of MTCNN's three nets.
+how it looks at a face, the calibration, what it was trained on, and the SHA-256 of each file. A net's weights ship as
+tensors, which torch reads; beside them lies a graph for ONNX Runtime, which takes its constants from the same file. Both are
+made by `training/export.py`, as are the graphs of MTCNN's three nets.
 """
 
 from __future__ import annotations

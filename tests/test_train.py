@@ -344,6 +344,20 @@ def test_calibration_finds_the_odds_that_were_put_in() -> None:
     assert bands.largest_ratio == 100
 
 
+def test_few_videos_start_from_what_pictures_say_and_many_do_not() -> None:
+    rng = np.random.default_rng(0)
+
+    def drawn(count: int, mean: float) -> list[Item]:
+        return items(list(rng.normal(-mean, 1, count)), list(rng.normal(mean, 1, count)), groups=8000)
+
+    pictures = drawn(2000, 1.0)
+    few, many = ([replace(item, kind="video") for item in drawn(count, 2.0)] for count in (6, 2000))
+    alone = calibrate.fit(few)
+    helped = calibrate.fit(few, others=pictures)
+    assert 2.0 < helped.slope < alone.slope  # Six that are well apart seem to have an endless slope.
+    assert calibrate.fit(many, others=pictures).slope == pytest.approx(4.0, rel=0.1)
+
+
 def test_few_media_support_small_ratios_only() -> None:
     bands = calibrate.fit(items([-1.0, -0.5, 0.2] * 3, [0.5, 1.0, 0.1] * 8))
     assert bands.largest_ratio == 10

@@ -1,9 +1,11 @@
 """Scores of held-out media -> the calibration in the manifest: what a logit means, and where the bands lie.
 
 Platt scaling (Platt, 1999) for pictures and videos apart, with one term more: evidence from a face of low quality counts
-less, by as much as held-out media say. Both classes weigh the same, and within a class every source by the square root of
-its count, so that a large source does not drown the others. The bands are the widest that keep to the stated error rates on
-these media. How well that carries over is measured by fitting on four fifths of the groups and counting on the rest.
+less, by as much as held-out media say. There are few videos, so their fit starts from what pictures say: a prior around the
+pictures' slope and offset, which a few dozen videos outweigh. Both classes weigh the same, and within a class every source
+by the square root of its count, so that a large source does not drown the others. The bands are the widest that keep to the
+stated error rates on these media. How well that carries over is measured by fitting on four fifths of the groups and
+counting on the rest.
 """
 
 from __future__ import annotations
@@ -45,16 +47,20 @@ _RESAMPLES = 100
 FAIR_QUALITY = 0.8
 # Keeps the fit from believing in an endless slope where few files happen to be separable.
 _RIDGE = 1e-3
+# How far another kind of media may lie from pictures: standard deviations of the slope's logarithm and of the offset. Set
+# beforehand, not fitted: half again as steep, or odds of e to 1, would be no surprise.
+_PRIOR_SD = (0.5, 1.0)
 
 
-def fit(items: Sequence[Item]) -> Bands:
+def fit(items: Sequence[Item], *, others: Sequence[Item] = ()) -> Bands:
     """The bands of one kind of media.
 
     Args:
         items: Judged files of both classes.
+        others: Judged files of both classes of another kind of media, whose slope and offset are a prior; or none.
     """
     logits, quality, fake = arrays(items)
-    slope, offset, loss = _platt(logits, quality, fake, source_weights(items))
+    slope, offset, loss = _platt(logits, quality, fake, source_weights(items), _line(others))
     chance = chances(logits, quality, slope, offset, loss)
     genuine = chance[~fake]
     sources = np.array([item.source for item in items])[~fake]
@@ -79,14 +85,14 @@ def fit(items: Sequence[Item]) -> Bands:
     )
 
 
-def uncertainty(items: Sequence[Item], *, seed: int = 0) -> dict[str, float]:
+def uncertainty(items: Sequence[Item], *, others: Sequence[Item] = (), seed: int = 0) -> dict[str, float]:
     """Standard errors of slope and offset and their correlation, from fits to groups drawn with replacement."""
     logits, quality, fake = arrays(items)
-    weights = source_weights(items)
+    weights, prior = source_weights(items), _line(others)
     fits = []
     for chosen in group_resamples(np.array([item.group for item in items]), resamples=_RESAMPLES, seed=seed):
         if 0 < fake[chosen].sum() < len(chosen):
-            fits.append(_platt(logits[chosen], quality[chosen], fake[chosen], weights[chosen])[:2])
+            fits.append(_platt(logits[chosen], quality[chosen], fake[chosen], weights[chosen], prior)[:2])
     slopes, offsets = np.array(fits).T
     # A resample that happens to be separable has no slope: quantiles bear that, a standard deviation would not.
     spreads = [float(np.subtract(*np.percentile(values, [84, 16])) / 2) for values in (slopes, offsets)]
@@ -110,13 +116,14 @@ def handled_spread(handled: Path, kind: str) -> float:
     return float(np.sqrt(np.mean(np.square(moved)))) if moved else 0.0
 
 
-def carried_over(items: Sequence[Item], *, folds: int = 5) -> dict[str, float]:
-    """Error rates and calibration error on groups that the bands were not fitted on."""
+def carried_over(items: Sequence[Item], *, others: Sequence[Item] = (), folds: int = 5) -> dict[str, float]:
+    """Error rates and calibration error on groups that the bands, and the prior from others, were not fitted on."""
     groups = [item.group for item in items]
     chance, label = np.zeros(len(items)), np.zeros(len(items), int)
     logits, quality, fake = arrays(items)
     for fitted, rest in StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(items, fake, groups):
-        bands = fit([items[i] for i in fitted])
+        left_out = {groups[i] for i in rest}
+        bands = fit([items[i] for i in fitted], others=[item for item in others if item.group not in left_out])
         chance[rest] = chances(logits[rest], quality[rest], bands.slope, bands.offset, bands.quality_loss)
         label[rest] = np.where(chance[rest] >= bands.upper, 1, np.where(chance[rest] <= bands.lower, -1, 0))
     likely = np.where(fake, chance, 1 - chance).clip(1e-6)
@@ -160,9 +167,12 @@ def calibrate(scores: Sequence[Item], folder: Path, *, data: str, handled: Path 
         mine = [item for item in items if item.kind == kind]
         if fewest_groups(mine) < FEWEST_GROUPS:
             continue
+        pictures = [item for item in items if item.kind == "image"]
+        others = pictures if kind == "video" and fewest_groups(pictures) >= FEWEST_GROUPS else []
         spread = handled_spread(handled, kind) if handled else 0.0
-        calibration[kind] = vars(fit(mine)) | uncertainty(mine) | {"logit_sd": round(spread, 4)}
-        check[kind] = {figure: round(value, 4) for figure, value in carried_over(mine).items()}
+        bands, doubts = fit(mine, others=others), uncertainty(mine, others=others)
+        calibration[kind] = vars(bands) | doubts | {"logit_sd": round(spread, 4)}
+        check[kind] = {figure: round(value, 4) for figure, value in carried_over(mine, others=others).items()}
     if not check:
         raise SystemExit(
             f"nothing to calibrate on: expected at least {FEWEST_GROUPS} groups of judged genuine and of judged manipulated"
@@ -196,10 +206,19 @@ def chances(logits: np.ndarray, quality: np.ndarray, slope: float, offset: float
     return np.asarray(1 / (1 + np.exp(-odds)))
 
 
+def _line(items: Sequence[Item]) -> tuple[float, float] | None:
+    """Slope and offset fitted to these files; None of none."""
+    return _platt(*arrays(items), source_weights(items))[:2] if items else None
+
+
 def _platt(
-    logits: np.ndarray, quality: np.ndarray, fake: np.ndarray, weights: np.ndarray
+    logits: np.ndarray,
+    quality: np.ndarray,
+    fake: np.ndarray,
+    weights: np.ndarray,
+    prior: tuple[float, float] | None = None,
 ) -> tuple[float, float, float]:
-    """Slope, offset and loss of the smallest weighted log loss."""
+    """Slope, offset and loss of the smallest weighted log loss; with a prior for slope and offset, see `_PRIOR_SD`."""
     sign = np.where(fake, 1.0, -1.0)
 
     def cost(values: np.ndarray) -> float:
@@ -207,7 +226,11 @@ def _platt(
         odds = weighed(logits, quality, slope=slope, offset=offset, quality_loss=loss)
         likelihood = float((weights * np.logaddexp(0, -sign * odds)).sum() / weights.sum())
         # Few files can't tell what quality costs: the loss has to earn its place against a prior at 0.
-        return likelihood + _RIDGE * float(slope) ** 2 + float(loss) ** 2 / len(logits)
+        likelihood += _RIDGE * float(slope) ** 2 + float(loss) ** 2 / len(logits)
+        if prior is not None:
+            apart = (np.log(slope / prior[0]) / _PRIOR_SD[0], (offset - prior[1]) / _PRIOR_SD[1])
+            likelihood += 0.5 * float(np.square(apart).sum()) / len(logits)
+        return likelihood
 
     found = minimize(cost, np.array([0.5, 0.0, 0.1]), method="L-BFGS-B", bounds=[(1e-3, 20), (-20, 20), (0, 1)])
     slope, offset, loss = (float(value) for value in found.x)
