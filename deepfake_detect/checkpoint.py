@@ -2,8 +2,8 @@
 
 `weights/manifest.json` names each net that ships and everything its weights need to be used rightly: the shape of the net,
 how it looks at a face, the calibration, what it was trained on, and the SHA-256 of each file. A net's weights ship as
-tensors, which torch reads; beside them lies a graph for ONNX Runtime, which takes its constants from the same file. Both are
-made by `training/export.py`, as are the graphs of MTCNN's three nets.
+tensors, which torch reads; beside them lies a graph for ONNX Runtime, which takes its constants from the same file. Both
+are made by `training/export.py`, as are the graphs of MTCNN's three nets.
 """
 
 from __future__ import annotations
