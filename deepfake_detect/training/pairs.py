@@ -30,8 +30,8 @@ _REAL_WEIGHTS = {"aaf": 0.3, "utkface": 0.16, "ffhq256": 0.11, "ffhq512": 0.08, 
                  "celebahq": 0.04, "ciplab": 0.03, "amfd": 0.03, "lfw": 0.05, "ffhq1024": 0.01, "inswapper": 0.08,
                  "video": 0.42}  # fmt: skip
 # Whole forgeries that are not blends, and the genuine sources each is paired with.
-_FAKE_WEIGHTS = {"stylegan256": 0.18, "stylegan2_tpdne": 0.24, "mobile_stylegan": 0.16, "stylegan3": 0.02,
-                 "studio_gan": 0.08, "generated_photos": 0.1, "flux": 0.08, "diffusion": 0.16, "ciplab": 0.12,
+_FAKE_WEIGHTS = {"stylegan256": 0.18, "stylegan2_tpdne": 0.3, "mobile_stylegan": 0.16, "stylegan3": 0.12,
+                 "studio_gan": 0.08, "generated_photos": 0.1, "flux": 0.1, "diffusion": 0.2, "ciplab": 0.12,
                  "openforensics": 0.05, "inswapper": 0.14, "still_swaps": 0.02, "talking": 0.28, "swaps": 0.24,
                  "lips": 0.07}  # fmt: skip
 _TWINS = {"stylegan256": ("ffhq256", "inswapper", "us_officials", "celebahq", "amfd"),
