@@ -12,7 +12,7 @@ import argparse
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepfake_detect import checkpoint
 from deepfake_detect.training.evaluate import (
@@ -26,16 +26,32 @@ from deepfake_detect.training.evaluate import (
 )
 from deepfake_detect.training.evaluation_page import reliability_plot, svg
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from deepfake_detect.types import Look
+
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
-def identity(entry: dict[str, Any]) -> str:
+def identity(entry: dict[str, Any], looks: dict[str, Sequence[Look]]) -> str:
     size = (WEIGHTS / entry["file"]).stat().st_size / 1e6
-    shape = entry["architecture"]
+    seen = [f"a face in a {kind} is seen {_times(several)}" for kind, several in looks.items()]
     return (
         f"SHA-256 `{entry['sha256']}`, {entry['date']}. {entry['parameters']:,} parameters in half precision"
-        f" ({size:.1f} MB); crops of {shape['size']} pixels, the box grown by {shape['margin']:.0%} on each side."
+        f" ({size:.1f} MB). Crops of {entry['architecture']['size']} pixels; {'; '.join(seen)}. Margins are on each side, as"
+        " a share of the longer side of the face's box."
     )
+
+
+def _times(looks: Sequence[Look]) -> str:
+    """How often, and each time with how much around it."""
+    said = []
+    for look in looks:
+        least = "" if look.least_margin is None else f", down to {look.least_margin:.0%} where the picture ends"
+        said.append(f"with a margin of {look.margin:.0%}{least}{', mirrored' if look.mirrored else ''}")
+    often = {1: "once", 2: "twice"}.get(len(said), f"{len(said)} times")
+    return f"{often}, {' and '.join(said)}"
 
 
 def calibration(entry: dict[str, Any]) -> str:
@@ -79,15 +95,16 @@ def main() -> None:
     arguments = parser.parse_args()
     manifest = json.loads((WEIGHTS / "manifest.json").read_text())
     entry = manifest["models"][manifest["default"]]
-    measured = checkpoint.find(folder=WEIGHTS).calibration
-    items = [relabelled(item, measured) for item in read_scores(arguments.evaluation / "scores.csv")]
+    found = checkpoint.find(folder=WEIGHTS)
+    items = [relabelled(item, found.calibration) for item in read_scores(arguments.evaluation / "scores.csv")]
     if {item.model for item in items} - {entry["sha256"], ""}:
         raise SystemExit(f"{arguments.evaluation} was made with other weights; evaluate again")
     rows = table(items, read_frames(arguments.evaluation / "frames.csv"), together=arguments.together)
     results, figures = markdown(rows).split("\n\n")
     card_file = WEIGHTS / "MODEL_CARD.md"
     card = card_file.read_text()
-    card = fill(card, "identity", identity(entry))
+    looks = {"picture": found.image_looks, "video": found.video_looks}
+    card = fill(card, "identity", identity(entry, looks))
     card = fill(card, "results", results)
     card = fill(card, "figures", figures)
     card = fill(card, "calibration", calibration(entry))
