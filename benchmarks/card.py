@@ -39,8 +39,8 @@ def identity(entry: dict[str, Any], looks: dict[str, Sequence[Look]]) -> str:
     seen = [f"a face in a {kind} is seen {_times(several)}" for kind, several in looks.items()]
     return (
         f"SHA-256 `{entry['sha256']}`, {entry['date']}. {entry['parameters']:,} parameters in half precision"
-        f" ({size:.1f} MB). Crops of {entry['architecture']['size']} pixels; {'; '.join(seen)}. Margins are on each side, as"
-        " a share of the longer side of the face's box."
+        f" ({size:.1f} MB). Crops of {entry['architecture']['size']} pixels; {'; '.join(seen)}. Margins are on each side,"
+        " as a share of the longer side of the face's box."
     )
 
 
