@@ -18,16 +18,15 @@ import os
 import stat
 import struct
 import sys
-import warnings
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
-from queue import Empty, Queue
+from queue import Empty, Full, Queue
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import av
 import numpy as np
@@ -35,6 +34,7 @@ import pillow_heif
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from .errors import MediaError
+from .files import quietly
 from .types import Frame, MediaInfo, Note
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from .options import Options
 
     Source = str | PathLike[str] | np.ndarray
+
+_Item = TypeVar("_Item")
 
 log = logging.getLogger(__name__)
 
@@ -208,32 +210,35 @@ class _LeftError(Exception):
     """Nobody waits for the frame any more."""
 
 
-def ahead(frames: Iterator[Frame], *, stopped: Event | None = None, count: int = 2) -> Generator[Frame, None, None]:
-    """The same frames, decoded by a thread while the caller works on those before.
+def ahead(items: Iterator[_Item], *, stopped: Event | None = None, count: int = 2) -> Generator[_Item, None, None]:
+    """The same items, such as frames, made by a thread while the caller works on those before.
 
-    Close it before the media it reads from: this stops the thread and waits until it is gone.
+    Close it before what it reads from: this stops the thread and waits until it is gone.
 
     Args:
         stopped: Set when no more is wanted: `Media.left`, so that what is on the way is given up.
         count: So many wait at most, which bounds the memory.
 
     Raises:
-        MediaError: As `frames` does.
+        MediaError: As `items` does.
     """
-    waiting: Queue[Frame | BaseException | None] = Queue(count)
+    waiting: Queue[_Item | BaseException | None] = Queue(count)
     stopped = stopped or Event()
 
-    def decode() -> None:
+    def work() -> None:
         try:
-            for frame in frames:
-                waiting.put(frame)
+            for item in items:
+                waiting.put(item)
                 if stopped.is_set():
+                    # Another thread may wait for one more. Where there is no room it has something to take.
+                    with suppress(Full):
+                        waiting.put_nowait(None)
                     return
             waiting.put(None)
-        except BaseException as error:  # raised again where the frames are used
+        except BaseException as error:  # raised again where the items are used
             waiting.put(error)
 
-    thread = Thread(target=decode, name="decoder", daemon=True)
+    thread = Thread(target=work, name="ahead", daemon=True)
     try:
         thread.start()
         while (got := waiting.get()) is not None:
@@ -358,9 +363,8 @@ class _Picture(Media):
 
 def _open_picture(file: io.BufferedReader, identity: _Identity, options: Options) -> Media:
     pillow_heif.register_heif_opener()
-    with warnings.catch_warnings():
+    with quietly():
         # The size is checked below, against our own limit; a corrupt tag in an otherwise fine picture is no one's news.
-        warnings.simplefilter("ignore")
         try:
             image = Image.open(file, formats=_PICTURE_FORMATS)
         except Image.DecompressionBombError as error:
@@ -496,8 +500,7 @@ class _Animation(Media):
         return within(self._times, self._options, end_s=self.info.duration_s or 0.0, name=shown(self.info.path))
 
     def _pixels(self, i: int) -> np.ndarray:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quietly():
             self._image.seek(i)
             return _to_rgb(self._image)
 

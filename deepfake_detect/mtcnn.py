@@ -10,6 +10,8 @@ candidates: the sum over any rectangle is read off its corners.
 
 from __future__ import annotations
 
+import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import cv2
@@ -18,7 +20,7 @@ import numpy as np
 from .types import Face
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Net = Callable[[np.ndarray], list[np.ndarray]]
 
@@ -45,6 +47,7 @@ class Mtcnn:
     ) -> None:
         self._pnet, self._rnet, self._onet = pnet, rnet, onet
         self._thresholds = thresholds
+        self._spare: list[np.ndarray] = []
 
     def __call__(self, pixels: np.ndarray, *, smallest_px: float) -> list[Face]:
         """The faces of a picture, in no particular order.
@@ -53,10 +56,29 @@ class Mtcnn:
             pixels: uint8 (H, W, 3) RGB, at least 12 pixels a side.
             smallest_px: Faces down to this size are found, 12 or more.
         """
-        picture = _Sums(pixels)
-        boxes = self._propose(picture, smallest_px)
-        boxes = self._refine(picture, boxes)
-        return self._confirm(picture, boxes)
+        with self._sums(pixels) as picture:
+            return self._confirm(picture, self._refine(picture, self._propose(picture, smallest_px)))
+
+    def confirm(self, pixels: np.ndarray, boxes: np.ndarray) -> list[Face]:
+        """What the third net alone takes for a face, of given candidates.
+
+        Args:
+            pixels: uint8 (H, W, 3) RGB.
+            boxes: Squares, float32 (N, 4).
+        """
+        with self._sums(pixels) as picture:
+            return self._confirm(picture, boxes)
+
+    @contextmanager
+    def _sums(self, pixels: np.ndarray) -> Iterator[_Sums]:
+        """The picture's sums, in memory that an earlier one had: to get new memory takes longer than to fill it."""
+        needed = 3 * (pixels.shape[0] + 1) * (pixels.shape[1] + 1)
+        # Several threads may use one finder, each takes what is free.
+        memory = self._spare.pop() if self._spare else np.zeros(0, np.int32)
+        if len(memory) < needed:
+            memory = np.empty(needed, np.int32)
+        yield _Sums(pixels, memory)
+        self._spare.append(memory)
 
     def _propose(self, picture: _Sums, smallest_px: float) -> np.ndarray:
         """Square candidates (N, 4) of the first net."""
@@ -120,21 +142,32 @@ class _Sums:
 
     Args:
         pixels: uint8 (H, W, 3).
+        memory: At least 3 * (H + 1) * (W + 1) of int32, in which the table is kept; None for new memory.
     """
 
-    def __init__(self, pixels: np.ndarray) -> None:
+    def __init__(self, pixels: np.ndarray, memory: np.ndarray | None = None) -> None:
         self.height, self.width = pixels.shape[:2]
-        # Unsigned, as sums over large pictures wrap around, and differences then wrap back.
-        self._table = cv2.integral(pixels, sdepth=cv2.CV_32S).view(np.uint32)
+        # Sums over large pictures wrap around, and differences then wrap back. A table for each colour, since single
+        # numbers are gathered several times faster than groups of three.
+        shape = (3, self.height + 1, self.width + 1)
+        tables = np.empty(shape, np.int32) if memory is None else memory[: math.prod(shape)].reshape(shape)
+        for colour, table in zip(cv2.split(pixels), tables, strict=True):
+            cv2.integral(colour, table, cv2.CV_32S)
+        self._tables = tables
 
     def reduced(self, height: int, width: int) -> np.ndarray:
         """The whole picture at another size, float32 (1, 3, height, width)."""
         top, bottom = _windows(np.array(0), np.array(self.height), height)
         left, right = _windows(np.array(0), np.array(self.width), width)
-        bands = self._table[bottom] - self._table[top]
-        sums = (bands[:, right] - bands[:, left]).astype(np.float32)
-        sums /= ((bottom - top)[:, None] * (right - left)).astype(np.float32)[..., None]
-        return np.ascontiguousarray(sums.transpose(2, 0, 1))[None]
+        area = ((bottom - top)[:, None] * (right - left)).astype(np.float32)
+        result = np.empty((1, 3, height, width), np.float32)
+        for colour, table in enumerate(self._tables):
+            bands = table.take(bottom, 0)
+            bands -= table.take(top, 0)
+            sums = bands.take(right, 1)
+            sums -= bands.take(left, 1)
+            np.divide(sums, area, out=result[0, colour], casting="same_kind", dtype=np.float32)
+        return result
 
     def views(self, boxes: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
         """What lies inside of boxes.
@@ -153,11 +186,17 @@ class _Sums:
         there = (x1 > x0) & (y1 > y0)
         top, bottom = _windows(y0[there, None], y1[there, None], side)
         left, right = _windows(x0[there, None], x1[there, None], side)
-        table, across = self._table, (slice(None), None)
-        top, bottom, left, right = top[..., None], bottom[..., None], left[across], right[across]
-        sums = (table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]).astype(np.float32)
-        sums /= ((bottom - top) * (right - left)).astype(np.float32)[..., None]
-        return boxes[there], np.ascontiguousarray(sums.transpose(0, 3, 1, 2))
+        area = ((bottom - top)[:, :, None] * (right - left)[:, None]).astype(np.float32)
+        top, bottom = (rows[:, :, None] * (self.width + 1) for rows in (top, bottom))
+        left, right = left[:, None], right[:, None]
+        views = np.empty((len(area), 3, side, side), np.float32)
+        for colour, table in enumerate(self._tables):
+            sums = table.take(bottom + right)
+            sums -= table.take(top + right)
+            sums -= table.take(bottom + left)
+            sums += table.take(top + left)
+            np.divide(sums, area, out=views[:, colour], casting="same_kind", dtype=np.float32)
+        return boxes[there], views
 
 
 def _windows(start: np.ndarray, stop: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
