@@ -101,9 +101,11 @@ def main() -> None:
         crops = crops_of(path, 2 if arguments.tiny else 64)
         compare(f"classifying {len(crops)} crops", classifying(crops), arguments.rounds)
         if shutil.which("ffmpeg") is None:
-            sys.exit(
-                "decoding was not compared: there is no program ffmpeg here; install it (Debian: apt install ffmpeg)"
+            print(
+                "decoding was not compared: there is no program ffmpeg here (Debian: apt install ffmpeg)",
+                file=sys.stderr,
             )
+            return
         rgb = ("-threads", "0", "-pix_fmt", "rgb24")
         compare(f"decoding {seconds} s, every frame", decoding(path, Options(fps=1000), *rgb), arguments.rounds)
         compare(

@@ -73,12 +73,11 @@ class FaceFinder:
         repeats.
         """
         pixels, times = self._reduced(frame)
-        # The first levels of the pyramid are most of the work, and what is wanted is seen on the later ones.
-        skipped = max(
-            0, math.floor(math.log(self._smallest_px / times / _SMALLEST_SEEN_PX) / -math.log(_PYRAMID_FACTOR))
-        )
-        faces = self._find(pixels, _SMALLEST_SEEN_PX / _PYRAMID_FACTOR**skipped)
         smallest = _SMALLEST_SEEN_PX / self._least_scale(frame) / times
+        # The first levels of the pyramid are most of the work, and what is wanted is seen on the later ones.
+        first = _SMALLEST_SEEN_PX if times == 1 else smallest
+        skipped = max(0, math.floor(math.log(self._smallest_px / times / first) / -math.log(_PYRAMID_FACTOR) + 1e-9))
+        faces = self._find(pixels, first / _PYRAMID_FACTOR**skipped)
         if not faces and skipped:
             faces = self._find(pixels, smallest)
         if not faces:
@@ -113,8 +112,8 @@ class FaceFinder:
 
     def _least_scale(self, frame: Frame) -> float:
         """How far a frame may be reduced, 1 or less: that much of a face must remain to be seen."""
-        least = max(_DETECTION_SIDE_PX / max(frame.pixels.shape[:2]), _SMALLEST_SEEN_PX / self._smallest_px)
-        return min(1.0, least)
+        longer = max(frame.pixels.shape[:2])
+        return min(1.0, max(_DETECTION_SIDE_PX / longer, _SMALLEST_SEEN_PX / self._smallest_px))
 
     def _reduced(
         self, frame: Frame, rows: tuple[int | None, int | None] = _ALL, columns: tuple[int | None, int | None] = _ALL

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import av
 import numpy as np
 import pillow_heif
+from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from .errors import MediaError
@@ -561,6 +562,8 @@ class _Video(Media):
     ) -> None:
         self._file, self._container, self._number = file, container, stream.index
         self._identity = identity
+        # One for all frames: it starts threads, and a frame's own would start them for each.
+        self._converter = VideoReformatter()
         codec = stream.codec_context.name
         fps = float(stream.average_rate) if stream.average_rate else None
         claimed = self._claimed_s(container, stream)
@@ -597,7 +600,7 @@ class _Video(Media):
         """Decoded once to learn the upright size: rotation is a property of frames, not of the container."""
         self._rewind()
         for frame in self._decode():
-            return _upright(frame)
+            return self._upright(frame)
         raise self._identity.error(
             "no frame of the video could be decoded; it is damaged, get it again", kind="damaged"
         )
@@ -696,7 +699,17 @@ class _Video(Media):
             at = found.pts
             if last is None or at > last:
                 last = at
-                yield Frame(_upright(found), round(at * self._base, 6), sampled=target in sampled or at in sampled)
+                yield Frame(self._upright(found), round(at * self._base, 6), sampled=target in sampled or at in sampled)
+
+    def _upright(self, frame: av.VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
+        turns = round(frame.rotation / 90) % 4
+        wanted: dict[str, Any] = {}
+        if size is not None:
+            width, height = size[::-1] if turns % 2 else size
+            if (width, height) != (frame.width, frame.height):
+                wanted = {"width": width, "height": height, "interpolation": "AREA"}
+        pixels = self._converter.reformat(frame, format="rgb24", **wanted).to_ndarray()
+        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
     @property
     def sounds(self) -> tuple[av.audio.stream.AudioStream, ...]:
@@ -766,7 +779,7 @@ class _Video(Media):
                     for frame in self._decoded(packet):
                         if frame.pts is not None and at < frame.pts <= end:
                             at = frame.pts
-                            yield Frame(_upright(frame, size), round(at * self._base, 6))
+                            yield Frame(self._upright(frame, size), round(at * self._base, 6))
                 if packet.dts is not None:
                     seen_s = packet.dts * self._base
                 # The picture is complete; the sound to go with it may lie a little behind in the file.
@@ -811,17 +824,6 @@ def _first_from(frames: Iterator[av.VideoFrame], stamp: int, left: Event) -> av.
 def _next(stamps: Sequence[int], stamp: int) -> int:
     i = bisect_right(stamps, stamp)
     return stamps[i] if i < len(stamps) else sys.maxsize
-
-
-def _upright(frame: av.VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
-    turns = round(frame.rotation / 90) % 4
-    wanted: dict[str, Any] = {}
-    if size is not None:
-        width, height = size[::-1] if turns % 2 else size
-        if (width, height) != (frame.width, frame.height):
-            wanted = {"width": width, "height": height, "interpolation": "AREA"}
-    pixels: np.ndarray = frame.to_ndarray(format="rgb24", **wanted)
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
 
 def within(times: Sequence[float], options: Options, *, end_s: float, name: str) -> tuple[int, int]:
