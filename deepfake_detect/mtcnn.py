@@ -47,7 +47,7 @@ class Mtcnn:
     ) -> None:
         self._pnet, self._rnet, self._onet = pnet, rnet, onet
         self._thresholds = thresholds
-        self._spare: list[np.ndarray] = []
+        self._free: list[_Room] = []
 
     def __call__(self, pixels: np.ndarray, *, smallest_px: float) -> list[Face]:
         """The faces of a picture, in no particular order.
@@ -71,14 +71,10 @@ class Mtcnn:
 
     @contextmanager
     def _sums(self, pixels: np.ndarray) -> Iterator[_Sums]:
-        """The picture's sums, in memory that an earlier one had: to get new memory takes longer than to fill it."""
-        needed = 3 * (pixels.shape[0] + 1) * (pixels.shape[1] + 1)
-        # Several threads may use one finder, each takes what is free.
-        memory = self._spare.pop() if self._spare else np.zeros(0, np.int32)
-        if len(memory) < needed:
-            memory = np.empty(needed, np.int32)
-        yield _Sums(pixels, memory)
-        self._spare.append(memory)
+        """The picture's sums; several threads may ask at a time, each takes a room that is free."""
+        room = self._free.pop() if self._free else _Room()
+        yield _Sums(pixels, room)
+        self._free.append(room)
 
     def _propose(self, picture: _Sums, smallest_px: float) -> np.ndarray:
         """Square candidates (N, 4) of the first net."""
@@ -137,35 +133,53 @@ def _by_parts(net: Net, views: np.ndarray) -> list[np.ndarray]:
     return [np.concatenate(results) for results in zip(*parts, strict=True)]
 
 
+class _Room:
+    """Memory in which one picture after the other is worked on: to get it anew takes longer than to fill it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, np.ndarray] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], kind: type[np.generic] = np.int32) -> np.ndarray:
+        """An array, its values those of whatever was there before under that name."""
+        size, kept = math.prod(shape), self._kept.get(name)
+        if kept is None or kept.size < size:
+            kept = self._kept[name] = np.empty(size, kind)
+        return kept[:size].reshape(shape)
+
+
 class _Sums:
     """A picture as a table of sums, from which it is read at any size.
 
     Args:
         pixels: uint8 (H, W, 3).
-        memory: At least 3 * (H + 1) * (W + 1) of int32, in which the table is kept; None for new memory.
+        room: Where it is kept; for nothing else as long as it is used.
     """
 
-    def __init__(self, pixels: np.ndarray, memory: np.ndarray | None = None) -> None:
+    def __init__(self, pixels: np.ndarray, room: _Room | None = None) -> None:
         self.height, self.width = pixels.shape[:2]
+        self._room = room or _Room()
         # Sums over large pictures wrap around, and differences then wrap back. A table for each colour, since single
         # numbers are gathered several times faster than groups of three.
-        shape = (3, self.height + 1, self.width + 1)
-        tables = np.empty(shape, np.int32) if memory is None else memory[: math.prod(shape)].reshape(shape)
-        for colour, table in zip(cv2.split(pixels), tables, strict=True):
+        self._tables = self._room.array("tables", (3, self.height + 1, self.width + 1))
+        colours = self._room.array("colours", (3, self.height, self.width), np.uint8)
+        cv2.split(pixels, list(colours))
+        for colour, table in zip(colours, self._tables, strict=True):
             cv2.integral(colour, table, cv2.CV_32S)
-        self._tables = tables
 
     def reduced(self, height: int, width: int) -> np.ndarray:
-        """The whole picture at another size, float32 (1, 3, height, width)."""
+        """The whole picture at another size, float32 (1, 3, height, width), until the next is asked for."""
         top, bottom = _windows(np.array(0), np.array(self.height), height)
         left, right = _windows(np.array(0), np.array(self.width), width)
         area = ((bottom - top)[:, None] * (right - left)).astype(np.float32)
-        result = np.empty((1, 3, height, width), np.float32)
+        bands, less = (self._room.array(name, (height, self.width + 1)) for name in ("bands", "less"))
+        sums, fewer = (self._room.array(name, (height, width)) for name in ("sums", "fewer"))
+        result = self._room.array("reduced", (1, 3, height, width), np.float32)
+        # "clip" since "raise" makes a copy; all indices are within.
         for colour, table in enumerate(self._tables):
-            bands = table.take(bottom, 0)
-            bands -= table.take(top, 0)
-            sums = bands.take(right, 1)
-            sums -= bands.take(left, 1)
+            np.take(table, bottom, 0, out=bands, mode="clip")
+            bands -= np.take(table, top, 0, out=less, mode="clip")
+            np.take(bands, right, 1, out=sums, mode="clip")
+            sums -= np.take(bands, left, 1, out=fewer, mode="clip")
             np.divide(sums, area, out=result[0, colour], casting="same_kind", dtype=np.float32)
         return result
 
