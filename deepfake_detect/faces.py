@@ -29,6 +29,8 @@ _SMALLEST_FRAME_PX = 24
 _PYRAMID_FACTOR = 0.709
 # So long after a full look faces are followed at most. Who appears meanwhile is found by the next.
 _FULL_LOOK_EVERY_S = 0.25
+# Frames further apart are always looked at in full: there following would save little, and faces have moved.
+_CLOSE_S = 0.1
 # A face is followed while the detector is so sure of it, and it stays about where and as large as it was.
 _SURELY_A_FACE = 0.95
 _SAME_PLACE = 0.5
@@ -36,9 +38,9 @@ _SAME_PLACE = 0.5
 # a little tighter than the boxes it gives.
 _SIZES = np.array([0.85, 0.95, 1.05])
 # Cells of a frame, and by how many grey levels one must change to be worth a full look: a cut, or something new.
-_ALL = (None, None)
 _CELLS = (32, 18)
 _NEW_IN_CELL = 40
+_ALL = (None, None)
 
 
 class Mtcnn(Protocol):
@@ -142,19 +144,20 @@ class FaceFollower:
     def __init__(self, finder: FaceFinder) -> None:
         self._finder = finder
         self._faces: tuple[Face, ...] = ()
-        self._looked_s = -math.inf
+        self._looked_s = self._before_s = -math.inf
         self._cells = np.zeros(0)
 
     def find(self, frame: Frame) -> tuple[Face, ...]:
         """The faces of the next frame, as `FaceFinder.find` gives them.
 
-        A full look is taken unless the last was shortly before, nothing has changed much anywhere since, and the faces of
-        the frame before, all of them sure ones, are surely there again.
+        A full look is taken unless the frame before and the last full look were shortly before, nothing has changed much
+        anywhere since that look, and the faces of the frame before, all of them sure ones, are surely there again.
         """
         faces = None
         cells = _cells(frame.pixels)
         if (
-            0 <= frame.time_s - self._looked_s < _FULL_LOOK_EVERY_S
+            frame.time_s - self._before_s < _CLOSE_S
+            and frame.time_s - self._looked_s < _FULL_LOOK_EVERY_S
             and self._faces
             and all(face.confidence >= _SURELY_A_FACE for face in self._faces)
             and np.abs(cells - self._cells).max() < _NEW_IN_CELL
@@ -163,7 +166,7 @@ class FaceFollower:
         if faces is None:
             faces = self._finder.find(frame)
             self._looked_s, self._cells = frame.time_s, cells
-        self._faces = faces
+        self._faces, self._before_s = faces, frame.time_s
         return faces
 
 

@@ -138,6 +138,14 @@ def test_who_appears_between_two_full_looks_is_found_by_the_next() -> None:
     assert [len(follower.find(Frame(PLAIN, i / 30))) for i in range(1, 9)] == [1] * 7 + [2]
 
 
+def test_frames_further_apart_are_looked_at_in_full() -> None:
+    mtcnn = _Scripted()
+    follower = FaceFollower(FaceFinder(mtcnn))
+    for time_s in (0.0, 0.11, 0.22, 0.28):
+        follower.find(Frame(PLAIN, time_s))
+    assert mtcnn.looks == ["full", "full", "full", "followed"]
+
+
 def _patched() -> np.ndarray:
     pixels = PLAIN.copy()
     pixels[100:160, 200:260] = 255 - pixels[100:160, 200:260]
