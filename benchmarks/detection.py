@@ -1,26 +1,31 @@
 """How many of the faces that MTCNN finds on whole frames are found by this package's faster way of looking?
 
-Frames of videos and pictures below FOLDER. The reference is MTCNN at full size down to 20 pixels, run by ONNX Runtime or,
+Frames of videos and pictures below FOLDER, and made pictures of groups, up to 150 people. Frames are looked at as a
+detector does, one file after the other: with `--seconds` every frame of the beginning of each video, so that faces are
+followed from one to the next. The reference is MTCNN at full size down to 20 pixels, run by ONNX Runtime or,
 with `--reference torch`, facenet-pytorch's own. A face is found when a box overlaps its box by IoU > 0.5. "May vote" are
 those that a verdict could rest on: at least 48 pixels and surely a face. "Apart" is how far the boxes of the same face lie
 from each other, as a share of its size.
 
-python benchmarks/detection.py FOLDER [--frames 8] [--pictures 200] [--reference torch]
+python benchmarks/detection.py FOLDER [--frames 8 | --seconds 1] [--pictures 200] [--reference torch]
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import made
 import numpy as np
 
 from deepfake_detect import DeepfakeDetectError, Options, media
 from deepfake_detect.engine import choose
+from deepfake_detect.faces import FaceFollower
 from deepfake_detect.tracking import iou
 from deepfake_detect.verdict import wilson
 
@@ -65,10 +70,10 @@ class Found:
         )
 
 
-def frames_of(path: Path, count: int) -> Iterator[Frame]:
+def frames_of(path: Path, options: Options) -> Iterator[Frame]:
     """Some frames of a medium; none of one that can't be read."""
     try:
-        with media.open(path, Options(frames=count)) as opened:
+        with media.open(path, options) as opened:
             yield from opened.frames()
     except DeepfakeDetectError as error:
         print(error)
@@ -78,6 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--frames", type=int, default=8, help="of each video (%(default)s)")
+    parser.add_argument("--seconds", type=float, help="of each video, every frame of it")
     parser.add_argument("--pictures", type=int, default=200, help="drawn at random (%(default)s)")
     parser.add_argument("--reference", choices=("onnx", "torch"), default="onnx", help="(%(default)s)")
     arguments = parser.parse_args()
@@ -85,21 +91,36 @@ def main() -> None:
     finder = choose().face_finder()
     names = sorted(path for path in arguments.folder.rglob("*") if path.is_file())
     pictures = [path for path in names if path.suffix.lower() in _PICTURES]
+    options = Options(frames=arguments.frames)
+    if arguments.seconds is not None:
+        options = Options(fps=1000, end_s=arguments.seconds)
+    folder = tempfile.TemporaryDirectory()
+    groups = [
+        made.photo(Path(folder.name) / f"{faces}.jpg", width=1920, height=1080, faces=faces)
+        for faces in (2, 6, 12, 24, 40, 60, 90, 150)
+    ]
     kinds = {
         "videos": [path for path in names if path.suffix.lower() in _VIDEOS],
         "pictures": random.Random(0).sample(pictures, min(arguments.pictures, len(pictures))),
+        "groups": groups,
     }
     print("| media | frames | faces | recall | may vote | recall, 95 % interval | apart, median and 99 % |"
           " more that may vote | seconds a frame, reference and ours |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
     for kind, paths in kinds.items():
         seen = Found()
-        for frame in (frame for path in paths for frame in frames_of(path, arguments.frames)):
+        looks = (
+            (frame, follower)
+            for path in paths
+            for follower in (FaceFollower(finder),)
+            for frame in frames_of(path, options if path.suffix.lower() in _VIDEOS else Options())
+        )
+        for frame, follower in looks:
             if min(frame.pixels.shape[:2]) < 2 * _SMALLEST_PX:
                 continue
             began = time.perf_counter()
             reference = mtcnn(np.ascontiguousarray(frame.pixels), smallest_px=_SMALLEST_PX)
             between = time.perf_counter()
-            found = finder.find(frame)
+            found = follower.find(frame)
             seen.seconds[1] += time.perf_counter() - between
             seen.seconds[0] += between - began
             seen.add(reference, found)

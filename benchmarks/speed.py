@@ -3,7 +3,7 @@
 Whole processes from start to exit, alternating, several rounds; medians, and how many times faster the default is.
 "Warm" is the second of two runs on the same file within one process, as each tool times itself.
 
-python benchmarks/speed.py [--rounds 5] [--only NAME ...] [--tiny]
+python benchmarks/speed.py [--rounds 5] [--only NAME ...] [--seconds 60] [--photos 1000] [--tiny]
 """
 
 from __future__ import annotations
@@ -41,10 +41,12 @@ class Contest:
     units: int = 1
 
 
-def contests(folder: Path, *, tiny: bool, wanted: Callable[[str], bool]) -> list[Contest]:
+def contests(folder: Path, *, tiny: bool, seconds: float, photos: int, wanted: Callable[[str], bool]) -> list[Contest]:
     """Those that are wanted, their media made."""
     result = []
-    seconds, width, height = (1, 320, 240) if tiny else (60, 1280, 720)
+    width, height = 1280, 720
+    if tiny:
+        seconds, photos, width, height = 1, 3, 320, 240
 
     def video() -> str:
         path = folder / "video.mp4"
@@ -52,9 +54,9 @@ def contests(folder: Path, *, tiny: bool, wanted: Callable[[str], bool]) -> list
 
     if wanted("video"):
         sampled = ["--frames", "2" if tiny else "32", video()]
-        result.append(Contest("video", f"{seconds} s of {height}p, {sampled[1]} frames", _all(sampled, sampled)))
+        result.append(Contest("video", f"{seconds:g} s of {height}p, {sampled[1]} frames", _all(sampled, sampled)))
     if wanted("every"):
-        result.append(Contest("every", f"{seconds} s of {height}p, every frame, warm",
+        result.append(Contest("every", f"{seconds:g} s of {height}p, every frame, warm",
                               _all(["--fps", EVERY_FRAME, *[video()] * 2], ["--frames", "0", *[video()] * 2]),
                               warm=True))  # fmt: skip
     if wanted("photo"):
@@ -64,10 +66,10 @@ def contests(folder: Path, *, tiny: bool, wanted: Callable[[str], bool]) -> list
             Contest("photo", f"a photo of {size[0] * size[1] / 1e6:g} megapixels, cold", _all([photo], [photo]))
         )
     if wanted("photos"):
-        count, size = (3, (300, 200)) if tiny else (1000, (1224, 816))
-        names = [str(made.photo(folder / f"{i}.jpg", width=size[0] + i % 7, height=size[1])) for i in range(count)]
-        what = f"{count} photos of {size[0] * size[1] / 1e6:.1g} megapixels in one call, each"
-        result.append(Contest("photos", what, _all(names, names), units=count))
+        size = (300, 200) if tiny else (1224, 816)
+        names = [str(made.photo(folder / f"{i}.jpg", width=size[0] + i % 7, height=size[1])) for i in range(photos)]
+        what = f"{photos} photos of {size[0] * size[1] / 1e6:.1g} megapixels in one call, each"
+        result.append(Contest("photos", what, _all(names, names), units=photos))
     if wanted("start"):
         result.append(Contest("start", "deepfake-detect --version", {"ours": [*OURS, "--version"]}))
         imports = [sys.executable, "-c", "import deepfake_detect"]
@@ -98,12 +100,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
     parser.add_argument("--only", nargs="+", choices=("video", "every", "photo", "photos", "start"))
+    parser.add_argument("--seconds", type=float, default=60, help="of the video, up to 10 or a multiple (%(default)g)")
+    parser.add_argument("--photos", type=int, default=1000, help="(%(default)s)")
     parser.add_argument("--tiny", action="store_true", help="to see that it runs; its times mean nothing")
     arguments = parser.parse_args()
     print("| what | who | median s | fastest to slowest | times slower than ours |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for contest in contests(
-            Path(folder), tiny=arguments.tiny, wanted=lambda name: name in (arguments.only or (name,))
+            Path(folder),
+            tiny=arguments.tiny,
+            seconds=arguments.seconds,
+            photos=arguments.photos,
+            wanted=lambda name: name in (arguments.only or (name,)),
         ):
             seconds: dict[str, list[float]] = {who: [] for who in contest.commands}
             for _ in range(1 if arguments.tiny else arguments.rounds):

@@ -1,7 +1,7 @@
 """Where does the time of a run go, and how much memory does it take at its peak? It makes its own media.
 
 Each medium is judged in a process of its own. `start` is from its beginning to a detector that is ready; the stages are
-those of `Report.timing_s`, of which `decode` is the wait for a decoder that works ahead; `total` is what the file took,
+those of `Report.timing_s`, which overlap, and of which `decode` is the wait for the decoder; `total` is what the file took,
 `report` is the writing of the folder without the annotated copy.
 
 python benchmarks/stages.py [--only NAME ...] [--long] [--engine ENGINE] [--tiny]

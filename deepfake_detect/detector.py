@@ -6,18 +6,19 @@ import heapq
 import logging
 import os
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import __version__, checkpoint, engine, media, provenance, verdict
 from .errors import DeepfakeDetectError, OptionsError
-from .faces import quality, sharpness
+from .faces import FaceFollower, quality, sharpness
 from .options import Options
 from .tracking import Tracker
 from .types import Crop, Face, FaceTrack, Failure, HashedMoment, Heatmap, Provenance, Report, Score, ToolInfo
@@ -25,6 +26,7 @@ from .words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     from .engine import Examiner
@@ -35,6 +37,13 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+
+# How many files are worked on at a time. More would take more memory than they save time.
+_AT_A_TIME = 2
+
+
+class _LeftError(Exception):
+    """Nobody waits for the report any more."""
 
 
 class Detector:
@@ -92,17 +101,16 @@ class Detector:
         decoded = opened.frames(each_second=self.options.provenance)
         if self.options.provenance:
             decoded = _hashing(decoded, hashes)
-        # The decoder works ahead in a thread, and is stopped before the file is let go.
-        with opened, closing(media.ahead(decoded, stopped=opened.left)) as frames:
+        # Frames are decoded, searched and judged side by side: decoder and search each work ahead in a thread of their own,
+        # and are stopped before the file is let go.
+        with (
+            opened,
+            closing(media.ahead(decoded, stopped=opened.left)) as frames,
+            closing(media.ahead(self._find(frames, clock), stopped=opened.left)) as found,
+        ):
             tracker = Tracker()
-            while True:
-                with clock.stage("decode"):
-                    frame = next(frames, None)
-                if frame is None:
-                    break
+            for frame, faces in found:
                 times.append(frame.time_s)
-                with clock.stage("detect"):
-                    faces = self._finder.find(frame)
                 with clock.stage("track"):
                     people = tracker.update(frame, faces)
                 with clock.stage("crop"):
@@ -146,23 +154,68 @@ class Detector:
             pixels=source if isinstance(source, np.ndarray) else None,
         )
 
+    def _find(self, frames: Iterator[Frame], clock: _Clock) -> Iterator[tuple[Frame, tuple[Face, ...]]]:
+        """Each frame with the faces in it."""
+        follower = FaceFollower(self._finder)
+        while True:
+            with clock.stage("decode"):
+                frame = next(frames, None)
+            if frame is None:
+                return
+            with clock.stage("detect"):
+                faces = follower.find(frame)
+            yield frame, faces
+
     def detect_many(
         self, sources: Iterable[Source], *, progress: Callable[[Source, float], None] | None = None
     ) -> Iterator[Report]:
-        """Judge many, lazily and in order. What can't be judged gives a report with `error` set, and the rest go on."""
-        for source in sources:
+        """Judge many, lazily and in order. What can't be judged gives a report with `error` set, and the rest go on.
+
+        Two are worked on at a time, so that one is read while the other is judged; with that, up to two reports more than
+        were asked for may be there.
+
+        Args:
+            progress: Called with the source whose report is waited for and the share that is done, from another thread.
+        """
+        awaited, left = 0, Event()
+
+        def judge(number: int, source: Source) -> Report:
+            def tell(share: float) -> None:
+                if left.is_set():
+                    raise _LeftError
+                if progress and number == awaited:
+                    progress(source, share)
+
+            return self._report(source, tell)
+
+        with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="judge") as pool:
             try:
-                report = self.detect(source, progress=partial(progress, source) if progress else None)
-            except DeepfakeDetectError as error:
-                report = self._failed(source, Failure(error.kind, str(error)))
-            except Exception as error:
-                # A bug, ours or a decoder's. It must not cost the files that come after, and is told as what it is.
-                log.debug("internal error", exc_info=True)
-                found = (
-                    f"{_shown(source)}: internal error ({type(error).__name__}); please report it, --verbose shows more"
-                )
-                report = self._failed(source, Failure("internal", found))
-            yield report
+                begun: deque[Future[Report]] = deque()
+                for number, source in enumerate(sources):
+                    begun.append(pool.submit(judge, number, source))
+                    if len(begun) > _AT_A_TIME:
+                        yield begun.popleft().result()
+                        awaited += 1
+                while begun:
+                    yield begun.popleft().result()
+                    awaited += 1
+            finally:
+                left.set()
+                pool.shutdown(cancel_futures=True)
+
+    def _report(self, source: Source, progress: Progress) -> Report:
+        """As `detect`, with an error as a report of its own."""
+        try:
+            return self.detect(source, progress=progress)
+        except DeepfakeDetectError as error:
+            return self._failed(source, Failure(error.kind, str(error)))
+        except _LeftError:
+            raise
+        except Exception as error:
+            # A bug, ours or a decoder's. It must not cost the files that come after, and is told as what it is.
+            log.debug("internal error", exc_info=True)
+            found = f"{_shown(source)}: internal error ({type(error).__name__}); please report it, --verbose shows more"
+            return self._failed(source, Failure("internal", found))
 
     def _failed(self, source: Source, failure: Failure) -> Report:
         path = "<array>" if isinstance(source, np.ndarray) else os.fspath(source)

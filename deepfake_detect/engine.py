@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 import cv2
@@ -76,7 +76,7 @@ def choose(options: Options | None = None) -> Engine:
     options = options or Options()
     if options.engine == "torch" or (options.engine == "auto" and options.device != "cpu"):
         return TorchEngine(options.device)
-    return OnnxEngine(options.threads or available_cores())
+    return OnnxEngine(options.threads or 1)
 
 
 class Examiner:
@@ -142,10 +142,10 @@ class OnnxEngine:
     """Runs the graphs beside the weights, on the CPU.
 
     Attributes:
-        threads: That work on one net at a time; 0 leaves it to ONNX Runtime.
+        threads: That work on one net at a time.
     """
 
-    threads: int = 0
+    threads: int = 1
     name: str = "onnx"
 
     def scorer(self, entry: checkpoint.ManifestEntry) -> Scorer:
@@ -249,14 +249,17 @@ class _ReferenceMtcnn:
     def __init__(self, device: str) -> None:
         from facenet_pytorch import MTCNN
 
+        # The size is a setting of it: one thread at a time.
+        self._lock = Lock()
         try:
             self._mtcnn = MTCNN(keep_all=True, device=device, post_process=False, thresholds=list(_THRESHOLDS))
         except (RuntimeError, AssertionError) as error:
             raise OptionsError(f"device {device!r} can't be used here ({error}); try 'cpu'") from error
 
     def __call__(self, pixels: np.ndarray, *, smallest_px: float) -> list[Face]:
-        self._mtcnn.min_face_size = smallest_px
-        boxes, confidences, landmarks = self._mtcnn.detect(np.ascontiguousarray(pixels), landmarks=True)
+        with self._lock:
+            self._mtcnn.min_face_size = smallest_px
+            boxes, confidences, landmarks = self._mtcnn.detect(np.ascontiguousarray(pixels), landmarks=True)
         found = []
         for box, confidence, points in zip(boxes, confidences, landmarks, strict=True) if boxes is not None else ():
             x0, y0, x1, y1 = (float(value) for value in box)
@@ -264,6 +267,10 @@ class _ReferenceMtcnn:
                 five = tuple((float(x), float(y)) for x, y in points)
                 found.append(Face((x0, y0, x1, y1), five, float(confidence)))
         return found
+
+    def confirm(self, pixels: np.ndarray, boxes: np.ndarray) -> list[Face]:
+        """None: the reference takes a full look at every frame."""
+        return []
 
 
 def load_net(entry: checkpoint.ManifestEntry) -> EvidenceNet:
@@ -280,13 +287,3 @@ def load_net(entry: checkpoint.ManifestEntry) -> EvidenceNet:
     except RuntimeError as error:
         raise WeightsError(f"{entry.path}: its tensors do not fit the manifest's architecture ({error})") from error
     return net.eval()
-
-
-def available_cores() -> int:
-    """Physical cores this process may use; 0 where the system does not say."""
-    try:
-        usable: set[int] = os.sched_getaffinity(0)  # type: ignore[attr-defined, unused-ignore]
-        siblings = [Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") for cpu in usable]
-        return len({path.read_text() for path in siblings})
-    except (AttributeError, OSError):
-        return 0

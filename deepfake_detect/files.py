@@ -1,14 +1,27 @@
-"""Writing files all or nothing: a crash or Ctrl-C leaves no half-written file under its final name."""
+"""Writing files all or nothing: a crash or Ctrl-C leaves no half-written file under its final name; and reading quietly."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import contextmanager
+from threading import RLock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+_ONE_AT_A_TIME = RLock()
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """What a reader of files warns of is no one's news. Warnings, and Pillow's settings, are those of the whole process, so
+    one thread at a time is in here."""
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextmanager

@@ -18,23 +18,24 @@ import os
 import stat
 import struct
 import sys
-import warnings
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
-from queue import Empty, Queue
+from queue import Empty, Full, Queue
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import av
 import numpy as np
 import pillow_heif
+from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from .errors import MediaError
+from .files import quietly
 from .types import Frame, MediaInfo, Note
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from .options import Options
 
     Source = str | PathLike[str] | np.ndarray
+
+_Item = TypeVar("_Item")
 
 log = logging.getLogger(__name__)
 
@@ -208,32 +211,35 @@ class _LeftError(Exception):
     """Nobody waits for the frame any more."""
 
 
-def ahead(frames: Iterator[Frame], *, stopped: Event | None = None, count: int = 2) -> Generator[Frame, None, None]:
-    """The same frames, decoded by a thread while the caller works on those before.
+def ahead(items: Iterator[_Item], *, stopped: Event | None = None, count: int = 2) -> Generator[_Item, None, None]:
+    """The same items, such as frames, made by a thread while the caller works on those before.
 
-    Close it before the media it reads from: this stops the thread and waits until it is gone.
+    Close it before what it reads from: this stops the thread and waits until it is gone.
 
     Args:
         stopped: Set when no more is wanted: `Media.left`, so that what is on the way is given up.
         count: So many wait at most, which bounds the memory.
 
     Raises:
-        MediaError: As `frames` does.
+        MediaError: As `items` does.
     """
-    waiting: Queue[Frame | BaseException | None] = Queue(count)
+    waiting: Queue[_Item | BaseException | None] = Queue(count)
     stopped = stopped or Event()
 
-    def decode() -> None:
+    def work() -> None:
         try:
-            for frame in frames:
-                waiting.put(frame)
+            for item in items:
+                waiting.put(item)
                 if stopped.is_set():
+                    # Another thread may wait for one more. Where there is no room it has something to take.
+                    with suppress(Full):
+                        waiting.put_nowait(None)
                     return
             waiting.put(None)
-        except BaseException as error:  # raised again where the frames are used
+        except BaseException as error:  # raised again where the items are used
             waiting.put(error)
 
-    thread = Thread(target=decode, name="decoder", daemon=True)
+    thread = Thread(target=work, name="ahead", daemon=True)
     try:
         thread.start()
         while (got := waiting.get()) is not None:
@@ -358,9 +364,8 @@ class _Picture(Media):
 
 def _open_picture(file: io.BufferedReader, identity: _Identity, options: Options) -> Media:
     pillow_heif.register_heif_opener()
-    with warnings.catch_warnings():
+    with quietly():
         # The size is checked below, against our own limit; a corrupt tag in an otherwise fine picture is no one's news.
-        warnings.simplefilter("ignore")
         try:
             image = Image.open(file, formats=_PICTURE_FORMATS)
         except Image.DecompressionBombError as error:
@@ -496,8 +501,7 @@ class _Animation(Media):
         return within(self._times, self._options, end_s=self.info.duration_s or 0.0, name=shown(self.info.path))
 
     def _pixels(self, i: int) -> np.ndarray:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quietly():
             self._image.seek(i)
             return _to_rgb(self._image)
 
@@ -558,6 +562,8 @@ class _Video(Media):
     ) -> None:
         self._file, self._container, self._number = file, container, stream.index
         self._identity = identity
+        # One for all frames: it starts threads, and a frame's own would start them for each.
+        self._converter = VideoReformatter()
         codec = stream.codec_context.name
         fps = float(stream.average_rate) if stream.average_rate else None
         claimed = self._claimed_s(container, stream)
@@ -594,7 +600,7 @@ class _Video(Media):
         """Decoded once to learn the upright size: rotation is a property of frames, not of the container."""
         self._rewind()
         for frame in self._decode():
-            return _upright(frame)
+            return self._upright(frame)
         raise self._identity.error(
             "no frame of the video could be decoded; it is damaged, get it again", kind="damaged"
         )
@@ -693,7 +699,17 @@ class _Video(Media):
             at = found.pts
             if last is None or at > last:
                 last = at
-                yield Frame(_upright(found), round(at * self._base, 6), sampled=target in sampled or at in sampled)
+                yield Frame(self._upright(found), round(at * self._base, 6), sampled=target in sampled or at in sampled)
+
+    def _upright(self, frame: av.VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
+        turns = round(frame.rotation / 90) % 4
+        wanted: dict[str, Any] = {}
+        if size is not None:
+            width, height = size[::-1] if turns % 2 else size
+            if (width, height) != (frame.width, frame.height):
+                wanted = {"width": width, "height": height, "interpolation": "AREA"}
+        pixels = self._converter.reformat(frame, format="rgb24", **wanted).to_ndarray()
+        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
     @property
     def sounds(self) -> tuple[av.audio.stream.AudioStream, ...]:
@@ -763,7 +779,7 @@ class _Video(Media):
                     for frame in self._decoded(packet):
                         if frame.pts is not None and at < frame.pts <= end:
                             at = frame.pts
-                            yield Frame(_upright(frame, size), round(at * self._base, 6))
+                            yield Frame(self._upright(frame, size), round(at * self._base, 6))
                 if packet.dts is not None:
                     seen_s = packet.dts * self._base
                 # The picture is complete; the sound to go with it may lie a little behind in the file.
@@ -808,17 +824,6 @@ def _first_from(frames: Iterator[av.VideoFrame], stamp: int, left: Event) -> av.
 def _next(stamps: Sequence[int], stamp: int) -> int:
     i = bisect_right(stamps, stamp)
     return stamps[i] if i < len(stamps) else sys.maxsize
-
-
-def _upright(frame: av.VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
-    turns = round(frame.rotation / 90) % 4
-    wanted: dict[str, Any] = {}
-    if size is not None:
-        width, height = size[::-1] if turns % 2 else size
-        if (width, height) != (frame.width, frame.height):
-            wanted = {"width": width, "height": height, "interpolation": "AREA"}
-    pixels: np.ndarray = frame.to_ndarray(format="rgb24", **wanted)
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
 
 def within(times: Sequence[float], options: Options, *, end_s: float, name: str) -> tuple[int, int]:

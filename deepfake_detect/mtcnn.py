@@ -10,6 +10,8 @@ candidates: the sum over any rectangle is read off its corners.
 
 from __future__ import annotations
 
+import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import cv2
@@ -18,7 +20,7 @@ import numpy as np
 from .types import Face
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Net = Callable[[np.ndarray], list[np.ndarray]]
 
@@ -45,6 +47,7 @@ class Mtcnn:
     ) -> None:
         self._pnet, self._rnet, self._onet = pnet, rnet, onet
         self._thresholds = thresholds
+        self._free: list[_Room] = []
 
     def __call__(self, pixels: np.ndarray, *, smallest_px: float) -> list[Face]:
         """The faces of a picture, in no particular order.
@@ -53,10 +56,25 @@ class Mtcnn:
             pixels: uint8 (H, W, 3) RGB, at least 12 pixels a side.
             smallest_px: Faces down to this size are found, 12 or more.
         """
-        picture = _Sums(pixels)
-        boxes = self._propose(picture, smallest_px)
-        boxes = self._refine(picture, boxes)
-        return self._confirm(picture, boxes)
+        with self._sums(pixels) as picture:
+            return self._confirm(picture, self._refine(picture, self._propose(picture, smallest_px)))
+
+    def confirm(self, pixels: np.ndarray, boxes: np.ndarray) -> list[Face]:
+        """What the third net alone takes for a face, of given candidates.
+
+        Args:
+            pixels: uint8 (H, W, 3) RGB.
+            boxes: Squares, float32 (N, 4).
+        """
+        with self._sums(pixels) as picture:
+            return self._confirm(picture, boxes)
+
+    @contextmanager
+    def _sums(self, pixels: np.ndarray) -> Iterator[_Sums]:
+        """The picture's sums; several threads may ask at a time, each takes a room that is free."""
+        room = self._free.pop() if self._free else _Room()
+        yield _Sums(pixels, room)
+        self._free.append(room)
 
     def _propose(self, picture: _Sums, smallest_px: float) -> np.ndarray:
         """Square candidates (N, 4) of the first net."""
@@ -115,26 +133,55 @@ def _by_parts(net: Net, views: np.ndarray) -> list[np.ndarray]:
     return [np.concatenate(results) for results in zip(*parts, strict=True)]
 
 
+class _Room:
+    """Memory in which one picture after the other is worked on: to get it anew takes longer than to fill it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, np.ndarray] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], kind: type[np.generic] = np.int32) -> np.ndarray:
+        """An array, its values those of whatever was there before under that name."""
+        size, kept = math.prod(shape), self._kept.get(name)
+        if kept is None or kept.size < size:
+            kept = self._kept[name] = np.empty(size, kind)
+        return kept[:size].reshape(shape)
+
+
 class _Sums:
     """A picture as a table of sums, from which it is read at any size.
 
     Args:
         pixels: uint8 (H, W, 3).
+        room: Where it is kept; for nothing else as long as it is used.
     """
 
-    def __init__(self, pixels: np.ndarray) -> None:
+    def __init__(self, pixels: np.ndarray, room: _Room | None = None) -> None:
         self.height, self.width = pixels.shape[:2]
-        # Unsigned, as sums over large pictures wrap around, and differences then wrap back.
-        self._table = cv2.integral(pixels, sdepth=cv2.CV_32S).view(np.uint32)
+        self._room = room or _Room()
+        # Sums over large pictures wrap around, and differences then wrap back. A table for each colour, since single
+        # numbers are gathered several times faster than groups of three.
+        self._tables = self._room.array("tables", (3, self.height + 1, self.width + 1))
+        colours = self._room.array("colours", (3, self.height, self.width), np.uint8)
+        cv2.split(pixels, list(colours))
+        for colour, table in zip(colours, self._tables, strict=True):
+            cv2.integral(colour, table, cv2.CV_32S)
 
     def reduced(self, height: int, width: int) -> np.ndarray:
-        """The whole picture at another size, float32 (1, 3, height, width)."""
+        """The whole picture at another size, float32 (1, 3, height, width), until the next is asked for."""
         top, bottom = _windows(np.array(0), np.array(self.height), height)
         left, right = _windows(np.array(0), np.array(self.width), width)
-        bands = self._table[bottom] - self._table[top]
-        sums = (bands[:, right] - bands[:, left]).astype(np.float32)
-        sums /= ((bottom - top)[:, None] * (right - left)).astype(np.float32)[..., None]
-        return np.ascontiguousarray(sums.transpose(2, 0, 1))[None]
+        area = ((bottom - top)[:, None] * (right - left)).astype(np.float32)
+        bands, less = (self._room.array(name, (height, self.width + 1)) for name in ("bands", "less"))
+        sums, fewer = (self._room.array(name, (height, width)) for name in ("sums", "fewer"))
+        result = self._room.array("reduced", (1, 3, height, width), np.float32)
+        # "clip" since "raise" makes a copy; all indices are within.
+        for colour, table in enumerate(self._tables):
+            np.take(table, bottom, 0, out=bands, mode="clip")
+            bands -= np.take(table, top, 0, out=less, mode="clip")
+            np.take(bands, right, 1, out=sums, mode="clip")
+            sums -= np.take(bands, left, 1, out=fewer, mode="clip")
+            np.divide(sums, area, out=result[0, colour], casting="same_kind", dtype=np.float32)
+        return result
 
     def views(self, boxes: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
         """What lies inside of boxes.
@@ -153,11 +200,17 @@ class _Sums:
         there = (x1 > x0) & (y1 > y0)
         top, bottom = _windows(y0[there, None], y1[there, None], side)
         left, right = _windows(x0[there, None], x1[there, None], side)
-        table, across = self._table, (slice(None), None)
-        top, bottom, left, right = top[..., None], bottom[..., None], left[across], right[across]
-        sums = (table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]).astype(np.float32)
-        sums /= ((bottom - top) * (right - left)).astype(np.float32)[..., None]
-        return boxes[there], np.ascontiguousarray(sums.transpose(0, 3, 1, 2))
+        area = ((bottom - top)[:, :, None] * (right - left)[:, None]).astype(np.float32)
+        top, bottom = (rows[:, :, None] * (self.width + 1) for rows in (top, bottom))
+        left, right = left[:, None], right[:, None]
+        views = np.empty((len(area), 3, side, side), np.float32)
+        for colour, table in enumerate(self._tables):
+            sums = table.take(bottom + right)
+            sums -= table.take(top + right)
+            sums -= table.take(bottom + left)
+            sums += table.take(top + left)
+            np.divide(sums, area, out=views[:, colour], casting="same_kind", dtype=np.float32)
+        return boxes[there], views
 
 
 def _windows(start: np.ndarray, stop: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -47,7 +47,8 @@ class Options:
         trust: Name of a PEM file with the certificates of those whose Content Credentials are trusted. Default: none.
         engine: What runs the nets: `onnx` (ONNX Runtime, on the CPU), `torch` (the reference), or `auto`, which is `onnx`
             where the device is the CPU. Default `auto`.
-        threads: That ONNX Runtime uses. Default: the physical cores this process may use.
+        threads: That ONNX Runtime uses for one net. Default 1: nets this small gain little from more, and decoding, the
+            search for faces and judging go on side by side as it is.
         device: A torch device name. Default `cpu`.
     """
 

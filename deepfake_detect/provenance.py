@@ -16,7 +16,6 @@ import re
 import stat
 import struct
 import unicodedata
-import warnings
 import zlib
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -34,6 +33,7 @@ import pillow_heif
 from PIL import ExifTags, Image
 
 from .errors import MediaError, OptionsError
+from .files import quietly
 from .types import ContentCredentials, Note, PerceptualHash, Provenance
 
 if TYPE_CHECKING:
@@ -315,8 +315,7 @@ def _read_metadata(file: BinaryIO, found: _Found) -> str:
         return "PNG"
     file.seek(0)
     pillow_heif.register_heif_opener()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quietly():
         try:
             image = Image.open(file, formats=_PICTURE_FORMATS)
         except _DAMAGE:

@@ -18,8 +18,9 @@ BENCHMARKS = SAMPLES.parent / "benchmarks"
             ["speed.py", "--tiny"],
             ["1 s of 240p, 2 frames", "every frame", "megapixels, cold", "photos of", "--version"],
         ),
+        (["ideal.py", "--tiny"], ["| classifying 2 crops |"]),
         (["stages.py", "--tiny"], ["| photo |", "| minute |", "| crowd |"]),
-        (["detection.py", str(SAMPLES), "--frames", "2"], ["| videos | 4 |", "| pictures | 2 |"]),
+        (["detection.py", str(SAMPLES), "--frames", "2"], ["| videos | 4 |", "| pictures | 2 |", "| groups | 8 |"]),
     ],
 )
 def test_a_tiny_run_fills_its_table(command: list[str], rows: list[str]) -> None:

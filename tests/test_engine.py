@@ -12,7 +12,7 @@ import pytest
 from conftest import SAMPLES, read_rgb, texture
 
 from deepfake_detect import Detector, Options, OptionsError, WeightsError, checkpoint
-from deepfake_detect.engine import Examiner, OnnxEngine, TorchEngine, available_cores, choose
+from deepfake_detect.engine import Examiner, OnnxEngine, TorchEngine, choose
 from deepfake_detect.mtcnn import _Sums
 from deepfake_detect.training.export import golden_crops
 from deepfake_detect.types import Crop, Face, Frame, Look
@@ -160,8 +160,3 @@ def test_what_is_no_graph_is_refused(tmp_path: os.PathLike[str]) -> None:
     wrong = checkpoint.WeightFile(entry.path, entry.sha256)
     with pytest.raises(WeightsError, match="can't read it"):
         OnnxEngine(1).scorer(replace(entry, graph=wrong))
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not say")
-def test_no_more_threads_than_cores() -> None:
-    assert 1 <= available_cores() <= len(os.sched_getaffinity(0))

@@ -8,7 +8,7 @@ import pytest
 from conftest import SAMPLES, read_rgb, texture
 
 from deepfake_detect import engine
-from deepfake_detect.faces import FaceFinder, quality, sharpness
+from deepfake_detect.faces import FaceFinder, FaceFollower, quality, sharpness
 from deepfake_detect.types import Face, Frame
 
 
@@ -76,19 +76,131 @@ def test_quality_is_between_0_and_1_and_falls_with_size() -> None:
     assert 0 == of(100, 0.5) <= of(40, 0.99) < of(100, 0.99) <= of(500, 1.0) <= 1
 
 
+class _Scripted:
+    """Finds the faces that are there, and keeps in mind how it was asked."""
+
+    def __init__(self) -> None:
+        self.there = [_face(10.0)]
+        self.confirmed: list[Face] | None = None
+        self.looks: list[str] = []
+
+    def __call__(self, pixels: np.ndarray, *, smallest_px: float) -> list[Face]:
+        self.looks.append("full")
+        return self.there
+
+    def confirm(self, pixels: np.ndarray, boxes: np.ndarray) -> list[Face]:
+        self.looks.append("followed")
+        # Candidates come in pixels of the part that is looked at; the first face's middle size is as long as its box.
+        x, y = (boxes[1, :2] + boxes[1, 2:]) / 2 - 50
+        return [_face(float(x), float(y))] if self.confirmed is None else self.confirmed
+
+
+def _face(x: float, y: float = 20.0, *, size: float = 100.0, confidence: float = 0.99) -> Face:
+    return Face((x, y, x + size, y + size), ((x + size / 2, y + size / 2),) * 5, confidence)
+
+
 @pytest.mark.parametrize(
-    ("found_from", "expected"), [(0, [28.2]), (24, [28.2, 20]), (100, [28.2, 20, 20])], ids=["large", "small", "none"]
+    ("found_from", "expected"),
+    [(0, [39.8]), (30, [39.8, 26.7]), (100, [39.8, 26.7, 26.7])],
+    ids=["large", "small", "none"],
 )
 def test_the_smallest_faces_are_looked_for_only_where_there_is_no_larger(
     found_from: float, expected: list[float]
 ) -> None:
     looked: list[float] = []
 
-    def mtcnn(pixels: np.ndarray, *, smallest_px: float) -> list[Face]:
-        looked.append(smallest_px)
-        there = found_from == 0 or smallest_px <= found_from < 100
-        return [Face((10.0, 10.0, 40.0, 40.0), ((20.0, 20.0),) * 5, 0.99)] if there else []
+    class Mtcnn(_Scripted):
+        def __call__(self, pixels: np.ndarray, *, smallest_px: float) -> list[Face]:
+            looked.append(smallest_px)
+            return self.there if found_from == 0 or smallest_px <= found_from < 100 else []
 
-    faces = FaceFinder(mtcnn, smallest_px=48).find(Frame(texture(720, 1280)))
+    faces = FaceFinder(Mtcnn(), smallest_px=48).find(Frame(texture(720, 1280)))
     assert looked == pytest.approx(expected, abs=0.05)
     assert len(faces) == (0 if found_from == 100 else 1)
+
+
+PLAIN = texture(240, 320)
+
+
+def test_faces_are_followed_for_a_quarter_of_a_second_after_a_full_look() -> None:
+    mtcnn = _Scripted()
+    follower = FaceFollower(FaceFinder(mtcnn))
+    found = [follower.find(Frame(PLAIN, i / 30)) for i in range(17)]
+    assert mtcnn.looks == (["full"] + ["followed"] * 7) * 2 + ["full"]
+    assert all(np.allclose(face.box, mtcnn.there[0].box, atol=0.01) for (face,) in found)
+
+
+def test_who_appears_between_two_full_looks_is_found_by_the_next() -> None:
+    mtcnn = _Scripted()
+    follower = FaceFollower(FaceFinder(mtcnn))
+    follower.find(Frame(PLAIN, 0.0))
+    mtcnn.there = [_face(10.0), _face(180.0)]
+    assert [len(follower.find(Frame(PLAIN, i / 30))) for i in range(1, 9)] == [1] * 7 + [2]
+
+
+def test_frames_further_apart_are_looked_at_in_full() -> None:
+    mtcnn = _Scripted()
+    follower = FaceFollower(FaceFinder(mtcnn))
+    for time_s in (0.0, 0.11, 0.22, 0.28):
+        follower.find(Frame(PLAIN, time_s))
+    assert mtcnn.looks == ["full", "full", "full", "followed"]
+
+
+def _patched() -> np.ndarray:
+    pixels = PLAIN.copy()
+    pixels[100:160, 200:260] = 255 - pixels[100:160, 200:260]
+    return pixels
+
+
+@pytest.mark.parametrize(
+    "pixels", [texture(240, 320, seed=5), 255 - PLAIN, _patched()], ids=["cut", "flash", "something new"]
+)
+def test_a_cut_or_something_new_is_looked_at_in_full(pixels: np.ndarray) -> None:
+    mtcnn = _Scripted()
+    follower = FaceFollower(FaceFinder(mtcnn))
+    for i, picture in enumerate([PLAIN, PLAIN, pixels]):
+        follower.find(Frame(picture, i / 30))
+    assert mtcnn.looks == ["full", "followed", "full"]
+
+
+@pytest.mark.parametrize(
+    "confirmed",
+    [[], [_face(10.0, confidence=0.9)], [_face(90.0)], [_face(10.0), _face(180.0)]],
+    ids=["lost", "unsure", "elsewhere", "one more"],
+)
+def test_what_is_not_surely_found_again_is_looked_at_in_full(confirmed: list[Face]) -> None:
+    mtcnn = _Scripted()
+    follower = FaceFollower(FaceFinder(mtcnn))
+    follower.find(Frame(PLAIN, 0.0))
+    mtcnn.confirmed = confirmed
+    assert follower.find(Frame(PLAIN, 1 / 30)) == (mtcnn.there[0],)
+    assert mtcnn.looks == ["full", "followed", "full"]
+
+
+@pytest.mark.parametrize("there", [[], [_face(10.0, confidence=0.9)]], ids=["nobody", "an unsure one"])
+def test_frames_without_sure_faces_are_looked_at_in_full(there: list[Face]) -> None:
+    mtcnn = _Scripted()
+    mtcnn.there = there
+    follower = FaceFollower(FaceFinder(mtcnn))
+    for i in range(3):
+        follower.find(Frame(PLAIN, i / 30))
+    assert "followed" not in mtcnn.looks
+
+
+def test_a_followed_face_lies_where_a_full_look_finds_it(finder: FaceFinder) -> None:
+    portrait = cv2.resize(read_rgb(SAMPLES / "portrait_genuine.jpg"), (240, 240), interpolation=cv2.INTER_AREA)
+    follower = FaceFollower(finder)
+    for i in range(12):
+        pixels = texture(360, 640)
+        pixels[60 + i : 300 + i, 100 + 2 * i : 340 + 2 * i] = portrait
+        frame = Frame(pixels, i / 30)
+        (followed,), (found,) = follower.find(frame), finder.find(frame)
+        assert np.allclose(followed.box, found.box, atol=0.08 * found.size_px)
+        assert np.allclose(followed.landmarks, found.landmarks, atol=0.05 * found.size_px)
+
+
+def test_large_frames_are_reduced_by_a_whole_number(finder: FaceFinder) -> None:
+    pixels = cv2.resize(read_rgb(SAMPLES / "portrait_genuine.jpg"), (2101, 2099), interpolation=cv2.INTER_CUBIC)
+    reduced = cv2.resize(pixels[:2098, :2100], (1050, 1049), interpolation=cv2.INTER_AREA)
+    (large,), (small,) = finder.find(Frame(pixels)), FaceFinder(finder._mtcnn, smallest_px=24).find(Frame(reduced))
+    assert np.allclose(np.array(large.box) / 2, small.box, atol=1)

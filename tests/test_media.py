@@ -6,6 +6,7 @@ import io
 import shutil
 import threading
 from array import array
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -259,6 +260,19 @@ def test_ahead_stops_its_thread_when_it_is_closed() -> None:
     next(stream)
     assert threading.active_count() == before + 1
     stream.close()
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_ahead_of_another_stops_wherever_it_is_left(count: int) -> None:
+    before = threading.active_count()
+    for taken in range(50):
+        stopped = threading.Event()
+        with (
+            closing(media.ahead((Frame(LEFT_RED, float(i)) for i in range(60)), stopped=stopped, count=count)) as first,
+            closing(media.ahead((frame.time_s for frame in first), stopped=stopped, count=count)) as second,
+        ):
+            assert [next(second) for _ in range(taken)] == list(range(taken))
     assert threading.active_count() == before
 
 

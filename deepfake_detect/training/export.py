@@ -129,15 +129,37 @@ def _evidence_graph(net: EvidenceNet) -> bytes:
 
 
 class _Stage(nn.Module):
-    """One of MTCNN's nets as the cascade uses it: on grey levels from 0 to 255, with one probability, of a face."""
+    """One of MTCNN's nets as the cascade uses it: on grey levels from 0 to 255, with one probability, of a face.
+
+    The same function as facenet-pytorch's, written so that ONNX Runtime computes it in half the time: it has no fast
+    PReLU, and the scaling of the grey levels is a pass of its own unless the first convolution takes it over.
+    """
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
+        for name, part in list(net.named_children()):
+            if isinstance(part, nn.PReLU):
+                setattr(net, name, _Bent(part.weight.detach()))
+        weight, bias = net.get_parameter("conv1.weight"), net.get_parameter("conv1.bias")
+        bias.data = bias.data - 127.5 * 0.0078125 * weight.data.sum((1, 2, 3))
+        weight.data = weight.data * 0.0078125
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        *found, probabilities = self.net((pixels - 127.5) * 0.0078125)
+        *found, probabilities = self.net(pixels)
         return (*found, probabilities[:, 1])
+
+
+class _Bent(nn.Module):
+    """PReLU by its definition: x where it is positive, else x times the slope of its channel."""
+
+    def __init__(self, slopes: Tensor) -> None:
+        super().__init__()
+        self.slopes = nn.Parameter(slopes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        slopes = self.slopes.reshape(-1, *(1 for _ in x.shape[2:]))
+        return slopes * x + (1 - slopes) * x.relu()
 
 
 def _face_graphs() -> dict[str, bytes]:

@@ -1,0 +1,93 @@
+"""detector: many files at a time give what each gives alone, in order, and nothing is left running."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from conftest import SAMPLES, read_rgb, texture
+
+from deepfake_detect import Detector
+from deepfake_detect.report import to_dict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from deepfake_detect.types import Report
+
+FILES = [
+    SAMPLES / name
+    for name in ("portrait_genuine.jpg", "clip_forged.mp4", "none.jpg", "portrait_forged.jpg", "clip_genuine.mp4")
+]
+
+
+def said(report: Report) -> dict[str, object]:
+    return {key: value for key, value in to_dict(report).items() if key != "timing_s"}
+
+
+def test_many_are_judged_as_each_alone(detector: Detector) -> None:
+    reports = list(detector.detect_many(FILES))
+    assert [report.path for report in reports] == [str(path) for path in FILES]
+    assert [report.error is None for report in reports] == [True, True, False, True, True]
+    for path, report in zip(FILES, reports, strict=True):
+        if report.error is None:
+            assert said(report) == said(detector.detect(path))
+            for track, alone in zip(report.tracks, detector.detect(path).tracks, strict=True):
+                assert all(
+                    np.array_equal(a.evidence, b.evidence) for a, b in zip(track.heatmaps, alone.heatmaps, strict=True)
+                )
+
+
+def test_sources_are_taken_as_they_are_needed(detector: Detector) -> None:
+    taken = 0
+
+    def sources() -> Iterator[np.ndarray]:
+        nonlocal taken
+        for _ in range(100):
+            taken += 1
+            yield texture(64, 64)
+
+    reports = detector.detect_many(sources())
+    assert taken == 0
+    for done in range(1, 5):
+        next(reports)
+        assert taken == done + 2
+    reports.close()  # type: ignore[attr-defined]
+    assert taken == 6
+
+
+def test_whoever_leaves_leaves_nothing_running(detector: Detector) -> None:
+    reports = detector.detect_many([SAMPLES / "portrait_genuine.jpg"] + [SAMPLES / "clip_genuine.mp4"] * 3)
+    assert next(reports).error is None
+    reports.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("judge", "ahead"))]
+
+
+def test_progress_is_told_of_the_file_that_is_waited_for(detector: Detector) -> None:
+    told: list[tuple[str, float]] = []
+    paths = [SAMPLES / "clip_genuine.mp4", SAMPLES / "clip_forged.mp4", SAMPLES / "portrait_genuine.jpg"]
+    reports = detector.detect_many(paths, progress=lambda source, share: told.append((str(source), share)))
+    for path in paths:
+        told.clear()
+        next(reports)
+        assert {name for name, _ in told} <= {str(path)}
+        shares = [share for _, share in told]
+        assert shares == sorted(shares)
+
+
+def test_an_error_while_faces_are_looked_for_reaches_the_caller(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(detector._finder, "_mtcnn", fail)
+    with pytest.raises(RuntimeError, match="broken"):
+        detector.detect(read_rgb(SAMPLES / "portrait_genuine.jpg"))
+    (report,) = detector.detect_many([SAMPLES / "clip_genuine.mp4"])
+    assert report.error is not None
+    assert report.error.kind == "internal"
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("judge", "ahead"))]
