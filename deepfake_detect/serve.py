@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import secrets
 import signal
@@ -24,16 +25,18 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import parse_qs
 
 import h11
 import jinja2
 import prometheus_client
 import uvicorn
 from fastapi import FastAPI, Query, Request
+from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -49,7 +52,6 @@ from .worker import Pool
 
 if TYPE_CHECKING:
     import io
-    import os
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from starlette.types import Receive, Scope, Send
@@ -122,6 +124,10 @@ class Place:
     weights_folder: Path | None = None
 
 
+# Of a job, in an address.
+Id = Annotated[str, PathParameter(alias="id", max_length=100)]
+
+
 # What programs read
 
 
@@ -148,6 +154,8 @@ class Taken(BaseModel):
 class JobState(BaseModel):
     """A job as it stands."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     id: str
     status: Status
     name: str
@@ -168,6 +176,8 @@ class JobState(BaseModel):
     """Of the verdict, or of the comparison."""
     error: Problem | None
     """Why nothing came of it."""
+    confinement: str
+    """What held in the process that judged it, such as `landlock+seccomp+rlimits`; empty until it is over."""
 
 
 def create_app(jobs: Jobs, settings: Settings, *, closing: Callable[[], bool] = lambda: False) -> Guard:
@@ -310,7 +320,7 @@ class _Server:
             progress=round(now.progress, 4), seconds_left=now.seconds_left and round(now.seconds_left, 1),
             ahead=now.ahead, created_s=ticket.created_s, ended_s=ticket.ended_s,
             label=(record.get("verdict") or {}).get("label") or record.get("label"),
-            error=Problem(kind=error.kind, message=error.message) if error else None,
+            error=Problem(kind=error.kind, message=error.message) if error else None, confinement=ticket.confinement,
         )  # fmt: skip
 
     async def follow(self, look: Callable[[], tuple[Any, bool]]) -> AsyncIterator[bytes]:
@@ -395,13 +405,13 @@ def _add_interface(app: FastAPI, server: _Server) -> None:
         ticket = await server.take(request)
         return Taken(id=ticket.id, status=ticket.status)
 
-    @app.get("/v1/jobs/{name}", responses=some(404), tags=["jobs"])
-    def ask_how_it_stands(name: str) -> JobState:
+    @app.get("/v1/jobs/{id}", responses=some(404), tags=["jobs"])
+    def ask_how_it_stands(name: Id) -> JobState:
         """How far it is, with the time that is left."""
         return server.state(server.ticket(name))
 
-    @app.get("/v1/jobs/{name}/events", responses=some(404), response_class=StreamingResponse, tags=["jobs"])
-    def follow_it(name: str) -> StreamingResponse:
+    @app.get("/v1/jobs/{id}/events", responses=some(404), response_class=StreamingResponse, tags=["jobs"])
+    def follow_it(name: Id) -> StreamingResponse:
         """The same whenever it changes, as server-sent events, until it is over."""
         server.ticket(name)
 
@@ -411,22 +421,22 @@ def _add_interface(app: FastAPI, server: _Server) -> None:
 
         return StreamingResponse(server.follow(look), media_type="text/event-stream")
 
-    @app.post("/v1/jobs/{name}/cancel", responses=some(404), tags=["jobs"])
-    def cancel_it(name: str) -> JobState:
+    @app.post("/v1/jobs/{id}/cancel", responses=some(404), tags=["jobs"])
+    def cancel_it(name: Id) -> JobState:
         """End it; what was sent stays until it is deleted."""
         server.ticket(name)
         jobs.cancel(name)
         return server.state(server.ticket(name))
 
-    @app.delete("/v1/jobs/{name}", status_code=204, responses=some(404), tags=["jobs"])
-    def delete_it(name: str) -> Response:
+    @app.delete("/v1/jobs/{id}", status_code=204, responses=some(404), tags=["jobs"])
+    def delete_it(name: Id) -> Response:
         """End it, and delete what was sent and all that came of it, for good."""
         if not jobs.delete(name):
             raise RefusedError(404, "not_found", "there is no such job, or no longer")
         return Response(status_code=204)
 
-    @app.get("/v1/jobs/{name}/report.json", responses=some(404, 409), response_class=JSONResponse, tags=["results"])
-    def get_the_record(name: str) -> Response:
+    @app.get("/v1/jobs/{id}/report.json", responses=some(404, 409), response_class=JSONResponse, tags=["results"])
+    def get_the_record(name: Id) -> Response:
         """Every figure: the contract `deepfake-detect/1`, or `deepfake-detect/compare/1` of a comparison."""
         ticket = server.ticket(name)
         if not ticket.over:
@@ -435,21 +445,21 @@ def _add_interface(app: FastAPI, server: _Server) -> None:
             return _file(jobs.folder / name / "report" / "report.json", "application/json")
         return JSONResponse(ticket.record)
 
-    @app.get("/v1/jobs/{name}/report.html", responses=some(404, 409), response_class=HTMLResponse, tags=["results"])
-    def get_the_page(name: str) -> Response:
+    @app.get("/v1/jobs/{id}/report.html", responses=some(404, 409), response_class=HTMLResponse, tags=["results"])
+    def get_the_page(name: Id) -> Response:
         """The report as a page that needs nothing else."""
         path = _report_of(server, name) / "report.html"
         return _file(path, "text/html; charset=utf-8", headers={"Content-Security-Policy": _REPORT_POLICY})
 
-    @app.get("/v1/jobs/{name}/report.zip", responses=some(404, 409), response_class=StreamingResponse, tags=["results"])
-    def get_the_folder(name: str) -> StreamingResponse:
+    @app.get("/v1/jobs/{id}/report.zip", responses=some(404, 409), response_class=StreamingResponse, tags=["results"])
+    def get_the_folder(name: Id) -> StreamingResponse:
         """The whole folder, which `deepfake-detect verify` checks."""
         folder = _report_of(server, name)
         headers = {"Content-Disposition": 'attachment; filename="report.zip"'}
         return StreamingResponse(_zipped(folder), media_type="application/zip", headers=headers)
 
-    @app.get("/v1/jobs/{name}/annotated", responses=some(404, 409), response_class=FileResponse, tags=["results"])
-    def get_the_annotated_copy(name: str) -> Response:
+    @app.get("/v1/jobs/{id}/annotated", responses=some(404, 409), response_class=FileResponse, tags=["results"])
+    def get_the_annotated_copy(name: Id) -> Response:
         """The picture or the video with boxes, heat and time; all but judged faces is made unrecognisable."""
         folder = _report_of(server, name)
         found = next((copy for copy in _COPIES if (folder / copy).is_file()), None)
@@ -457,16 +467,16 @@ def _add_interface(app: FastAPI, server: _Server) -> None:
             raise RefusedError(404, "not_found", "there is no annotated copy")
         return _file(folder / found, _COPIES[found])
 
-    @app.post("/v1/jobs/{name}/comparisons", status_code=202, responses=sending, openapi_extra=body, tags=["comparing"])
-    async def compare_it(request: Request, name: str) -> Taken:
+    @app.post("/v1/jobs/{id}/comparisons", status_code=202, responses=sending, openapi_extra=body, tags=["comparing"])
+    async def compare_it(request: Request, name: Id) -> Taken:
         """Was the face taken from the innocent photo that is sent? This is a job of its own, with a report.json."""
         if server.ticket(name).suspect is not None:
             raise RefusedError(404, "not_found", "a comparison can't be compared")
         ticket = await server.take(request, suspect=name)
         return Taken(id=ticket.id, status=ticket.status)
 
-    @app.get("/v1/jobs/{name}/picture.jpg", responses=some(404), response_class=FileResponse, tags=["comparing"])
-    def get_the_picture(name: str) -> Response:
+    @app.get("/v1/jobs/{id}/picture.jpg", responses=some(404), response_class=FileResponse, tags=["comparing"])
+    def get_the_picture(name: Id) -> Response:
         """Of a comparison: both faces and their difference side by side."""
         return _file(jobs.folder / server.ticket(name).id / "picture.jpg", "image/jpeg")
 
@@ -615,8 +625,8 @@ def _add_pages(app: FastAPI, server: _Server) -> None:
             _set_cookie(response, VISIT, secrets.token_urlsafe(16))
         return response
 
-    @app.get("/jobs/{name}", include_in_schema=False)
-    def job(request: Request, name: str) -> Response:
+    @app.get("/jobs/{id}", include_in_schema=False)
+    def job(request: Request, name: Id) -> Response:
         ticket = jobs.get(name)
         if ticket is None or ticket.suspect is not None:
             return RedirectResponse("/", 303)
@@ -632,8 +642,8 @@ def _add_pages(app: FastAPI, server: _Server) -> None:
             comparisons=jobs.comparisons(name),
         )  # fmt: skip
 
-    @app.get("/jobs/{name}/row", include_in_schema=False)
-    def row(request: Request, name: str) -> Response:
+    @app.get("/jobs/{id}/row", include_in_schema=False)
+    def row(request: Request, name: Id) -> Response:
         return show(request, "row.html.j2", ticket=server.ticket(name))
 
     @app.get("/events", include_in_schema=False)
@@ -677,8 +687,6 @@ def _add_pages(app: FastAPI, server: _Server) -> None:
             form += chunk
             if len(form) > 2000:
                 raise RefusedError(413, "too_large", "that is no token")
-        from urllib.parse import parse_qs
-
         given = parse_qs(form.decode("latin-1")).get("token", [""])[0].strip()
         try:
             server.guard.check_token(request.client.host if request.client else "", given or "?")
@@ -733,7 +741,7 @@ def _said(ticket: Ticket, now: Standing, words: Words) -> str:
         return words(f"label_{record['verdict']['label']}")
     if ticket.over:
         return words(f"serve_{ticket.status}")
-    said = words(f"serve_stage_{now.stage}", percent=int(100 * now.progress), ahead=now.ahead)
+    said = words(f"serve_stage_{now.stage}", percent=int(100 * now.progress), place=now.ahead + 1)
     if now.seconds_left is None:
         return said
     return f"{said}, {_left(now.seconds_left, words)}"
@@ -767,11 +775,19 @@ def _timeline(record: dict[str, Any]) -> _Timeline | None:
                 points = (f"{_WIDTH * min(max(at / duration, 0), 1):.1f},{_height(logit):.1f}" for at, logit in seen)
                 lines.append((int(track["id"]), " ".join(points)))
                 moments += [_Moment(int(track["id"]), round(at, 2), logit) for at, logit in seen]
-        moments.sort(key=lambda moment: -moment.logit)
-        strongest = sorted(moments[:_MOST_MOMENTS], key=lambda moment: moment.time_s)
-        return _Timeline(duration, tuple(lines), tuple(strongest)) if lines else None
+        return _Timeline(duration, tuple(lines), _strongest(moments, apart_s=duration / 20)) if lines else None
     except (KeyError, TypeError, ValueError, IndexError):
         return None
+
+
+def _strongest(moments: list[_Moment], *, apart_s: float) -> tuple[_Moment, ...]:
+    """The strongest, in order of time: of each person's that lie close together only one."""
+    chosen: list[_Moment] = []
+    for moment in sorted(moments, key=lambda moment: -moment.logit):
+        near = any(one.person == moment.person and abs(one.time_s - moment.time_s) < apart_s for one in chosen)
+        if not near and len(chosen) < _MOST_MOMENTS:
+            chosen.append(moment)
+    return tuple(sorted(chosen, key=lambda moment: moment.time_s))
 
 
 def _height(logit: float) -> float:
@@ -872,12 +888,12 @@ def serve(place: Place, settings: Settings, *, ready: Callable[[str], None], bro
         WeightsError: The weights can't be used.
     """
     settings = secured(place, settings)
+    data = place.data or default_folder(keep=place.keep_s is not None)
     # Written are reports, and the annotated copy of a video may be larger than the video.
     limits = Limits(
         seconds=place.seconds, cpu_s=2 * place.seconds, file_bytes=settings.uploads.file_bytes,
-        written_bytes=4 * settings.uploads.file_bytes,
+        written_bytes=4 * settings.uploads.file_bytes, written_below=str(Path.cwd() / data),
     )  # fmt: skip
-    data = place.data or default_folder(keep=place.keep_s is not None)
     pool = Pool(Options(provenance=True), weights_folder=place.weights_folder, limits=limits, workers=place.workers)
     try:
         family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
@@ -920,8 +936,6 @@ def secured(place: Place, settings: Settings) -> Settings:
 
 def default_folder(*, keep: bool) -> Path:
     """Where files lie if nobody says: with the user's own data if they are kept, else with what is temporary."""
-    import os
-
     user = str(os.getuid()) if hasattr(os, "getuid") else "user"
     if not keep:
         return Path(tempfile.gettempdir()) / f"deepfake-detect-serve-{user}"

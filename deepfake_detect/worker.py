@@ -32,7 +32,7 @@ import numpy as np
 
 from . import __version__, checkpoint, draw, engine, media, verdict
 from .compare import ComparisonLabel, compare
-from .confine import Limits, confine, start_clock, stop_clock
+from .confine import Limits, confine, fence, start_clock, stop_clock
 from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError, WorkerError
 from .options import Options, ReportOptions
 from .report import to_dict
@@ -590,10 +590,12 @@ def _work(connection: Connection, prepare: Callable[[], Judge], limits: Limits) 
     """The life of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _mute()
+    # Before there is any other thread: it holds for those that are started after it.
+    fenced = fence(limits)
     _die_with_parent()
     try:
         judge = prepare()
-        confinement = confine(limits)
+        confinement = "landlock+" * fenced + confine(limits)
     except DeepfakeDetectError as error:
         connection.send_bytes(_packed({"failed": [error.kind, str(error)]}))
         return
@@ -627,7 +629,7 @@ def _answer(judge: Judge, job: dict[str, Any], sources: list[str], tell: Callabl
     try:
         tell("judging", 0.0)
         if job["original"] is not None:
-            return _packed(_compared(job, *sources))
+            return _packed(_compared(job, sources, partial(tell, "judging")))
         judged = judge(sources[0], partial(tell, "judging"))
         judged = replace(judged, path=path, media=judged.media and replace(judged.media, path=path))
         if job["report"] is not None:
@@ -661,8 +663,9 @@ def _with_names(message: str, job: dict[str, Any], sources: list[str]) -> str:
     return message
 
 
-def _compared(job: dict[str, Any], suspect: str, original: str) -> dict[str, Any]:
-    found = compare(suspect, original, finder=_face_finder())
+def _compared(job: dict[str, Any], sources: list[str], tell: Callable[[float], None]) -> dict[str, Any]:
+    suspect, original = sources
+    found = compare(suspect, original, finder=_face_finder(), progress=tell)
     picture = b""
     if job["crop"] and found.match is not None:
         drawn = found.picture(language=ReportOptions(**job["report_options"]).language)

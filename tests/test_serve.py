@@ -195,7 +195,7 @@ def test_the_server_says_that_it_lives_and_how_it_fares(served: Served) -> None:
 
 def test_the_description_names_every_way_in(served: Served) -> None:
     paths = served.client.get("/openapi.json").json()["paths"]
-    assert set(paths) >= {"/v1/jobs", "/v1/jobs/{name}", "/v1/jobs/{name}/events", "/healthz", "/metrics"}
+    assert set(paths) >= {"/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/healthz", "/metrics"}
     page = served.client.get("/docs").text
     for path in paths:
         assert path in page
@@ -514,7 +514,7 @@ def test_half_a_file_leaves_nothing(served: Served) -> None:
         (b'--b\r\nContent-Disposition: form-data; name="other"\r\n\r\nx\r\n--b--\r\n', FORM, 400, "form"),
         (b'--b\r\nContent-Disposition: form-data; name="language"\r\n\r\nde\r\n--b--\r\n', FORM, 400, "form"),
         (b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n\r\n--b--\r\n', FORM, 400, "empty"),
-        (b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\nx\r\n' + b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\nx\r\n--b--\r\n', FORM, 400, "form"),
+        (PART + b"\r\n" + PART + b"\r\n--b--\r\n", FORM, 400, "form"),
         (b"--b\r\n" + b"X: y\r\n" * 100_000, FORM, 400, "form"),
         (b'--b\r\nContent-Disposition: form-data; name="language"\r\n\r\n' + bytes(10_000), FORM, 400, "form"),
     ],
@@ -633,11 +633,12 @@ def command(*words: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], 
 def test_real_files_are_judged_compared_and_gone_after_ctrl_c(tmp_path: Path) -> None:
     with command(folder=tmp_path) as (process, address), httpx.Client(base_url=address, timeout=60) as client:
         served = Served(None, None, client, 0)  # type: ignore[arg-type]
-        clip, broken, photo = (SAMPLES / name for name in ("clip_forged.mp4", "README.md", "portrait_genuine.jpg"))
-        files = {path.name: {"file": (path.name, path.read_bytes())} for path in (clip, broken, photo)}
-        video = client.post("/v1/jobs", files=files[clip.name], data={"language": "de"}).json()["id"]
-        text = client.post("/v1/jobs", files=files[broken.name]).json()["id"]
-        pair = client.post(f"/v1/jobs/{video}/comparisons", files=files[photo.name]).json()["id"]
+        names = ("clip_forged.mp4", "README.md", "portrait_forged.jpg", "portrait_genuine.jpg")
+        clip, broken, suspect, original = ({"file": (name, (SAMPLES / name).read_bytes())} for name in names)
+        video = client.post("/v1/jobs", files=clip, data={"language": "de"}).json()["id"]
+        text = client.post("/v1/jobs", files=broken).json()["id"]
+        picture = client.post("/v1/jobs", files=suspect, data={"contents": "record"}).json()["id"]
+        pair = client.post(f"/v1/jobs/{picture}/comparisons", files=original).json()["id"]
         assert until(lambda: over(served, video), 60, every_s=0.2)["label"] == "manipulated"
         schema = json.loads(SCHEMA_FILE.read_text())
         record = client.get(f"/v1/jobs/{video}/report.json").json()
@@ -659,10 +660,10 @@ def test_real_files_are_judged_compared_and_gone_after_ctrl_c(tmp_path: Path) ->
         assert failed["error"]["kind"] == "unsupported"
         assert failed["error"]["message"].startswith("README.md: ")
         compared = until(lambda: over(served, pair), 60, every_s=0.2)
-        assert compared["status"] == "done", compared
+        assert compared["label"] == "taken_from_this_photo", compared
         assert client.get(f"/v1/jobs/{pair}/report.json").json()["schema"] == "deepfake-detect/compare/1"
         assert client.get(f"/v1/jobs/{pair}/picture.jpg").content.startswith(b"\xff\xd8\xff")
-        assert len(list(tmp_path.glob("deepfake-detect-serve-*/*/media"))) == 3
+        assert len(list(tmp_path.glob("deepfake-detect-serve-*/*/media"))) == 4
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
         assert (process.returncode, out) == (0, "")
