@@ -40,7 +40,8 @@ _CLONE_THREAD = 0x10000
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF, _NO_NEW_PRIVILEGES = 444, 445, 446, 38
 _LANDLOCK_VERSION, _LANDLOCK_BELOW = 1, 1
 # To write, remove and make files of every kind.
-_LANDLOCK_CHANGES = 1 << 1 | sum(1 << bit for bit in range(4, 13))
+_LANDLOCK_WRITE = 1 << 1
+_LANDLOCK_CHANGES = _LANDLOCK_WRITE | sum(1 << bit for bit in range(4, 13))
 _LANDLOCK_TRUNCATE = 1 << 14
 
 
@@ -98,14 +99,14 @@ def fence(limits: Limits) -> bool:
         if rules < 0:
             return False
         descriptors.append(rules)
-        folder = os.open(limits.written_below, os.O_PATH | os.O_DIRECTORY)
-        descriptors.append(folder)
-        below = struct.pack("<Qi", handled, folder)
-        return bool(
-            libc.syscall(_ADD_RULE, rules, _LANDLOCK_BELOW, below, 0) == 0
-            and libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0
-            and libc.syscall(_RESTRICT_SELF, rules, 0) == 0
-        )
+        # The null device, for whatever is started while the rest is being given up, such as the search for libseccomp.
+        for path, allowed in ((limits.written_below, handled), (os.devnull, _LANDLOCK_WRITE)):
+            descriptors.append(os.open(path, os.O_PATH))
+            if libc.syscall(_ADD_RULE, rules, _LANDLOCK_BELOW, struct.pack("<Qi", allowed, descriptors[-1]), 0) != 0:
+                return False
+        if libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) != 0:
+            return False
+        return bool(libc.syscall(_RESTRICT_SELF, rules, 0) == 0)
     except OSError as error:
         log.debug("no Landlock: %s", error)
         return False
