@@ -204,7 +204,7 @@ def serve_parser() -> argparse.ArgumentParser:
     result.add_argument("--queue", type=int, default=100, metavar="N",
                         help="so many files may wait; more are told to come again (default %(default)s)")  # fmt: skip
     result.add_argument("--workers", type=int, metavar="N", help="files judged at a time (default: one for each core)")
-    result.add_argument("--time-limit", type=float, default=600, metavar="S",
+    result.add_argument("--time-limit", type=float, default=1800, metavar="S",
                         help="seconds for a file and its report (default %(default)s)")  # fmt: skip
     result.add_argument("--size-limit", type=float, default=4, metavar="GIB",
                         help="larger files are refused (default %(default)s)")  # fmt: skip

@@ -56,14 +56,16 @@ _TABLE = """
 CREATE TABLE jobs (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, suspect TEXT, page TEXT NOT NULL,
                    name TEXT NOT NULL, size_bytes INTEGER NOT NULL, language TEXT NOT NULL, contents TEXT NOT NULL,
                    status TEXT NOT NULL, starts INTEGER NOT NULL, created_s REAL NOT NULL, started_s REAL, ended_s REAL,
-                   record TEXT, reasons TEXT, confinement TEXT);
+                   label TEXT, record TEXT, reasons TEXT, confinement TEXT);
 CREATE INDEX by_status ON jobs (status, number);
 CREATE INDEX by_page ON jobs (page, number);
 CREATE INDEX by_suspect ON jobs (suspect)
 """
 _COLUMNS = ("number", "id", "suspect", "page", "name", "size_bytes", "language", "contents", "status", "starts",
-            "created_s", "started_s", "ended_s", "record", "reasons", "confinement")  # fmt: skip
-_SWEEP_EVERY_S = 10
+            "created_s", "started_s", "ended_s", "label", "record", "reasons", "confinement")  # fmt: skip
+# Without what is large, unless that says why nothing came of it.
+_BRIEF = tuple({"record": "iif(status = 'done', NULL, record)", "reasons": "NULL"}.get(name, name) for name in _COLUMNS)
+_SWEEP_EVERY_S, _WIPE_EVERY_S = 10, 1
 # Shorter jobs teach nothing about how long writing a report takes.
 _TELLING_S = 3.0
 _LEAST_FREE_BYTES = 512 * 2**20
@@ -84,8 +86,10 @@ class Ticket:
         contents: Whether it makes a whole report or its record alone.
         status: One of `Status`.
         created_s, started_s, ended_s: Unix time; None for what has not happened.
-        record: What came of it: the contract `deepfake-detect/1`, or `deepfake-detect/compare/1`.
-        reasons: The reason by language.
+        label: Of the verdict, or of the comparison.
+        record: What came of it: the contract `deepfake-detect/1`, or `deepfake-detect/compare/1`; None where it was not
+            asked for, either.
+        reasons: The reason by language, likewise.
         confinement: What held in its worker.
     """
 
@@ -102,6 +106,7 @@ class Ticket:
     created_s: float
     started_s: float | None
     ended_s: float | None
+    label: str | None
     record: dict[str, Any] | None
     reasons: dict[str, str]
     confinement: str
@@ -139,7 +144,7 @@ class FullError(Exception):
     """So many wait already that no more are taken.
 
     Args:
-        retry_after_s: When one of them will be begun, about.
+        retry_after_s: When there will be room, about.
     """
 
     def __init__(self, retry_after_s: int) -> None:
@@ -185,6 +190,8 @@ class Jobs:
         self._stopped: set[str] = set()
         self._reserved = 0
         self._closed = False
+        # Rows were deleted, and what was written of them is still there.
+        self._unwiped = False
         # How long a job takes here, and how much longer writing takes than judging: the annotated copy of a video.
         self._mean_s = 0.0
         self._ratio: float | None = None
@@ -212,7 +219,9 @@ class Jobs:
         """
         with self._lock:
             if self._count("queued") + self._reserved >= self._most_waiting:
-                raise FullError(max(1, min(60, math.ceil(self._mean_s / self._workers))))
+                # When a quarter of what waits will be done: there is something to do until then.
+                quarter_s = self._mean_s * self._most_waiting / self._workers / 4
+                raise FullError(max(1, min(60, math.ceil(quarter_s))))
             self._reserved += 1
         name = secrets.token_urlsafe(16)
         place = self.folder / name
@@ -277,17 +286,17 @@ class Jobs:
         assert found is not None
         return found
 
-    def get(self, name: str) -> Ticket | None:
-        """The job of this id."""
-        return next(self._find("id = ?", name), None)
+    def get(self, name: str, *, whole: bool = False) -> Ticket | None:
+        """The job of this id; with all that came of it if `whole`."""
+        return next(self._find("id = ?", name, whole=whole), None)
 
-    def of_page(self, page: str) -> list[Ticket]:
+    def of_page(self, page: str, *, whole: bool = False) -> list[Ticket]:
         """The jobs of a visit, in order."""
-        return list(self._find("page = ?", page)) if page else []
+        return list(self._find("page = ?", page, whole=whole)) if page else []
 
     def comparisons(self, name: str) -> list[Ticket]:
         """Of the file of this job, in order."""
-        return list(self._find("suspect = ?", name))
+        return list(self._find("suspect = ?", name, whole=True))
 
     def standing(self, ticket: Ticket) -> Standing:
         """How far it is."""
@@ -340,8 +349,7 @@ class Jobs:
             self._changed.wait_for(lambda: name not in self._live, 10)
             self._db.execute("DELETE FROM jobs WHERE id = ?", [name])
             self._live.pop(name, None)
-            # Else the row would go on lying in the log of what was written.
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._unwiped = True
         shutil.rmtree(self.folder / name, ignore_errors=True)
         return True
 
@@ -426,9 +434,9 @@ class Jobs:
         with suppress(OSError):
             self.folder.rmdir()
 
-    def _find(self, condition: str, *values: object) -> Iterator[Ticket]:
+    def _find(self, condition: str, *values: object, whole: bool = False) -> Iterator[Ticket]:
         with self._lock:
-            query = f"SELECT {', '.join(_COLUMNS)} FROM jobs WHERE {condition} ORDER BY number"
+            query = f"SELECT {', '.join(_COLUMNS if whole else _BRIEF)} FROM jobs WHERE {condition} ORDER BY number"
             rows = self._db.execute(query, values).fetchall()
         for row in rows:
             known = dict(zip(_COLUMNS, row, strict=True))
@@ -441,10 +449,11 @@ class Jobs:
         return int(count)
 
     def _end(self, name: str, status: Status, outcome: Outcome) -> None:
+        label = (outcome.record.get("verdict") or outcome.record).get("label")
         with self._changed:
             self._db.execute(
-                "UPDATE jobs SET status = ?, ended_s = ?, record = ?, reasons = ?, confinement = ? WHERE id = ?",
-                [status, time.time(), json.dumps(outcome.record, allow_nan=False), json.dumps(outcome.reasons),
+                "UPDATE jobs SET status = ?, ended_s = ?, label = ?, record = ?, reasons = ?, confinement = ? WHERE id = ?",
+                [status, time.time(), label, json.dumps(outcome.record, allow_nan=False), json.dumps(outcome.reasons),
                  outcome.confinement, name],
             )  # fmt: skip
             self.counts[status] += 1
@@ -573,11 +582,18 @@ class Jobs:
 
     def _sweep(self) -> None:
         """The life of the thread that forgets what is over for long enough."""
+        swept = time.monotonic()
         while True:
             with self._changed:
-                if self._changed.wait_for(lambda: self._closed, _SWEEP_EVERY_S):
+                if self._changed.wait_for(lambda: self._closed, _WIPE_EVERY_S):
                     return
-            self.forget(before_s=time.time() - (UNASKED_S if self.keep_s is None else self.keep_s))
+                if self._unwiped:
+                    # Else deleted rows would go on lying in the log of what was written. It takes a while, so not for each.
+                    self._unwiped = False
+                    self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            if time.monotonic() - swept > _SWEEP_EVERY_S:
+                swept = time.monotonic()
+                self.forget(before_s=time.time() - (UNASKED_S if self.keep_s is None else self.keep_s))
 
     def forget(self, *, before_s: float) -> None:
         """Delete what was over before, Unix time."""

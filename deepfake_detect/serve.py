@@ -120,7 +120,7 @@ class Place:
     keep_s: float | None = None
     workers: int = 1
     most_waiting: int = 100
-    seconds: float = 600
+    seconds: float = 1800
     weights_folder: Path | None = None
 
 
@@ -263,12 +263,12 @@ class _Server:
         yield GaugeMetricFamily("deepfake_detect_jobs_waiting", "Jobs in the queue", value=self.jobs.waiting())
         yield GaugeMetricFamily("deepfake_detect_jobs_running", "Jobs being judged", value=self.jobs.running())
 
-    def ticket(self, name: str) -> Ticket:
+    def ticket(self, name: str, *, whole: bool = False) -> Ticket:
         """
         Raises:
             RefusedError: There is no such job, or no longer.
         """
-        found = self.jobs.get(name)
+        found = self.jobs.get(name, whole=whole)
         if found is None:
             raise RefusedError(404, "not_found", "there is no such job, or no longer")
         return found
@@ -314,12 +314,12 @@ class _Server:
 
     def state(self, ticket: Ticket) -> JobState:
         """What programs are told."""
-        now, record, error = self.jobs.standing(ticket), ticket.record or {}, ticket.error
+        now, error = self.jobs.standing(ticket), ticket.error
         return JobState(
             id=ticket.id, status=ticket.status, name=ticket.name, size_bytes=ticket.size_bytes, stage=now.stage,
             progress=round(now.progress, 4), seconds_left=now.seconds_left and round(now.seconds_left, 1),
             ahead=now.ahead, created_s=ticket.created_s, ended_s=ticket.ended_s,
-            label=(record.get("verdict") or {}).get("label") or record.get("label"),
+            label=ticket.label,
             error=Problem(kind=error.kind, message=error.message) if error else None, confinement=ticket.confinement,
         )  # fmt: skip
 
@@ -438,7 +438,7 @@ def _add_interface(app: FastAPI, server: _Server) -> None:
     @app.get("/v1/jobs/{id}/report.json", responses=some(404, 409), response_class=JSONResponse, tags=["results"])
     def get_the_record(name: Id) -> Response:
         """Every figure: the contract `deepfake-detect/1`, or `deepfake-detect/compare/1` of a comparison."""
-        ticket = server.ticket(name)
+        ticket = server.ticket(name, whole=True)
         if not ticket.over:
             raise _too_early(ticket)
         if ticket.status == "done" and ticket.suspect is None and ticket.contents == "report":
@@ -609,8 +609,9 @@ def _add_pages(app: FastAPI, server: _Server) -> None:
     def show(request: Request, template: str, **values: object) -> HTMLResponse:
         words = Words(_language(request, settings))
         text = _templates().get_template(template).render(
-            w=words, languages=LANGUAGES, server=server, kept=jobs.keep_s, said=_said, path=request.url.path,
-            most_bytes=settings.uploads.file_bytes, width=_WIDTH, height=_HEIGHT, **values,
+            w=words, languages=LANGUAGES, server=server, kept=jobs.keep_s, elsewhere=settings.token is not None,
+            said=_said, path=request.url.path, most_bytes=settings.uploads.file_bytes, width=_WIDTH, height=_HEIGHT,
+            **values,
         )  # fmt: skip
         response = HTMLResponse(text)
         if request.query_params.get("lang") in LANGUAGES:
@@ -620,14 +621,16 @@ def _add_pages(app: FastAPI, server: _Server) -> None:
     @app.get("/", include_in_schema=False)
     def home(request: Request) -> Response:
         visit = _visit(request)
-        response = show(request, "home.html.j2", tickets=[one for one in jobs.of_page(visit) if one.suspect is None])
+        response = show(
+            request, "home.html.j2", tickets=[one for one in jobs.of_page(visit, whole=True) if one.suspect is None]
+        )
         if not visit:
             _set_cookie(response, VISIT, secrets.token_urlsafe(16))
         return response
 
     @app.get("/jobs/{id}", include_in_schema=False)
     def job(request: Request, name: Id) -> Response:
-        ticket = jobs.get(name)
+        ticket = jobs.get(name, whole=True)
         if ticket is None or ticket.suspect is not None:
             return RedirectResponse("/", 303)
         record = ticket.record or {}
@@ -644,7 +647,7 @@ def _add_pages(app: FastAPI, server: _Server) -> None:
 
     @app.get("/jobs/{id}/row", include_in_schema=False)
     def row(request: Request, name: Id) -> Response:
-        return show(request, "row.html.j2", ticket=server.ticket(name))
+        return show(request, "row.html.j2", ticket=server.ticket(name, whole=True))
 
     @app.get("/events", include_in_schema=False)
     async def events(request: Request) -> StreamingResponse:
@@ -735,10 +738,7 @@ def _language(request: Request, settings: Settings) -> str:
 def _said(ticket: Ticket, now: Standing, words: Words) -> str:
     """Where a job stands, in a few words."""
     if ticket.status == "done":
-        record = ticket.record or {}
-        if ticket.suspect is not None:
-            return words(f"compare_label_{record['label']}")
-        return words(f"label_{record['verdict']['label']}")
+        return words(f"{'label' if ticket.suspect is None else 'compare_label'}_{ticket.label}")
     if ticket.over:
         return words(f"serve_{ticket.status}")
     said = words(f"serve_stage_{now.stage}", percent=int(100 * now.progress), place=now.ahead + 1)

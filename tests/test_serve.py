@@ -565,7 +565,7 @@ def test_a_rate_refills_and_forgets() -> None:
 
 
 def test_an_internal_error_shows_no_traceback(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: object) -> Ticket:
+    def broken(*_: object, **__: object) -> Ticket:
         raise ZeroDivisionError("a secret")
 
     monkeypatch.setattr(served.jobs, "get", broken)
@@ -689,6 +689,25 @@ def test_a_killed_server_goes_on_where_it_was(tmp_path: Path) -> None:
             assert (state["status"], state["name"]) == ("done", f"{i}.jpg")
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
+
+
+def test_the_client_of_the_docs_is_short_and_works(tmp_path: Path) -> None:
+    text = (SAMPLES.parent / "docs" / "serving.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert len(code.splitlines()) <= 50
+    (tmp_path / "client.py").write_text(code)
+    (tmp_path / "a.jpg").write_text("manipulated 0.9")
+    (tmp_path / "b.jpg").write_text("error damaged")
+    with serving(tmp_path, serve.Settings(token=TOKEN), most_waiting=1) as served:
+        line = [sys.executable, "client.py", "a.jpg", "b.jpg"]
+        address = str(served.client.base_url).rstrip("/")
+        environment = {"DEEPFAKE_DETECT_SERVER": address, "DEEPFAKE_DETECT_TOKEN": TOKEN, "NO_PROXY": "*"}
+        done = subprocess.run(
+            line, cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, check=True
+        )
+        first, second = (json.loads(line.partition(" ")[2]) for line in done.stdout.splitlines())
+        assert (first["label"], second["kind"]) == ("manipulated", "damaged")
+        assert folders(served) == []
 
 
 def test_serving_without_its_packages_says_what_to_install() -> None:
