@@ -213,4 +213,5 @@ def _checked(name: str) -> str:
     """
     if "/" in name or "\\" in name or name in (".", ".."):
         raise RefusedError(400, "name", "expected the name of a file, found a path")
-    return name[-_LONGEST_NAME:] or "file"
+    # As browsers write a quotation mark.
+    return name.replace("%22", '"')[-_LONGEST_NAME:] or "file"

@@ -160,3 +160,5 @@ def test_a_real_video_plays_beside_its_report_and_is_compared(page: Any, tmp_pat
         page.wait_for_url(address)
         playwright.expect(page.locator("#none")).to_be_visible()
         assert not list(tmp_path.glob("*/*/media"))
+        # Before the server is killed, which the page would complain of.
+        page.close()

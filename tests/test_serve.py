@@ -687,8 +687,10 @@ def test_a_killed_server_goes_on_where_it_was(tmp_path: Path) -> None:
         for i, name in enumerate(names):
             state = until(lambda name=name: over(served, name), 60, every_s=0.2)  # type: ignore[misc]
             assert (state["status"], state["name"]) == ("done", f"{i}.jpg")
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        # As when the terminal is closed.
+        process.send_signal(signal.SIGHUP)
+        _, err = process.communicate(timeout=30)
+        assert (process.returncode, "Traceback" in err) == (0, False)
 
 
 def test_the_client_of_the_docs_is_short_and_works(tmp_path: Path) -> None:
