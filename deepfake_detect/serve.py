@@ -319,8 +319,8 @@ class _Server:
             id=ticket.id, status=ticket.status, name=ticket.name, size_bytes=ticket.size_bytes, stage=now.stage,
             progress=round(now.progress, 4), seconds_left=now.seconds_left and round(now.seconds_left, 1),
             ahead=now.ahead, created_s=ticket.created_s, ended_s=ticket.ended_s,
-            label=ticket.label,
-            error=Problem(kind=error.kind, message=error.message) if error else None, confinement=ticket.confinement,
+            label=ticket.label, confinement=ticket.confinement,
+            error=Problem(kind=error.kind, message=error.message) if error else None,
         )  # fmt: skip
 
     async def follow(self, look: Callable[[], tuple[Any, bool]]) -> AsyncIterator[bytes]:
@@ -686,10 +686,15 @@ def _add_pages(app: FastAPI, server: _Server) -> None:
     @app.post("/login", include_in_schema=False)
     async def enter(request: Request) -> Response:
         form = bytearray()
-        async for chunk in request.stream():
-            form += chunk
-            if len(form) > 2000:
-                raise RefusedError(413, "too_large", "that is no token")
+        try:
+            # Whoever has no token yet can't make it wait.
+            async with asyncio.timeout(_HEADERS_S):
+                async for chunk in request.stream():
+                    form += chunk
+                    if len(form) > 2000:
+                        raise RefusedError(413, "too_large", "that is no token")
+        except TimeoutError as error:
+            raise RefusedError(408, "slow", "the token came too slowly") from error
         given = parse_qs(form.decode("latin-1")).get("token", [""])[0].strip()
         try:
             server.guard.check_token(request.client.host if request.client else "", given or "?")

@@ -488,6 +488,9 @@ def test_a_header_without_an_end_ends_the_connection(tmp_path: Path, monkeypatch
     with serving(tmp_path) as served:
         began = time.monotonic()
         assert served.raw(b"GET / HTTP/1.1\r\nHost: loc") == b""
+        # Before it has shown its token, too.
+        start = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+        assert served.raw(start + b"tok").startswith(b"HTTP/1.1 408")
         # The second request of a connection, too.
         assert served.raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /h").startswith(b"HTTP/1.1 200")
         assert time.monotonic() - began < 4
