@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import SAMPLES
+from test_jobs import until
 from test_serve import Served, command, serving
 
 from deepfake_detect.serve import Settings
@@ -92,11 +92,9 @@ def test_dropped_files_are_followed_cancelled_and_deleted(page: Any, served: Ser
     row.nth(2).get_by_role("button", name=W("serve_delete")).click()
     page.locator("dialog").get_by_role("button", name=W("serve_delete")).click()
     playwright.expect(row).to_have_count(2)
+    # Closing the page deletes its files.
     page.close()
-    end = time.monotonic() + 10
-    while served.jobs.counts and any(path.is_dir() for path in served.jobs.folder.iterdir()):
-        assert time.monotonic() < end, "closing the page deletes its files"
-        time.sleep(0.05)
+    until(lambda: not any(path.is_dir() for path in served.jobs.folder.iterdir()) or None)
 
 
 def test_the_keyboard_is_enough(page: Any, served: Served) -> None:
