@@ -86,11 +86,18 @@ def reopen(report: Report) -> media.Media:
     return opened
 
 
-def write_copy(report: Report, folder: str | PathLike[str], *, options: ReportOptions | None = None) -> str:
+def write_copy(
+    report: Report,
+    folder: str | PathLike[str],
+    *,
+    options: ReportOptions | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> str:
     """Write the annotated picture or video into a folder that is there. What a copy lacks is logged.
 
     Args:
         options: Whom and what it shows.
+        progress: Called with the share of a video that is done, 0 to 1.
 
     Returns:
         The name of the file, see `file_name`.
@@ -101,7 +108,7 @@ def write_copy(report: Report, folder: str | PathLike[str], *, options: ReportOp
     """
     name = file_name(report)
     if name.endswith(".mp4"):
-        for note in write_annotated_video(report, Path(folder) / name, options=options):
+        for note in write_annotated_video(report, Path(folder) / name, options=options, progress=progress):
             log.warning("%s: %s", media.shown(report.path), note)
     else:
         write_annotated_picture(report, Path(folder) / name, options=options)

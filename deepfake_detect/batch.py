@@ -159,7 +159,7 @@ def scan(
     page = out.with_name(PAGE)
     options, tell = options or Options(), progress or (lambda _: None)
     _check_output(out, page)
-    workers = workers or _cores()
+    workers = workers or cores()
     pool = Pool(options, weights_folder=weights_folder, limits=limits, workers=workers, prepare=prepare)
     journal = _Journal(out.with_name(out.name + ".journal"), _settings(pool.tool, options), restart=restart)
     endings = ("", ".part", "-wal", "-shm", "-journal")
@@ -181,7 +181,8 @@ def scan(
     return summary
 
 
-def _cores() -> int:
+def cores() -> int:
+    """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

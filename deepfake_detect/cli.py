@@ -40,6 +40,7 @@ examples:
   deepfake-detect verify out --media clip.mp4    is every byte of it as it was, and is the same found again?
   deepfake-detect compare suspect.jpg mine.jpg   was the face taken from this very photo?
   deepfake-detect scan queue --out results.csv   many files: a row each; stopped at any time, it goes on where it was
+  deepfake-detect serve                          a page in the browser, on this machine alone; and for programs
   deepfake-detect --json *.mp4 > results.jsonl   one JSON object a line, one per file
   deepfake-detect long.mkv --start 60 --end 90   only this part
   deepfake-detect --fail-on manipulated clip.mp4 || echo look at it
@@ -52,6 +53,7 @@ exit status:
 Nothing leaves this machine. "No manipulation found" does not mean genuine: the tool knows manipulated faces,
 and says nothing about a picture whose face is authentic and whose body is not, nor about voices.
 """
+_TOKEN_VARIABLE = "DEEPFAKE_DETECT_TOKEN"
 _STYLES = {"manipulated": "bold red", "inconclusive": "bold yellow", "no_manipulation_found": "bold green",
            "no_face": "bold"}  # fmt: skip
 
@@ -178,6 +180,43 @@ def scan_parser() -> argparse.ArgumentParser:
     return result
 
 
+def serve_parser() -> argparse.ArgumentParser:
+    """The arguments of `deepfake-detect serve`."""
+    result = argparse.ArgumentParser(
+        prog="deepfake-detect serve",
+        description="Open a page in the browser to which files can be dropped, and serve programs over HTTP. Only this"
+        " machine can reach it, unless --host says otherwise; then each request needs a token, which is printed.",
+        epilog="Ctrl-C ends it. Unless --keep is given, all that was sent and made is deleted then, and what a page asked"
+        " for a minute after that page is closed. exit status: 0 ended, 1 could not be started, 2 wrong usage.",
+    )
+    result.add_argument("--port", type=int, default=8765, metavar="N", help="0: any that is free (default %(default)s)")
+    result.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
+                        help="listen there; 0.0.0.0 for all of this machine's addresses (default %(default)s)")  # fmt: skip
+    result.add_argument("--token", default=os.environ.get(_TOKEN_VARIABLE), metavar="TOKEN",
+                        help=f"that each request must show; better given as {_TOKEN_VARIABLE} in the environment, where"
+                             " other users don't see it")  # fmt: skip
+    result.add_argument("--name", action="append", default=[], metavar="NAME",
+                        help="another name of the server, such as that of a proxy in front of it")  # fmt: skip
+    result.add_argument("--no-browser", action="store_true", help="don't open the page")
+    result.add_argument("--keep", type=_duration, metavar="TIME",
+                        help="keep results for so long, over a restart, too, such as 90s, 30m, 1h, 7d")  # fmt: skip
+    result.add_argument("--data", type=Path, metavar="DIR", help="where files and results lie meanwhile")
+    result.add_argument("--queue", type=int, default=100, metavar="N",
+                        help="so many files may wait; more are told to come again (default %(default)s)")  # fmt: skip
+    result.add_argument("--workers", type=int, metavar="N", help="files judged at a time (default: one for each core)")
+    result.add_argument("--time-limit", type=float, default=1800, metavar="S",
+                        help="seconds for a file and its report (default %(default)s)")  # fmt: skip
+    result.add_argument("--size-limit", type=float, default=4, metavar="GIB",
+                        help="larger files are refused (default %(default)s)")  # fmt: skip
+    result.add_argument("--rate", type=float, default=600, metavar="N",
+                        help="files taken from an address in a minute (default %(default)s)")  # fmt: skip
+    result.add_argument(
+        "--lang", choices=LANGUAGES, default="en", help="where the browser asks for none of ours (default %(default)s)"
+    )
+    result.add_argument("--weights", type=Path, metavar="DIR", help="use the weights in DIR instead of those that ship")
+    return result
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -211,6 +250,8 @@ def _dispatch(given: list[str]) -> int:
         return _compare(compare_parser().parse_args(given[1:]))
     if given[:1] == ["scan"]:
         return _scan(scan_parser().parse_args(given[1:]))
+    if given[:1] == ["serve"]:
+        return _serve(serve_parser().parse_args(given[1:]))
     return _run(parser().parse_args(given))
 
 
@@ -613,6 +654,56 @@ class _Bar:
         """Leave the terminal as it was."""
         if self._bar is not None:
             self._bar.stop()
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    try:
+        from . import serve, upload
+    except ImportError as error:
+        return _stop(f"serving needs more packages ({error}); pip install 'deepfake-detect[serve]'", WRONG_USAGE)
+    from .batch import cores
+    from .guard import LOOPBACK
+
+    _bear_any_name()
+    for name in ("port", "queue", "workers", "time_limit", "size_limit", "rate"):
+        value, least = getattr(arguments, name), 0 if name == "port" else 1
+        if value is not None and not least <= value < 2**31:
+            return _stop(f"--{name.replace('_', '-')}: expected a number from {least}, found {value:g}", WRONG_USAGE)
+    settings = serve.Settings(
+        token=arguments.token, names=(*LOOPBACK, *(name.lower() for name in arguments.name)),
+        language=arguments.lang, uploads=upload.Limits(file_bytes=int(arguments.size_limit * 2**30)),
+        jobs_a_minute=arguments.rate,
+    )  # fmt: skip
+    place = serve.Place(
+        host=arguments.host, port=arguments.port, data=arguments.data, keep_s=arguments.keep,
+        workers=arguments.workers or cores(), most_waiting=arguments.queue, seconds=arguments.time_limit,
+        weights_folder=arguments.weights,
+    )  # fmt: skip
+
+    def ready(address: str) -> None:
+        print(f"serving on {address}", flush=True)
+        kept = f"results are kept for {arguments.keep:g} s" if arguments.keep else "and everything is deleted"
+        print(f"Ctrl-C ends it, {kept}", file=sys.stderr)
+
+    try:
+        serve.serve(place, settings, ready=ready, browser=not arguments.no_browser)
+    except OptionsError as error:
+        return _stop(str(error), WRONG_USAGE)
+    except DeepfakeDetectError as error:
+        return _stop(str(error), SOME_NOT_JUDGED)
+    return ALL_JUDGED
+
+
+def _duration(text: str) -> float:
+    """Seconds of such as 90s, 30m, 1h, 7d."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    try:
+        seconds = float(text[:-1]) * units[text[-1]]
+    except (ValueError, KeyError, IndexError):
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"expected a time such as 90s, 30m, 1h or 7d, found {text!r}")
+    return seconds
 
 
 def _labels(text: str) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ from .types import Note
 from .words import Words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from os import PathLike
 
     from .faces import FaceFinder
@@ -258,7 +258,12 @@ class Comparison:
 
 
 def compare(
-    suspect: Source, original: Source, *, options: Options | None = None, finder: FaceFinder | None = None
+    suspect: Source,
+    original: Source,
+    *,
+    options: Options | None = None,
+    finder: FaceFinder | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Comparison:
     """Whether a face of the suspect media was taken from the original photo.
 
@@ -270,6 +275,7 @@ def compare(
         original: The innocent photo, likewise.
         options: Which frames are looked at, and which faces are too small, blurred or uncertain to count.
         finder: To use instead of a new one, where many are compared.
+        progress: Called with the share that is done, 0 to 1.
 
     Raises:
         MediaError: A file can't be read, or the original is a video.
@@ -292,13 +298,15 @@ def compare(
     usable = bool(known) and _worth_comparing(photo, known[0], options)
     found = _Compared()
     with media.take(suspect, options) as opened:
-        for frame in opened.frames():
+        for done, frame in enumerate(opened.frames(), 1):
             faces = finder.find(frame)
             found.seen += len(faces)
             found.first = found.first or (frame, faces)
             for face in faces:
                 if usable and _worth_comparing(frame, face, options):
                     found.add(frame, faces, compare_faces(frame, face, photo, known[0]))
+            if progress:
+                progress(min(0.99, done / opened.planned))
         suspect_info = opened.info
         notes += opened.notes
     shown = found.best_frame or found.first

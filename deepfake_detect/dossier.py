@@ -35,7 +35,7 @@ from .options import ReportOptions
 from .words import Words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -57,6 +57,8 @@ def save(
     options: ReportOptions | None = None,
     *,
     key: Ed25519PrivateKey | None = None,
+    name: str | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Path:
     """Write the folder of a report.
 
@@ -64,6 +66,8 @@ def save(
         folder: Made when missing.
         options: What it holds, and in which language.
         key: Signs the fingerprints; `read_key` reads it.
+        name: What the report calls the media, where that is not what the file is called.
+        progress: Called with the share that is done, 0 to 1; nearly all of it is the annotated copy of a video.
 
     Returns:
         The folder.
@@ -80,7 +84,7 @@ def save(
         raise OptionsError(f"person {options.person}: expected one of those that were seen, found {found}")
     target = Path(folder)
     earlier = _earlier_files(judged, target)
-    shown = judged if options.keep_path else _without_paths(judged)
+    shown = judged if options.keep_path else _without_paths(judged, name)
     with _marked_incomplete(target):
         for path in earlier:
             if path.name != INCOMPLETE:
@@ -90,7 +94,7 @@ def save(
         if judged.error is None and judged.media is not None:
             evidence = _write_evidence(judged, target, options)
             if options.images:
-                pictures = _write_pictures(judged, target, options)
+                pictures = _write_pictures(judged, target, options, progress)
         # The page and its PDF hold the time of day; report.json stays the same from run to run but for its times.
         command = f"deepfake-detect verify {_quoted(target)} --media FILE"
         write_page = partial(page.html, shown, options=options, created_utc=judged.created_utc, rerun=command)
@@ -184,9 +188,9 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def _without_paths(judged: Report) -> Report:
+def _without_paths(judged: Report, name: str | None) -> Report:
     """The report with names of files instead of where they lie."""
-    name = Path(judged.path).name or judged.path
+    name = name or Path(judged.path).name or judged.path
     error = judged.error
     if error is not None:
         said = error.message.replace(media.shown(judged.path), media.shown(name)).replace(judged.path, name)
@@ -217,8 +221,10 @@ def _write_evidence(judged: Report, target: Path, options: ReportOptions) -> dic
     return names
 
 
-def _write_pictures(judged: Report, target: Path, options: ReportOptions) -> list[str]:
-    name = annotate.write_copy(judged, target, options=options)
+def _write_pictures(
+    judged: Report, target: Path, options: ReportOptions, progress: Callable[[float], None] | None
+) -> list[str]:
+    name = annotate.write_copy(judged, target, options=options, progress=progress)
     tracks = [track for track in judged.tracks if options.person in (None, track.id)]
     if not any(track.heatmaps for track in tracks):
         return [name]

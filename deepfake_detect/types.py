@@ -15,6 +15,7 @@ import numpy as np
 from .options import Options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from os import PathLike
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -614,6 +615,8 @@ class Report:
         *,
         options: ReportOptions | None = None,
         key: Ed25519PrivateKey | None = None,
+        name: str | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> None:
         """Write the folder that someone else can check: page, JSON, annotated copy, evidence, fingerprints.
 
@@ -621,6 +624,8 @@ class Report:
             folder: Made when missing.
             options: What it holds, and in which language.
             key: Signs it; `dossier.read_key` reads one.
+            name: What the report calls the media, where that is not what the file is called.
+            progress: Called with the share that is done, 0 to 1.
 
         Raises:
             MediaError: The media changed or disappeared since it was judged.
@@ -629,7 +634,7 @@ class Report:
         """
         from .dossier import save
 
-        save(self, folder, options, key=key)
+        save(self, folder, options, key=key, name=name, progress=progress)
 
     def _repr_html_(self) -> str:
         from .page import in_notebook

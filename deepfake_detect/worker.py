@@ -23,15 +23,16 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from multiprocessing import reduction, resource_tracker
 from typing import TYPE_CHECKING, Any, get_args
 
 import cv2
 import numpy as np
 
-from . import __version__, checkpoint, draw, media, verdict
-from .confine import Limits, confine, start_clock, stop_clock
+from . import __version__, checkpoint, draw, engine, media, verdict
+from .compare import ComparisonLabel, compare
+from .confine import Limits, confine, fence, start_clock, stop_clock
 from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError, WorkerError
 from .options import Options, ReportOptions
 from .report import to_dict
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
     from pathlib import Path
+
+    from .faces import FaceFinder
 
     # Judges the file of a name; tells the share that is done, 0 to 1.
     Judge = Callable[[str, Callable[[float], None]], Report]
@@ -74,6 +77,8 @@ class Job:
         crop: Whether the outcome is to hold a crop of the deciding face. Default False.
         report: A folder into which the report is written, too; the limits must allow files to be written.
         report_options: What that report holds.
+        lies_at: Where the file lies if `path` is only what it is called. The report's pictures are made from there.
+        original: An innocent photo: the face is compared with that in it, and nothing else is judged.
     """
 
     path: str
@@ -82,6 +87,23 @@ class Job:
     crop: bool = False
     report: Path | None = None
     report_options: ReportOptions = field(default_factory=ReportOptions)
+    lies_at: Path | None = None
+    original: Original | None = None
+
+
+@dataclass(frozen=True)
+class Original:
+    """An innocent photo, see `compare`.
+
+    Attributes:
+        path: What it is called.
+        descriptor: The file itself, already open; it stays the caller's.
+        lies_at: Where it lies.
+    """
+
+    path: str
+    descriptor: int
+    lies_at: Path
 
 
 @dataclass(frozen=True)
@@ -97,10 +119,12 @@ class Outcome:
     """What came of a job.
 
     Attributes:
-        record: The contract `deepfake-detect/1`, with either a verdict or an error.
+        record: The contract `deepfake-detect/1`, with either a verdict or an error; of a comparison that could be made
+            `deepfake-detect/compare/1`.
         confinement: What held while it was judged, see `confine.confine`; empty where no worker saw the file.
         reasons: The verdict's reason by language; empty after an error.
-        crop: The deciding person's most telling view as JPEG, of 96 px; empty where there is none.
+        crop: The deciding person's most telling view as JPEG, of 96 px; of a comparison, both faces and their difference
+            side by side. Empty where there is none.
     """
 
     record: dict[str, Any]
@@ -111,7 +135,7 @@ class Outcome:
     @property
     def error(self) -> Failure | None:
         """Why it could not be judged."""
-        found = self.record["error"]
+        found = self.record.get("error")
         return found and Failure(str(found["kind"]), str(found["message"]))
 
 
@@ -354,6 +378,8 @@ class _Worker:
                 self._connection.send_bytes(_packed(_to_json(job)))
                 if os.name == "posix":
                     reduction.send_handle(self._connection, descriptor, self._process.pid)
+                    if job.original is not None:
+                        reduction.send_handle(self._connection, job.original.descriptor, self._process.pid)
             except OSError as error:
                 raise self._death(job.path) from error
             while True:
@@ -475,8 +501,14 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 
 def _to_json(job: Job) -> dict[str, Any]:
-    folder = None if job.report is None else os.fspath(job.report)
-    return {"path": job.path, "crop": job.crop, "report": folder, "report_options": asdict(job.report_options)}
+    return {
+        "path": job.path,
+        "crop": job.crop,
+        "report": None if job.report is None else os.fspath(job.report),
+        "report_options": asdict(job.report_options),
+        "lies_at": os.fspath(job.lies_at or job.path),
+        "original": job.original and {"path": job.original.path, "lies_at": os.fspath(job.original.lies_at)},
+    }
 
 
 def _packed(message: dict[str, Any]) -> bytes:
@@ -500,6 +532,8 @@ def _understood(message: dict[str, Any], job: Job, confinement: str) -> Progress
         kind, text = (str(part)[:_LONGEST_ERROR] for part in message["error"])
         return Failure(kind, text)
     record = dict(message["record"])
+    if job.original is not None:
+        return _understood_comparison(record, message, job.path, job.original.path, confinement)
     record["media"] = {**record["media"], "path": job.path}
     info, found = record["media"], record["verdict"]
     numbers = [found["probability"], found["likelihood_ratio"], info["duration_s"]]
@@ -510,11 +544,28 @@ def _understood(message: dict[str, Any], job: Job, confinement: str) -> Progress
         raise ValueError(f"expected a picture or a video, found {info}")
     if not isinstance(record["tracks"], list) or not all(isinstance(text, str) for text in record["warnings"]):
         raise TypeError("expected lists of tracks and of warnings")
+    return Outcome(record, confinement, *_reasons_and_crop(message))
+
+
+def _understood_comparison(
+    record: dict[str, Any], message: dict[str, Any], suspect: str, original: str, confinement: str
+) -> Outcome:
+    """What a worker said about a pair, checked in the same way."""
+    if record["label"] not in get_args(ComparisonLabel):
+        raise ValueError(f"expected a label of a comparison, found {record['label']!r}")
+    if not (record["likelihood_ratio"] is None or 0 < float(record["likelihood_ratio"]) < 1e9):
+        raise ValueError(f"expected a likelihood ratio, found {record['likelihood_ratio']!r}")
+    record["suspect"] = {**record["suspect"], "path": suspect}
+    record["original"] = {**record["original"], "path": original}
+    return Outcome(record, confinement, *_reasons_and_crop(message))
+
+
+def _reasons_and_crop(message: dict[str, Any]) -> tuple[dict[str, str], bytes]:
     reasons = {language: str(message["reasons"][language]) for language in LANGUAGES}
     crop = base64.b64decode(message["crop"], validate=True)
     if crop and not crop.startswith(b"\xff\xd8\xff"):
         raise ValueError("the crop is no JPEG")
-    return Outcome(record, confinement, reasons, crop)
+    return reasons, crop
 
 
 # In the worker
@@ -539,10 +590,12 @@ def _work(connection: Connection, prepare: Callable[[], Judge], limits: Limits) 
     """The life of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _mute()
+    # Before there is any other thread: it holds for those that are started after it.
+    fenced = fence(limits)
     _die_with_parent()
     try:
         judge = prepare()
-        confinement = confine(limits)
+        confinement = "landlock+" * fenced + confine(limits)
     except DeepfakeDetectError as error:
         connection.send_bytes(_packed({"failed": [error.kind, str(error)]}))
         return
@@ -556,29 +609,34 @@ def _work(connection: Connection, prepare: Callable[[], Judge], limits: Limits) 
             job = json.loads(connection.recv_bytes())
         except (EOFError, OSError):
             return
-        path, descriptor = job["path"], None
-        source = path
+        sources = [each["lies_at"] for each in (job, job["original"]) if each is not None]
+        descriptors = []
         if os.name == "posix":
-            descriptor = reduction.recv_handle(connection)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            source = f"/dev/fd/{descriptor}"
+            descriptors = [reduction.recv_handle(connection) for _ in sources]
+            for descriptor in descriptors:
+                os.lseek(descriptor, 0, os.SEEK_SET)
+            sources = [f"/dev/fd/{descriptor}" for descriptor in descriptors]
         start_clock(limits)
-        answer = _answer(judge, job, source, _teller(connection))
+        answer = _answer(judge, job, sources, _teller(connection))
         stop_clock()
-        if descriptor is not None:
+        for descriptor in descriptors:
             os.close(descriptor)
         connection.send_bytes(answer)
 
 
-def _answer(judge: Judge, job: dict[str, Any], source: str, tell: Callable[[str, float], None]) -> bytes:
+def _answer(judge: Judge, job: dict[str, Any], sources: list[str], tell: Callable[[str, float], None]) -> bytes:
     path = job["path"]
     try:
         tell("judging", 0.0)
-        judged = judge(source, partial(tell, "judging"))
+        if job["original"] is not None:
+            return _packed(_compared(job, sources, partial(tell, "judging")))
+        judged = judge(sources[0], partial(tell, "judging"))
         judged = replace(judged, path=path, media=judged.media and replace(judged.media, path=path))
         if job["report"] is not None:
             tell("writing", 0.0)
-            judged.save(job["report"], options=ReportOptions(**job["report_options"]))
+            options, progress = ReportOptions(**job["report_options"]), partial(tell, "writing")
+            name = None if job["lies_at"] == path else path
+            replace(judged, path=job["lies_at"]).save(job["report"], options=options, name=name, progress=progress)
         return _packed({
             "record": to_dict(judged),
             "reasons": {language: _reason(judged, Words(language)) for language in LANGUAGES},
@@ -589,11 +647,41 @@ def _answer(judge: Judge, job: dict[str, Any], source: str, tell: Callable[[str,
         if _is_hunger(error):
             kind, found = "out_of_memory", f"{media.shown(path)}: needs more memory than the limit allows"
         elif isinstance(error, DeepfakeDetectError):
-            kind, found = error.kind, str(error).replace(source, media.shown(path))
+            kind, found = error.kind, _with_names(str(error), job, sources)
         elif isinstance(error, OSError) and job["report"] is not None:
             kind = "report"
             found = f"{media.shown(path)}: its report can't be written ({error.strerror}); check the folder"
         return _packed({"error": [kind, found]})
+
+
+def _with_names(message: str, job: dict[str, Any], sources: list[str]) -> str:
+    """An error's words with what the files are called in place of where they are."""
+    files = [each for each in (job, job["original"]) if each is not None]
+    for source, file in zip(sources, files, strict=True):
+        for place in (source, media.shown(file["lies_at"])):
+            message = message.replace(place, media.shown(file["path"]))
+    return message
+
+
+def _compared(job: dict[str, Any], sources: list[str], tell: Callable[[float], None]) -> dict[str, Any]:
+    suspect, original = sources
+    found = compare(suspect, original, finder=_face_finder(), progress=tell)
+    picture = b""
+    if job["crop"] and found.match is not None:
+        drawn = found.picture(language=ReportOptions(**job["report_options"]).language)
+        picture = cv2.imencode(".jpg", drawn[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 90))[1].tobytes()
+    said = {language: " ".join([found.explain(words), *found.warnings(words)]) for language, words in _every_language()}
+    return {"record": found.to_dict(), "reasons": said, "crop": base64.b64encode(picture).decode("ascii")}
+
+
+def _every_language() -> list[tuple[str, Words]]:
+    return [(language, Words(language)) for language in LANGUAGES]
+
+
+@cache
+def _face_finder() -> FaceFinder:
+    options = Options(threads=1)
+    return engine.choose(options).face_finder(smallest_px=options.min_face_px)
 
 
 def _is_hunger(error: BaseException | None) -> bool:

@@ -15,10 +15,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "deepfake_detect"
 LEVELS = {
-    "errors": 0, "words": 0, "files": 0, "options": 1, "confine": 1, "types": 2, "media": 3, "faces": 3, "tracking": 3,
-    "crop": 3, "model": 3, "checkpoint": 3, "verdict": 3, "draw": 3, "provenance": 3, "alignment": 3, "mtcnn": 3,
-    "engine": 4, "detector": 5, "report": 5, "page": 5, "annotate": 5, "plots": 5, "compare": 5, "dossier": 6,
-    "worker": 6, "verify": 7, "batch": 7, "cli": 8, "__main__": 9, "training": 10,
+    "errors": 0, "words": 0, "files": 0, "guard": 0, "options": 1, "confine": 1, "upload": 1, "types": 2, "media": 3,
+    "faces": 3, "tracking": 3, "crop": 3, "model": 3, "checkpoint": 3, "verdict": 3, "draw": 3, "provenance": 3,
+    "alignment": 3, "mtcnn": 3, "engine": 4, "detector": 5, "report": 5, "page": 5, "annotate": 5, "plots": 5, "compare": 5,
+    "dossier": 6, "worker": 6, "verify": 7, "batch": 7, "jobs": 7, "serve": 8, "cli": 9, "__main__": 10, "training": 11,
 }  # fmt: skip
 # types.Report leads to its writers, as the interface promises; they are imported when called.
 ALLOWED_UPWARDS = {("types", "dossier"), ("types", "page"), ("types", "plots")}
@@ -147,6 +147,9 @@ def test_wheel_holds_code_and_weights_and_nothing_else(tmp_path: Path) -> None:
         "deepfake_detect/languages/de.json",
         "deepfake_detect/page.html.j2",
         "deepfake_detect/report.schema.json",
+        "deepfake_detect/pages/job.html.j2",
+        "deepfake_detect/pages/script.js",
+        "deepfake_detect/pages/style.css",
         "deepfake_detect/scan.html.j2",
         "deepfake_detect/scan.js.j2",
         "deepfake_detect/training/train.py",

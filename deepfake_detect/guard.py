@@ -1,0 +1,242 @@
+"""Who may speak to the server, how often, and what a browser may do with the answers.
+
+A page anywhere on the web can make its reader's browser send requests to this machine, and can have its own name lead here
+(DNS rebinding). So a request must call this server by one of its own names, a request that a browser sends on behalf of
+another site is refused, and where others than this machine can reach the server each request needs the token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import ipaddress
+import json
+import time
+from collections import OrderedDict
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+COOKIE = "deepfake-detect-token"
+# What has no secret: how to enter, whether the server lives, and how its pages look.
+_OPEN = ("/login", "/healthz", "/static/")
+_HEADERS = {
+    b"content-security-policy": b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    b" media-src 'self'; connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"SAMEORIGIN",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"permissions-policy": b"camera=(), microphone=(), geolocation=()",
+    b"cache-control": b"no-store",
+}
+_WRONG_TOKENS_A_MINUTE = 10
+_MOST_ADDRESSES = 10_000
+# What is read of a request that is refused.
+_DRAINED_BYTES, _DRAINED_S, _DRAINED_PAUSE_S = 4 * 2**20, 2, 0.1
+
+
+class RefusedError(Exception):
+    """A request is not served.
+
+    Args:
+        status: Of HTTP.
+        kind: A stable word for programs.
+        message: One line for people.
+        retry_after_s: When it may be tried again, seconds; None where that would not help.
+    """
+
+    def __init__(self, status: int, kind: str, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.status, self.kind, self.message, self.retry_after_s = status, kind, message, retry_after_s
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What is answered."""
+        return {"error": {"kind": self.kind, "message": self.message}}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Sent with it. Whatever else was being sent is not waited for."""
+        found = {"Connection": "close"}
+        if self.retry_after_s is not None:
+            found["Retry-After"] = str(self.retry_after_s)
+        return found | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})
+
+
+class Rate:
+    """At most so many a minute from each address, some of them at once. What is known of an address is soon forgotten.
+
+    Args:
+        a_minute: How many.
+        clock: Seconds.
+    """
+
+    def __init__(self, a_minute: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._each_s, self._full, self._clock = 60 / a_minute, a_minute, clock
+        self._known: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait_s(self, address: str, *, take: bool = True) -> float:
+        """Seconds until the next is allowed, 0 for now.
+
+        Args:
+            take: Count one, if it is allowed.
+        """
+        now = self._clock()
+        left, then = self._known.get(address, (self._full, now))
+        left = min(self._full, left + (now - then) / self._each_s)
+        allowed = left >= 1
+        self._known[address] = (left - 1 if allowed and take else left, now)
+        self._known.move_to_end(address)
+        while len(self._known) > _MOST_ADDRESSES:
+            self._known.popitem(last=False)
+        return 0.0 if allowed else (1 - left) * self._each_s
+
+
+class Guard:
+    """Lets through what may be served, and sends its headers with every answer.
+
+    Args:
+        app: What serves.
+        names: By which the server may be called, beside IP addresses where `token` is set.
+        token: That each request must show; None where only this machine can reach the server.
+        refused: Told the kind of each refusal.
+    """
+
+    def __init__(
+        self, app: App, *, names: Iterable[str] = LOOPBACK, token: str | None, refused: Callable[[str], None]
+    ) -> None:
+        self._app, self._names, self._token, self._refused = app, frozenset(names), token, refused
+        self._wrong = Rate(_WRONG_TOKENS_A_MINUTE)
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """An ASGI application."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                given = list(message.get("headers", []))
+                named = {name.lower() for name, _ in given}
+                message = {**message, "headers": given + [one for one in _HEADERS.items() if one[0] not in named]}
+            await send(message)
+
+        try:
+            self._check(scope)
+        except RefusedError as error:
+            self._refused(error.kind)
+            await refuse(error, receive, guarded)
+            return
+        await self._app(scope, receive, guarded)
+
+    def check_token(self, address: str, given: str) -> None:
+        """
+        Raises:
+            RefusedError: It is not the token, or too many wrong ones came from there.
+        """
+        wait_s = self._wrong.wait_s(address, take=False)
+        if wait_s:
+            raise RefusedError(429, "rate", "too many wrong tokens; wait a minute", retry_after_s=int(wait_s) + 1)
+        if self._token is not None and not hmac.compare_digest(given.encode(), self._token.encode()):
+            if given:
+                self._wrong.wait_s(address)
+            raise RefusedError(
+                401, "token", "this server needs its token: Authorization: Bearer TOKEN, or log in at /login"
+            )
+
+    def _check(self, scope: MutableMapping[str, Any]) -> None:
+        headers: dict[bytes, list[str]] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name.lower(), []).append(value.decode("latin-1"))
+        hosts = headers.get(b"host", [])
+        if len(hosts) != 1 or not self._is_own(hosts[0]):
+            raise RefusedError(421, "host", "this server does not answer to that name")
+        _check_origin(scope, hosts[0], headers)
+        if self._token is not None and not scope["path"].startswith(_OPEN):
+            self.check_token(_address(scope), _token_in(headers))
+
+    def _is_own(self, host: str) -> bool:
+        name = _name_in(host)
+        if name in self._names:
+            return True
+        if self._token is None:
+            return False
+        # No name of somebody else's can be an address.
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+def _name_in(host: str) -> str:
+    """The name in a Host header, without its port."""
+    name, colon, port = host.rpartition(":")
+    if not colon or not port.isdigit():
+        name = host
+    return name.removeprefix("[").removesuffix("]").lower()
+
+
+def _check_origin(scope: MutableMapping[str, Any], host: str, headers: dict[bytes, list[str]]) -> None:
+    own = {f"http://{host}".lower(), f"https://{host}".lower()}
+    if any(origin.lower() not in own for origin in headers.get(b"origin", [])):
+        raise RefusedError(403, "origin", "requests of other sites are not served")
+    if any(site not in ("same-origin", "none") for site in headers.get(b"sec-fetch-site", [])):
+        # A link to a page may be followed; nothing may be fetched, framed or sent.
+        page = headers.get(b"sec-fetch-mode") == ["navigate"] and headers.get(b"sec-fetch-dest") == ["document"]
+        if scope["method"] != "GET" or not page:
+            raise RefusedError(403, "origin", "requests of other sites are not served")
+
+
+def _token_in(headers: dict[bytes, list[str]]) -> str:
+    for value in headers.get(b"authorization", []):
+        scheme, _, token = value.partition(" ")
+        if scheme.lower() == "bearer":
+            return token.strip()
+    for value in headers.get(b"cookie", []):
+        try:
+            found = SimpleCookie(value).get(COOKIE)
+        except CookieError:
+            continue
+        if found is not None:
+            return found.value
+    return ""
+
+
+def _address(scope: MutableMapping[str, Any]) -> str:
+    return str((scope.get("client") or ("",))[0])
+
+
+async def drain(receive: Receive) -> None:
+    """Read some of what is still being sent, or its sender would not read the answer."""
+    read, began = 0, time.monotonic()
+    with contextlib.suppress(TimeoutError):
+        while read < _DRAINED_BYTES and time.monotonic() - began < _DRAINED_S:
+            async with asyncio.timeout(_DRAINED_PAUSE_S):
+                message = await receive()
+            read += len(message.get("body", b""))
+            if not message.get("more_body", False):
+                return
+
+
+async def refuse(error: RefusedError, receive: Receive, send: Send) -> None:
+    """Answer with the reason."""
+    await drain(receive)
+    body = json.dumps(error.body).encode("ascii")
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,162 @@
+"""The server's pages in a real browser: drop, follow, cancel, read, compare, delete; and not a word of complaint."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SAMPLES
+from test_jobs import until
+from test_serve import Served, command, serving
+
+from deepfake_detect.serve import Settings
+from deepfake_detect.words import Words
+
+playwright = pytest.importorskip("playwright.sync_api")
+BROWSER = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
+pytestmark = pytest.mark.skipif(not BROWSER, reason="no Chromium is installed")
+HOSTILE = "<img src=x onerror=\"document.title='taken'\">.jpg".replace("/", "")
+W = Words()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page whose every complaint, and every request that goes elsewhere, fails the test."""
+    context = browser.new_context(locale="en-US")
+    opened, said, asked = context.new_page(), [], []
+    opened.on("console", lambda message: said.append(message.text))
+    opened.on("pageerror", lambda error: said.append(str(error)))
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.set_default_timeout(60_000)
+    yield opened
+    context.close()
+    assert said == []
+    assert asked
+    assert {address.split("/")[2].split(":")[0] for address in asked} == {"127.0.0.1"}
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    with serving(tmp_path, Settings(page_gone_s=1)) as found:
+        yield found
+
+
+def give(page: Any, *files: tuple[str, str], drop: bool = False) -> None:
+    """Files by name and content, chosen or dropped."""
+    if not drop:
+        chosen = [{"name": name, "mimeType": "image/jpeg", "buffer": order.encode()} for name, order in files]
+        page.set_input_files("input[type=file]", chosen)
+        return
+    script = """files => {
+        const data = new DataTransfer();
+        for (const [name, text] of files) data.items.add(new File([text], name));
+        return data;
+    }"""
+    data = page.evaluate_handle(script, [list(file) for file in files])
+    page.dispatch_event("main", "drop", {"dataTransfer": data})
+
+
+def test_dropped_files_are_followed_cancelled_and_deleted(page: Any, served: Served) -> None:
+    page.goto(str(served.client.base_url))
+    give(page, ("first.jpg", "hold"), (HOSTILE, "manipulated 0.9"), ("bad.jpg", "error damaged"), drop=True)
+    row = page.locator("li.row")
+    playwright.expect(row).to_have_count(3)
+    playwright.expect(row.nth(0)).to_contain_text("Being examined")
+    playwright.expect(row.nth(1)).to_contain_text("number 1 in the queue")
+    # In the middle of it, as if somebody had pressed F5.
+    page.reload()
+    playwright.expect(row).to_have_count(3)
+    row.nth(0).get_by_role("button", name=W("serve_cancel")).click()
+    playwright.expect(row.nth(0)).to_contain_text(W("serve_cancelled"))
+    playwright.expect(row.nth(1)).to_contain_text(W("label_manipulated"))
+    playwright.expect(row.nth(2)).to_contain_text(W("serve_failed"))
+    playwright.expect(row.nth(2)).to_contain_text("no good")
+    assert HOSTILE in row.nth(1).inner_text()
+    assert page.title() == W("serve_title")
+    row.nth(2).get_by_role("button", name=W("serve_delete")).click()
+    page.get_by_role("button", name=W("serve_keep")).click()
+    playwright.expect(row).to_have_count(3)
+    row.nth(2).get_by_role("button", name=W("serve_delete")).click()
+    page.locator("dialog").get_by_role("button", name=W("serve_delete")).click()
+    playwright.expect(row).to_have_count(2)
+    # Closing the page deletes its files.
+    page.close()
+    until(lambda: not any(path.is_dir() for path in served.jobs.folder.iterdir()) or None)
+
+
+def test_the_keyboard_is_enough(page: Any, served: Served) -> None:
+    page.goto(str(served.client.base_url))
+    give(page, ("one.jpg", "manipulated 0.9"))
+    page.get_by_role("link", name=W("serve_open")).wait_for()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    reached = []
+    for _ in range(12):
+        reached.append(page.evaluate("document.activeElement.textContent.trim() || document.activeElement.type"))
+        page.keyboard.press("Tab")
+    assert "file" in reached
+    assert any(name.startswith(W("serve_open")) for name in reached)
+    button = page.locator("li.row").get_by_role("button", name=W("serve_delete"))
+    button.focus()
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    playwright.expect(page.locator("dialog")).to_be_hidden()
+    assert button.evaluate("node => node === document.activeElement")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_window(width: int, page: Any, served: Served) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(str(served.client.base_url))
+    give(page, ("x" * 200 + ".jpg", "manipulated 0.9"))
+    page.get_by_role("link", name=W("serve_open")).click()
+    page.wait_for_url("**/jobs/*")
+    for address in ("", "docs", "login"):
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.goto(f"{served.client.base_url}/{address}".replace("//docs", "/docs").replace("//login", "/login"))
+
+
+def test_a_real_video_plays_beside_its_report_and_is_compared(page: Any, tmp_path: Path) -> None:
+    with command(folder=tmp_path) as (_, address):
+        page.goto(address)
+        page.set_input_files("input[type=file]", SAMPLES / "clip_forged.mp4")
+        page.get_by_role("link", name=W("serve_open")).click()
+        report = page.frame_locator("#report")
+        playwright.expect(report.locator("h1")).to_contain_text("clip_forged.mp4")
+        playwright.expect(report.locator(".finding strong")).to_have_text(W("label_manipulated"))
+        # As high as what is in it, so that there is one thing to scroll.
+        assert page.locator("#report").evaluate("frame => frame.clientHeight") > 2000
+        before = float(page.locator("#now").get_attribute("x1"))
+        page.locator("[data-seek]").last.click()
+        page.wait_for_timeout(500)
+        after = float(page.locator("#now").get_attribute("x1"))
+        assert after > before
+        assert page.locator("video").evaluate("video => video.duration") == pytest.approx(3, abs=0.2)
+        box = page.locator("#timeline").bounding_box()
+        page.mouse.click(box["x"] + box["width"] / 4, box["y"] + 20)
+        page.wait_for_timeout(500)
+        assert page.locator("video").evaluate("video => video.currentTime") == pytest.approx(0.75, abs=0.2)
+        with page.expect_download() as download:
+            page.get_by_role("link", name=W("serve_download")).click()
+        assert download.value.suggested_filename == "report.zip"
+        page.get_by_role("button", name=W("serve_delete")).first.click()
+        page.locator("dialog").get_by_role("button", name=W("serve_delete")).click()
+        page.wait_for_url(address)
+        playwright.expect(page.locator("#none")).to_be_visible()
+        assert not list(tmp_path.glob("*/*/media"))
+        # Before the server is killed, which the page would complain of.
+        page.close()

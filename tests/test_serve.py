@@ -1,0 +1,727 @@
+"""serve, guard and upload: over a real connection, what is answered, and that each thing that must be refused is."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+from conftest import SAMPLES
+from test_jobs import JPEG, StubPool, until
+
+from deepfake_detect import guard, serve, upload
+from deepfake_detect.cli import main
+from deepfake_detect.errors import OptionsError
+from deepfake_detect.guard import LOOPBACK, Rate
+from deepfake_detect.jobs import Jobs, Ticket
+from deepfake_detect.report import SCHEMA_FILE
+from deepfake_detect.words import LANGUAGES, Words
+
+TOKEN = "a-token-of-some-length"
+FORM = {"Content-Type": "multipart/form-data; boundary=b"}
+
+
+@dataclass
+class Served:
+    """A server that runs, and a client of it."""
+
+    jobs: Jobs
+    pool: StubPool
+    client: httpx.Client
+    port: int
+
+    def send(self, order: str = "manipulated 0.9", name: str = "clip.mp4", **fields: str) -> str:
+        answer = self.client.post("/v1/jobs", files={"file": (name, order.encode())}, data=fields)
+        assert answer.status_code == 202, answer.text
+        assert answer.json()["status"] == "queued"
+        return str(answer.json()["id"])
+
+    def ended(self, name: str) -> dict[str, Any]:
+        return until(lambda: found if (found := self.state(name))["stage"] == "" else None)
+
+    def state(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.get(f"/v1/jobs/{name}").json()
+        return found
+
+    def running(self, name: str) -> None:
+        until(lambda: self.state(name)["status"] == "running" or None)
+
+    def refused(self, kind: str) -> bool:
+        return f'deepfake_detect_refused_requests_total{{kind="{kind}"}}' in self.client.get("/metrics").text
+
+    def raw(self, data: bytes, *, wait_s: float = 5) -> bytes:
+        """What is answered to these bytes, until the connection is closed or nothing comes."""
+        found = b""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=wait_s) as connection:
+            connection.sendall(data)
+            with contextlib.suppress(TimeoutError):
+                while part := connection.recv(65536):
+                    found += part
+        return found
+
+
+@contextlib.contextmanager
+def serving(folder: Path, settings: serve.Settings | None = None, **more: Any) -> Iterator[Served]:
+    settings, pool = settings or serve.Settings(), StubPool()
+    headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
+    with Jobs(folder / "data", pool, **more) as jobs, socket.create_server(("127.0.0.1", 0)) as door:  # type: ignore[arg-type]
+        jobs.start()
+        ready = threading.Event()
+        listener = serve.listen(jobs, settings, ready.set)
+        thread = threading.Thread(target=listener.run, args=([door],))
+        thread.start()
+        try:
+            assert ready.wait(10)
+            port = door.getsockname()[1]
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=20) as client:
+                yield Served(jobs, pool, client, port)
+        finally:
+            listener.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    limits = upload.Limits(file_bytes=10**6, pause_s=0.3)
+    settings = serve.Settings(uploads=limits, page_gone_s=0.1, jobs_a_minute=10_000)
+    with serving(tmp_path_factory.mktemp("served"), settings) as found:
+        yield found
+
+
+@pytest.fixture
+def held(served: Served) -> Iterator[str]:
+    """A job that runs until it is cancelled."""
+    served.pool.released.clear()
+    name = served.send("hold", "held.mp4")
+    served.running(name)
+    yield name
+    served.client.delete(f"/v1/jobs/{name}")
+
+
+# What is answered
+
+
+def test_a_file_becomes_a_report_in_every_form(served: Served) -> None:
+    name = served.send("manipulated 0.9", "holiday.jpg")
+    state = served.ended(name)
+    assert (state["status"], state["label"], state["name"], state["progress"]) == (
+        "done",
+        "manipulated",
+        "holiday.jpg",
+        1,
+    )
+    record = served.client.get(f"/v1/jobs/{name}/report.json").json()
+    assert record["media"]["path"] == "holiday.jpg"
+    page = served.client.get(f"/v1/jobs/{name}/report.html")
+    assert page.text == "<title>Report</title>"
+    assert "sandbox" in page.headers["content-security-policy"]
+    assert "script" not in page.headers["content-security-policy"]
+    copy = served.client.get(f"/v1/jobs/{name}/annotated")
+    assert (copy.content, copy.headers["content-type"]) == (JPEG, "image/jpeg")
+    part = served.client.get(f"/v1/jobs/{name}/annotated", headers={"Range": "bytes=3-4"})
+    assert (part.status_code, part.content) == (206, JPEG[3:5])
+    archive = zipfile.ZipFile(io.BytesIO(served.client.get(f"/v1/jobs/{name}/report.zip").content))
+    assert archive.testzip() is None
+    assert sorted(archive.namelist()) == [
+        "report/annotated.jpg", "report/evidence/person001.npz", "report/report.html", "report/report.json",
+    ]  # fmt: skip
+
+
+def test_a_record_alone_follows_the_contract_and_so_does_a_failure(served: Served) -> None:
+    schema = json.loads(SCHEMA_FILE.read_text())
+    done, failed = served.send(contents="record"), served.send("error damaged", contents="record")
+    assert (served.ended(done)["status"], served.ended(failed)["status"]) == ("done", "failed")
+    assert served.state(failed)["error"]["kind"] == "damaged"
+    for name in (done, failed):
+        jsonschema.validate(served.client.get(f"/v1/jobs/{name}/report.json").json(), schema)
+        assert served.client.get(f"/v1/jobs/{name}/report.html").status_code == 404
+
+
+def test_events_tell_until_it_is_over(served: Served, held: str) -> None:
+    with served.client.stream("GET", f"/v1/jobs/{held}/events") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        events = (json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line)
+        assert next(events)["status"] == "running"
+        assert served.client.get(f"/v1/jobs/{held}/report.json").status_code == 409
+        served.client.post(f"/v1/jobs/{held}/cancel")
+        assert [event["status"] for event in events][-1] == "cancelled"
+
+
+def test_deleted_is_gone_for_good(served: Served) -> None:
+    name = served.send()
+    served.ended(name)
+    assert served.client.delete(f"/v1/jobs/{name}").status_code == 204
+    assert not (served.jobs.folder / name).exists()
+    for address in (f"/v1/jobs/{name}", f"/v1/jobs/{name}/report.json", f"/v1/jobs/{name}/events"):
+        assert served.client.get(address).status_code == 404
+    assert served.client.delete(f"/v1/jobs/{name}").status_code == 404
+
+
+def test_a_photo_is_compared_with_what_was_sent(served: Served) -> None:
+    name = served.send("manipulated 0.9")
+    answer = served.client.post(f"/v1/jobs/{name}/comparisons", files={"file": ("mine.jpg", b"no_face")})
+    pair = answer.json()["id"]
+    assert served.ended(pair)["label"] == "inconclusive"
+    record = served.client.get(f"/v1/jobs/{pair}/report.json").json()
+    assert (record["suspect"]["path"], record["original"]["path"]) == ("clip.mp4", "mine.jpg")
+    assert served.client.get(f"/v1/jobs/{pair}/picture.jpg").content == JPEG
+    assert served.client.post(f"/v1/jobs/{pair}/comparisons", files={"file": b"x"}).status_code == 404
+
+
+def test_the_server_says_that_it_lives_and_how_it_fares(served: Served) -> None:
+    assert served.client.get("/healthz").json() == {"status": "ok"}
+    served.ended(served.send())
+    metrics = served.client.get("/metrics").text
+    assert float(re.findall(r'^deepfake_detect_jobs_total\{status="done"\} (\S+)', metrics, re.M)[0]) >= 1
+    assert "process_resident_memory_bytes" in metrics
+
+
+def test_the_description_names_every_way_in(served: Served) -> None:
+    paths = served.client.get("/openapi.json").json()["paths"]
+    assert set(paths) >= {"/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/healthz", "/metrics"}
+    page = served.client.get("/docs").text
+    for path in paths:
+        assert path in page
+    # Nothing of it comes from elsewhere.
+    assert set(re.findall(r'(?:src|href)="(?!#|/)([^"]*)"', page)) == set()
+
+
+# The pages
+
+
+def test_the_pages_speak_each_language_and_ask_nothing_of_others(served: Served) -> None:
+    name = served.send("no_face", '<script>alert("x")</script>.jpg'.replace("/", ""))
+    served.ended(name)
+    for language in LANGUAGES:
+        words = Words(language)
+        for address, key in (("/", "serve_question"), (f"/jobs/{name}", "serve_compare"), ("/login", "serve_login")):
+            answer = served.client.get(address, params={"lang": language})
+            assert answer.status_code == 200
+            assert f'<html lang="{language}">' in answer.text
+            assert words(key) in answer.text
+            assert "<script>" not in answer.text
+            addresses = re.findall(r'(?:src|href|action)="([^"]*)"', answer.text)
+            assert len(addresses) > 3
+            assert all(one.startswith(("/", "#")) and not one.startswith("//") for one in addresses)
+    served.client.cookies.clear()
+    assert '<html lang="de">' in served.client.get("/", headers={"Accept-Language": "fr, de-AT;q=0.8, en"}).text
+    served.client.cookies.clear()
+
+
+def test_every_text_the_pages_ask_for_is_there() -> None:
+    texts = json.loads((SCHEMA_FILE.parent / "languages" / "en.json").read_text(encoding="utf-8"))
+    asked = {key for page in serve.PAGES.glob("*.j2") for key in re.findall(r'w\("([a-z_]+)"[,)]', page.read_text())}
+    assert len(asked) > 40
+    assert asked <= texts.keys()
+    assert {f"serve_{status}" for status in ("failed", "cancelled")} <= texts.keys()
+    assert {f"serve_stage_{stage}" for stage in ("queued", "loading", "judging", "writing")} <= texts.keys()
+
+
+def test_a_page_shows_its_own_files_only_and_takes_them_along_when_it_is_closed(served: Served) -> None:
+    with httpx.Client(base_url=served.client.base_url) as browser:
+        browser.get("/")
+        name = browser.post("/v1/jobs", files={"file": ("mine.jpg", b"no_face")}).json()["id"]
+        served.ended(name)
+        assert "mine.jpg" in browser.get("/").text
+        assert "mine.jpg" not in served.client.get("/").text
+        served.client.cookies.clear()
+        with browser.stream("GET", "/events") as events:
+            first = json.loads(next(events.iter_lines()).removeprefix("data: "))
+            assert [one["id"] for one in first] == [name]
+            assert first[0]["said"] == Words()("label_no_face")
+    until(lambda: served.client.get(f"/v1/jobs/{name}").status_code == 404 or None)
+
+
+def test_a_page_that_is_loaded_anew_keeps_its_files(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, serve.Settings(page_gone_s=0.3)) as served,
+        httpx.Client(base_url=served.client.base_url) as browser,
+    ):
+        browser.get("/")
+        name = browser.post("/v1/jobs", files={"file": ("mine.jpg", b"hold")}).json()["id"]
+        for _ in range(3):
+            with browser.stream("GET", "/events") as events:
+                assert json.loads(next(events.iter_lines()).removeprefix("data: "))[0]["id"] == name
+        with browser.stream("GET", "/events"):
+            time.sleep(0.5)
+            assert served.state(name)["status"] == "running"
+
+
+def test_what_is_kept_outlives_its_page(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, serve.Settings(page_gone_s=0.01), keep_s=60) as served,
+        httpx.Client(base_url=served.client.base_url) as browser,
+    ):
+        assert "0.0166667 hours" in browser.get("/").text
+        name = browser.post("/v1/jobs", files={"file": ("mine.jpg", b"no_face")}).json()["id"]
+        with browser.stream("GET", "/events") as events:
+            next(events.iter_lines())
+        served.ended(name)
+        time.sleep(0.1)
+        assert served.state(name)["status"] == "done"
+    assert (tmp_path / "data" / name / "media").is_file()
+
+
+def test_a_timeline_follows_the_copy_and_survives_nonsense() -> None:
+    faces = [{"time_s": 10 + t, "logit": t - 1} for t in range(3)]
+    record = {"media": {"sampled_times_s": [10, 11, 12], "duration_s": 2}, "tracks": [{"id": 1, "faces": faces}]}
+    found = serve._timeline(record)
+    assert found is not None
+    assert found.duration_s == 2
+    assert found.lines == ((1, "0.0,67.5 360.0,60.0 720.0,52.5"),)
+    assert [(moment.time_s, moment.logit) for moment in found.moments] == [(0, -1), (1, 0), (2, 1)]
+    for nonsense in (
+        {},
+        {"media": None},
+        {**record, "tracks": [{"id": "x", "faces": faces}]},
+        {**record, "tracks": []},
+    ):
+        assert serve._timeline(nonsense) is None
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "", "10.0.0.1", "[::2]"]
+)
+def test_another_name_for_this_machine_is_refused(host: str, served: Served) -> None:
+    for address in ("/", "/v1/jobs", "/healthz", "/static/script.js"):
+        assert served.client.get(address, headers={"Host": host}).status_code == 421
+    assert served.refused("host")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "localhost", "LOCALHOST:99", "[::1]:80"])
+def test_its_own_names_are_answered(host: str, served: Served) -> None:
+    assert served.client.get("/healthz", headers={"Host": host}).status_code == 200
+
+
+def test_two_hosts_are_none(served: Served) -> None:
+    answer = served.raw(b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", wait_s=1)
+    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 421"))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:1"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+    ],
+)
+def test_what_another_site_asks_for_is_refused(headers: dict[str, str], served: Served, held: str) -> None:
+    files = {"file": ("x.jpg", b"no_face")}
+    assert served.client.post("/v1/jobs", files=files, headers=headers).status_code == 403
+    assert served.client.post(f"/v1/jobs/{held}/cancel", headers=headers).status_code == 403
+    assert served.client.delete(f"/v1/jobs/{held}", headers=headers).status_code == 403
+    if len(headers) == 1:
+        assert served.client.get(f"/v1/jobs/{held}", headers=headers).status_code == 403
+        assert served.client.get(f"/jobs/{held}", headers={**headers, "Sec-Fetch-Dest": "iframe"}).status_code == 403
+    assert served.state(held)["status"] == "running"
+    assert served.refused("origin")
+
+
+def test_a_link_from_elsewhere_may_be_followed_and_its_own_page_may_ask(served: Served) -> None:
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert served.client.get("/", headers=link).status_code == 200
+    own = {"Origin": f"http://127.0.0.1:{served.port}", "Sec-Fetch-Site": "same-origin"}
+    assert served.client.post("/v1/jobs", files={"file": ("x.jpg", b"no_face")}, headers=own).status_code == 202
+
+
+def test_every_answer_forbids_what_is_not_needed(served: Served) -> None:
+    for address in ("/", "/v1/jobs/none", "/static/script.js", "/nowhere"):
+        headers = served.client.get(address).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
+        assert "access-control-allow-origin" not in headers
+        assert "server" not in headers
+    for name in ("style.css", "script.js"):
+        assert not re.search(r"https?://|@import|url\(", (serve.PAGES / name).read_text())
+    for page in serve.PAGES.glob("*.j2"):
+        assert not re.search(r"\sstyle=|\son[a-z]+=|<style", page.read_text()), page
+
+
+def test_without_the_token_nothing_is_served(tmp_path: Path) -> None:
+    with serving(tmp_path, serve.Settings(token=TOKEN)) as served:
+        name = served.send()
+        plain = httpx.Client(base_url=served.client.base_url)
+        for address in ("/", "/docs", "/openapi.json", "/metrics", "/events", f"/v1/jobs/{name}", f"/jobs/{name}"):
+            answer = plain.get(address)
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+            assert plain.get(address, headers={"Authorization": f"Bearer {TOKEN}x"}).status_code in (401, 429)
+        assert plain.post("/v1/jobs", files={"file": b"x"}).status_code in (401, 429)
+        assert plain.get("/healthz").status_code == 200
+        plain.close()
+        assert served.jobs.get(name) is not None
+
+
+def test_the_token_opens_the_pages_and_guessing_it_is_slow(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, serve.Settings(token=TOKEN)) as served,
+        httpx.Client(base_url=served.client.base_url) as browser,
+    ):
+        assert Words()("serve_login_help") in browser.get("/login").text
+        wrong = browser.post("/login", data={"token": "wrong"})
+        assert (wrong.status_code, Words()("serve_login_wrong") in wrong.text) == (401, True)
+        entered = browser.post("/login", data={"token": TOKEN})
+        assert (entered.status_code, entered.headers["location"]) == (303, "/")
+        cookie = entered.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        assert browser.get("/").status_code == 200
+        with httpx.Client(base_url=served.client.base_url) as other:
+            assert other.get("/login", params={"token": TOKEN}).status_code == 303
+            assert other.get("/").status_code == 200
+        # An address can't be somebody else's name, but a name can.
+        assert browser.get("/", headers={"Host": "192.168.1.7:80"}).status_code == 200
+        assert browser.get("/", headers={"Host": "evil.example"}).status_code == 421
+        statuses = [served.client.get("/", headers={"Authorization": f"Bearer {i}"}).status_code for i in range(12)]
+        assert statuses[:9] == [401] * 9
+        assert statuses[-1] == 429
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/jobs/../../../etc/passwd", "/v1/jobs/%2e%2e/report.json", "/v1/jobs/..%2f..%2fetc%2fpasswd/report.json",
+        "/static/..%2fserve.py", "/static/../serve.py", "/static/%2e%2e/serve.py", "/jobs/%2e%2e/row", "//etc/passwd",
+        "/v1/jobs/..\\..\\x/report.zip", "/static/script.js%00.css",
+    ],
+)  # fmt: skip
+def test_no_path_of_a_client_is_opened(path: str, served: Served) -> None:
+    # A client of this kind sends the path as it is.
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    body = answer.read()
+    assert answer.status == 404
+    assert b"root:" not in body
+    assert b"import" not in body
+    connection.close()
+
+
+@pytest.mark.parametrize("name", ["../../x.jpg", "..", "/etc/passwd", "a\\b.jpg", "."])
+def test_a_name_that_is_a_path_is_refused(name: str, served: Served) -> None:
+    body = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\nx\r\n--b--\r\n'.encode()
+    answer = served.client.post("/v1/jobs", content=body, headers=FORM)
+    assert (answer.status_code, answer.json()["error"]["kind"]) == (400, "name")
+
+
+def test_a_link_that_a_worker_laid_is_not_followed(served: Served) -> None:
+    name = served.send()
+    served.ended(name)
+    report = served.jobs.folder / name / "report"
+    for file in ("report.html", "report.json", "annotated.jpg", "evidence/person001.npz"):
+        (report / file).unlink()
+        (report / file).symlink_to("/etc/passwd")
+    for address in ("report.html", "report.json", "annotated"):
+        assert served.client.get(f"/v1/jobs/{name}/{address}").status_code == 404
+    assert zipfile.ZipFile(io.BytesIO(served.client.get(f"/v1/jobs/{name}/report.zip").content)).namelist() == []
+
+
+def test_too_much_is_refused_at_once_or_when_it_is_seen(served: Served) -> None:
+    before = folders(served)
+    answer = served.client.post("/v1/jobs", files={"file": ("x.jpg", bytes(3 * 10**6))})
+    assert (answer.status_code, answer.json()["error"]["kind"]) == (413, "too_large")
+
+    def unannounced() -> Iterator[bytes]:
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="x.jpg"\r\n\r\n'
+        for _ in range(20):
+            yield bytes(10**5)
+
+    answer = served.client.post("/v1/jobs", content=unannounced(), headers=FORM)
+    assert answer.status_code == 413
+    assert folders(served) == before
+
+
+def folders(served: Served) -> list[str]:
+    return sorted(path.name for path in served.jobs.folder.iterdir() if path.is_dir())
+
+
+START = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x.jpg"\r\n\r\nhalf'
+
+
+def test_what_comes_too_slowly_is_refused(served: Served) -> None:
+    before = folders(served)
+    answer = served.raw(START + b"Content-Length: 1000\r\n\r\n" + PART)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"slow"' in answer
+    assert folders(served) == before
+
+
+def test_what_drips_is_refused(tmp_path: Path) -> None:
+    limits = upload.Limits(pause_s=0.2, least_bytes_s=10**9)
+    with serving(tmp_path, serve.Settings(uploads=limits)) as served:
+        with socket.create_connection(("127.0.0.1", served.port), timeout=5) as connection:
+            connection.sendall(START + b"Content-Length: 1000\r\n\r\n" + PART)
+            for _ in range(10):
+                time.sleep(0.05)
+                connection.sendall(b"x")
+            assert connection.recv(1000).startswith(b"HTTP/1.1 408")
+        assert folders(served) == []
+
+
+def test_a_header_without_an_end_ends_the_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "_HEADERS_S", 0.2)
+    with serving(tmp_path) as served:
+        began = time.monotonic()
+        assert served.raw(b"GET / HTTP/1.1\r\nHost: loc") == b""
+        # Before it has shown its token, too.
+        start = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+        assert served.raw(start + b"tok").startswith(b"HTTP/1.1 408")
+        # The second request of a connection, too.
+        assert served.raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /h").startswith(b"HTTP/1.1 200")
+        assert time.monotonic() - began < 4
+
+
+def test_half_a_file_leaves_nothing(served: Served) -> None:
+    before = folders(served)
+    with socket.create_connection(("127.0.0.1", served.port)) as connection:
+        connection.sendall(START + b"Content-Length: 1000\r\n\r\n" + PART)
+        until(lambda: len(folders(served)) > len(before) or None)
+    until(lambda: folders(served) == before or None)
+    answer = served.raw(START + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(PART) + PART)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert folders(served) == before
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "kind"),
+    [
+        (b"x", {"Content-Type": "image/jpeg"}, 415, "form"),
+        (b"x", {"Content-Type": "multipart/form-data"}, 415, "form"),
+        (b"nonsense", FORM, 400, "form"),
+        (b"--b--\r\n", FORM, 400, "form"),
+        (b'--b\r\nContent-Disposition: form-data; name="other"\r\n\r\nx\r\n--b--\r\n', FORM, 400, "form"),
+        (b'--b\r\nContent-Disposition: form-data; name="language"\r\n\r\nde\r\n--b--\r\n', FORM, 400, "form"),
+        (b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n\r\n--b--\r\n', FORM, 400, "empty"),
+        (PART + b"\r\n" + PART + b"\r\n--b--\r\n", FORM, 400, "form"),
+        (b"--b\r\n" + b"X: y\r\n" * 100_000, FORM, 400, "form"),
+        (b'--b\r\nContent-Disposition: form-data; name="language"\r\n\r\n' + bytes(10_000), FORM, 400, "form"),
+    ],
+)  # fmt: skip
+def test_a_senseless_form_is_refused(
+    body: bytes, headers: dict[str, str], status: int, kind: str, served: Served
+) -> None:
+    before = folders(served)
+    answer = served.client.post("/v1/jobs", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["kind"]) == (status, kind)
+    assert folders(served) == before
+
+
+@pytest.mark.parametrize("fields", [{"language": "xx"}, {"contents": "everything"}])
+def test_what_can_not_be_had_is_said(fields: dict[str, str], served: Served) -> None:
+    answer = served.client.post("/v1/jobs", files={"file": b"x"}, data=fields)
+    assert (answer.status_code, answer.json()["error"]["kind"]) == (400, next(iter(fields)))
+
+
+def test_a_full_queue_says_when_to_come_again(tmp_path: Path) -> None:
+    with serving(tmp_path, most_waiting=1) as served:
+        held = served.send("hold")
+        served.running(held)
+        served.send("no_face")
+        answer = served.client.post("/v1/jobs", files={"file": b"x"})
+        assert (answer.status_code, answer.json()["error"]["kind"]) == (429, "full")
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+def test_too_many_files_in_a_minute_are_refused(tmp_path: Path) -> None:
+    with serving(tmp_path, serve.Settings(jobs_a_minute=2)) as served:
+        answers = [served.client.post("/v1/jobs", files={"file": b"no_face"}) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [202, 202, 429]
+        assert 1 <= int(answers[2].headers["retry-after"]) <= 31
+
+
+def test_a_rate_refills_and_forgets() -> None:
+    now = 0.0
+    rate = Rate(60, clock=lambda: now)
+    assert [rate.wait_s("a") for _ in range(60)] == [0.0] * 60
+    assert rate.wait_s("a") == pytest.approx(1)
+    assert rate.wait_s("b") == 0
+    now = 1.0
+    assert rate.wait_s("a") == 0
+    for i in range(20_000):
+        rate.wait_s(str(i))
+    assert len(rate._known) == guard._MOST_ADDRESSES
+
+
+def test_an_internal_error_shows_no_traceback(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> Ticket:
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr(served.jobs, "get", broken)
+    answer = served.client.get("/v1/jobs/x")
+    assert (answer.status_code, answer.json()["error"]["kind"]) == (500, "internal")
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+
+
+# The command
+
+
+def test_where_others_can_reach_it_a_token_is_made() -> None:
+    place, settings = serve.Place(host="0.0.0.0"), serve.Settings()
+    made = serve.secured(place, settings).token
+    assert made is not None
+    assert len(made) >= 32
+    assert made != serve.secured(place, settings).token
+    assert serve.secured(serve.Place(), settings).token is None
+    for host in LOOPBACK:
+        assert serve.secured(serve.Place(host=host), settings).token is None
+    for token in ("short", "with spaces in it, and long", ""):
+        with pytest.raises(OptionsError, match="--token"):
+            serve.secured(place, serve.Settings(token=token))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--keep", "1y"], "expected a time such as"),
+        (["--port", "-1"], "--port"),
+        (["--workers", "0"], "--workers"),
+        (["--token", "short"], "--token"),
+        (["--data", "/dev/null"], "can't be used"),
+    ],
+)
+def test_wrong_usage_is_said(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status = main(["serve", "--no-browser", "--port", "0", *words])
+    except SystemExit as stop:
+        status = int(str(stop.code))
+    assert status == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_taken_port_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["serve", "--no-browser", "--port", str(taken.getsockname()[1])]) == 2
+    assert "give another --port" in capsys.readouterr().err
+
+
+@contextlib.contextmanager
+def command(*words: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command as a user starts it, and the address it prints."""
+    line = [sys.executable, "-m", "deepfake_detect", "serve", "--no-browser", "--port", "0", "--workers", "1", *words]
+    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            yield process, process.stdout.readline().removeprefix("serving on ").strip()
+        finally:
+            process.kill()
+
+
+def test_real_files_are_judged_compared_and_gone_after_ctrl_c(tmp_path: Path) -> None:
+    with command(folder=tmp_path) as (process, address), httpx.Client(base_url=address, timeout=60) as client:
+        served = Served(None, None, client, 0)  # type: ignore[arg-type]
+        names = ("clip_forged.mp4", "README.md", "portrait_forged.jpg", "portrait_genuine.jpg")
+        clip, broken, suspect, original = ({"file": (name, (SAMPLES / name).read_bytes())} for name in names)
+        video = client.post("/v1/jobs", files=clip, data={"language": "de"}).json()["id"]
+        text = client.post("/v1/jobs", files=broken).json()["id"]
+        picture = client.post("/v1/jobs", files=suspect, data={"contents": "record"}).json()["id"]
+        pair = client.post(f"/v1/jobs/{picture}/comparisons", files=original).json()["id"]
+        assert until(lambda: over(served, video), 60, every_s=0.2)["label"] == "manipulated"
+        schema = json.loads(SCHEMA_FILE.read_text())
+        record = client.get(f"/v1/jobs/{video}/report.json").json()
+        jsonschema.validate(record, schema)
+        assert record["media"]["path"] == "clip_forged.mp4"
+        assert "annotated.mp4" in record["files"]
+        page = client.get(f"/v1/jobs/{video}/report.html").text
+        assert '<html lang="de">' in page
+        assert str(tmp_path) not in page
+        (tmp_path / "unpacked").mkdir()
+        archive = client.get(f"/v1/jobs/{video}/report.zip").content
+        zipfile.ZipFile(io.BytesIO(archive)).extractall(tmp_path / "unpacked")
+        assert main(["verify", "-q", str(tmp_path / "unpacked" / "report")]) == 0
+        assert client.get(f"/v1/jobs/{video}/annotated").headers["content-type"] == "video/mp4"
+        shown = client.get(f"/jobs/{video}").text
+        assert '<polyline class="line-1"' in shown
+        assert "data-seek=" in shown
+        failed = until(lambda: over(served, text), 60, every_s=0.2)
+        assert failed["error"]["kind"] == "unsupported"
+        assert failed["error"]["message"].startswith("README.md: ")
+        compared = until(lambda: over(served, pair), 60, every_s=0.2)
+        assert compared["label"] == "taken_from_this_photo", compared
+        assert client.get(f"/v1/jobs/{pair}/report.json").json()["schema"] == "deepfake-detect/compare/1"
+        assert client.get(f"/v1/jobs/{pair}/picture.jpg").content.startswith(b"\xff\xd8\xff")
+        assert len(list(tmp_path.glob("deepfake-detect-serve-*/*/media"))) == 4
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        assert (process.returncode, out) == (0, "")
+        assert "Traceback" not in err
+    assert not list(tmp_path.glob("deepfake-detect-serve-*"))
+
+
+def over(served: Served, name: str) -> dict[str, Any] | None:
+    found = served.state(name)
+    return found if found["stage"] == "" else None
+
+
+def test_a_killed_server_goes_on_where_it_was(tmp_path: Path) -> None:
+    words = ("--keep", "1h", "--data", str(tmp_path / "kept"))
+    with command(*words, folder=tmp_path) as (process, address), httpx.Client(base_url=address) as client:
+        picture = (SAMPLES / "portrait_genuine.jpg").read_bytes()
+        names = [client.post("/v1/jobs", files={"file": (f"{i}.jpg", picture)}).json()["id"] for i in range(3)]
+        process.kill()
+    with command(*words, folder=tmp_path) as (process, address), httpx.Client(base_url=address) as client:
+        served = Served(None, None, client, 0)  # type: ignore[arg-type]
+        for i, name in enumerate(names):
+            state = until(lambda name=name: over(served, name), 60, every_s=0.2)  # type: ignore[misc]
+            assert (state["status"], state["name"]) == ("done", f"{i}.jpg")
+        # As when the terminal is closed.
+        process.send_signal(signal.SIGHUP)
+        _, err = process.communicate(timeout=30)
+        assert (process.returncode, "Traceback" in err) == (0, False)
+
+
+def test_the_client_of_the_docs_is_short_and_works(tmp_path: Path) -> None:
+    text = (SAMPLES.parent / "docs" / "serving.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert len(code.splitlines()) <= 50
+    (tmp_path / "client.py").write_text(code)
+    (tmp_path / "a.jpg").write_text("manipulated 0.9")
+    (tmp_path / "b.jpg").write_text("error damaged")
+    with serving(tmp_path, serve.Settings(token=TOKEN), most_waiting=1) as served:
+        line = [sys.executable, "client.py", "a.jpg", "b.jpg"]
+        address = str(served.client.base_url).rstrip("/")
+        environment = {"DEEPFAKE_DETECT_SERVER": address, "DEEPFAKE_DETECT_TOKEN": TOKEN, "NO_PROXY": "*"}
+        done = subprocess.run(
+            line, cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, check=True
+        )
+        first, second = (json.loads(line.partition(" ")[2]) for line in done.stdout.splitlines())
+        assert (first["label"], second["kind"]) == ("manipulated", "damaged")
+        assert folders(served) == []
+
+
+def test_serving_without_its_packages_says_what_to_install() -> None:
+    program = """
+import sys
+sys.modules["fastapi"] = None
+from deepfake_detect.cli import main
+assert main(["serve"]) == 2
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "pip install 'deepfake-detect[serve]'" in done.stderr
