@@ -171,7 +171,7 @@ def film(pixels: np.ndarray, *, crf: int, frames: int, rng: Generator) -> np.nda
                 moved, shift, (width, height), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
             )
         # By OpenCV, which takes less time than FFmpeg's own conversion.
-        planes = cv2.cvtColor(np.ascontiguousarray(moved), cv2.COLOR_RGB2YUV_I420)
+        planes: np.ndarray = cv2.cvtColor(np.ascontiguousarray(moved), cv2.COLOR_RGB2YUV_I420)
         packets += encoder.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p"))
     packets += encoder.encode(None)
     decoded = [frame for packet in packets for frame in decoder.decode(packet)]
