@@ -114,7 +114,7 @@ class FaceFinder:
 
     def _least_scale(self, frame: Frame) -> float:
         """How far a frame may be reduced, 1 or less: that much of a face must remain to be seen."""
-        longer = max(frame.pixels.shape[:2])
+        longer: int = max(frame.pixels.shape[:2])
         return min(1.0, max(_DETECTION_SIDE_PX / longer, _SMALLEST_SEEN_PX / self._smallest_px))
 
     def _reduced(
