@@ -36,7 +36,7 @@ def crops_of(path: Path, count: int) -> list[Crop]:
     finder, architecture = choose().face_finder(), checkpoint.find().architecture
     with media.open(path, Options(frames=count)) as opened:
         return [
-            cut(frame, face, size=architecture.size, margin=architecture.margin)
+            cut(frame, face, size=architecture.size, margin=checkpoint.find().video_looks[0].margin)
             for frame in opened.frames()
             for face in finder.find(frame)
         ]
@@ -51,6 +51,8 @@ def classifying(crops: list[Crop]) -> dict[str, Callable[[], object]]:
         sys.exit("the weights have no graph; export them again")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
+    tensors = entry.path.read_bytes()
+    options.add_external_initializers_from_files_in_memory([entry.path.name], [tensors], [len(tensors)])
     session = onnxruntime.InferenceSession(entry.graph.read(), options, providers=["CPUExecutionProvider"])
     batches = [np.stack([crop.pixels for crop in crops[i : i + batch]]) for i in range(0, len(crops), batch)]
     scorer = choose().scorer(entry)

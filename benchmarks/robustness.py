@@ -189,7 +189,7 @@ def attacked(root: Path, items: Sequence[Labelled], detector: Detector) -> Itera
     for item in items:
         faces = [score.face for track in detector.detect(root / item.path).tracks for score in track.voting]
         if faces:
-            with media.open(root / item.path) as opened:
+            with media.open(root / item.path, detector.options) as opened:
                 views.append(examiner.cut(next(iter(opened.frames())), faces[0], kind="image"))
             kept.append(item)
     wrong = torch.tensor([-1.0 if item.label == "fake" else 1.0 for item in kept]).view(-1, 1, 1, 1)

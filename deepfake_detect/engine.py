@@ -80,7 +80,7 @@ def choose(options: Options | None = None) -> Engine:
 
 
 class Examiner:
-    """A net with its looks at a face: what it says in all of them, averaged by weight.
+    """A net with its looks at a face: their maps averaged by weight into one, and that one pooled.
 
     Args:
         engine: Runs the net.
@@ -110,17 +110,25 @@ class Examiner:
             Evidence maps float32 (N, size / 8, size / 8), each over the first of its face's crops, and logits float32
             (N,), in the order given.
         """
-        looks, side = self._entry.looks(kind), self._entry.architecture.size // 8
-        maps, logits = np.zeros((len(views), side, side), np.float32), np.zeros(len(views), np.float32)
+        architecture = self._entry.architecture
+        looks, side = self._entry.looks(kind), architecture.size // 8
+        maps = np.zeros((len(views), side, side), np.float32)
         whole = sum(look.weight for look in looks)
         for i, look in enumerate(looks):
             crops = [view[i].mirrored() if look.mirrored else view[i] for view in views]
-            seen, said = self._net.score(crops, batch_size=batch_size)
+            seen, _ = self._net.score(crops, batch_size=batch_size)
             share = np.float32(look.weight / whole)
-            logits += share * said
             for j, (view, evidence) in enumerate(zip(views, seen, strict=True)):
                 maps[j] += share * _moved_onto(view[0], view[i], evidence[:, ::-1] if look.mirrored else evidence)
-        return maps, logits
+        return maps, _pooled(maps, sharpness=architecture.sharpness)
+
+
+def _pooled(maps: np.ndarray, *, sharpness: float) -> np.ndarray:
+    """As `model.pool`, which needs torch: what is drawn is what was decided on, also where a map is the mean of several."""
+    cells = maps.reshape(len(maps), maps.shape[1] * maps.shape[2]).astype(np.float64) * sharpness
+    most = cells.max(1, keepdims=True)
+    pooled = most[:, 0] + np.log(np.exp(cells - most).mean(1))
+    return np.asarray(pooled / sharpness, np.float32)
 
 
 def _moved_onto(first: Crop, crop: Crop, evidence: np.ndarray) -> np.ndarray:

@@ -317,7 +317,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Look:
-    """One way to look at a face; what a net says in all its looks is averaged.
+    """One way to look at a face; the maps of all looks are averaged.
 
     Attributes:
         margin: Extra around the face on each side, as a fraction of the longer side of its box.

@@ -9,10 +9,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
 from conftest import SAMPLES, read_rgb, texture
 
 from deepfake_detect import Detector, Options, OptionsError, WeightsError, checkpoint
 from deepfake_detect.engine import Examiner, OnnxEngine, TorchEngine, choose
+from deepfake_detect.model import pool
 from deepfake_detect.mtcnn import _Sums
 from deepfake_detect.training.export import golden_crops
 from deepfake_detect.types import Crop, Face, Frame, Look
@@ -60,7 +62,7 @@ def test_both_engines_judge_alike() -> None:
 
 
 class _Stub:
-    """Stands in for a net: its map is how bright each cell is, its logit the mean."""
+    """Stands in for a net: its map is how bright each cell is."""
 
     def score(self, crops: Sequence[Crop], *, batch_size: int = 32) -> tuple[np.ndarray, np.ndarray]:
         maps = [
@@ -89,15 +91,24 @@ def soft(seed: int = 0) -> Frame:
     return Frame(cv2.GaussianBlur(texture(300, 280, seed), (0, 0), 12))
 
 
-def test_looks_are_averaged_by_weight() -> None:
-    frame, looks = soft(), (Look(0.1, weight=3.0), Look(0.5, weight=1.0))
-    apart = [
-        examiner(look).score([examiner(look).cut(frame, FACE, kind="image")], kind="image")[1][0] for look in looks
-    ]
-    both = examiner(*looks)
-    (logit,) = both.score([both.cut(frame, FACE, kind="image")], kind="image")[1]
-    assert apart[0] != pytest.approx(apart[1], abs=0.1)
-    assert logit == pytest.approx(0.75 * apart[0] + 0.25 * apart[1], abs=1e-3)
+def test_looks_are_averaged_by_weight_and_their_mean_is_pooled() -> None:
+    class Rising(_Stub):
+        """Says 8 more each time it is asked."""
+
+        asked = 0
+
+        def score(self, crops: Sequence[Crop], *, batch_size: int = 32) -> tuple[np.ndarray, np.ndarray]:
+            maps, logits = super().score(crops)
+            self.asked += 1
+            return maps + 8 * self.asked, logits
+
+    frame, alone = soft(), examiner(Look(0.1))
+    (plain,), _ = alone.score([alone.cut(frame, FACE, kind="image")], kind="image")
+    both = examiner(Look(0.1, weight=3.0), Look(0.1, mirrored=True, weight=1.0))
+    both._net = Rising()
+    maps, logits = both.score([both.cut(frame, FACE, kind="image")] * 2, kind="image")
+    assert np.allclose(maps, plain + 0.75 * 8 + 0.25 * 16, atol=1e-3)
+    assert np.allclose(logits, pool(torch.from_numpy(maps), sharpness=1.0).numpy(), atol=1e-3)
 
 
 @pytest.mark.parametrize("other", [Look(0.5), Look(0.4, 0.1), Look(0.1, mirrored=True), Look(0.6, mirrored=True)])

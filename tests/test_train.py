@@ -217,13 +217,16 @@ def test_a_net_can_look_more_than_once(drawn_data: Path, tmp_path: Path) -> None
     for name, several in looks.items():
         export(weights, folder, name, trained_on="drawn pictures", looks={"image": several, "video": [narrow]})
 
-    def logit(name: str, file: str) -> float:
+    def judged(name: str, file: str) -> tuple[np.ndarray, np.ndarray]:
         (track,) = Detector(weights=name, weights_folder=folder).detect(SAMPLES / file).tracks
-        return float(np.mean([score.logit for score in track.voting]))
+        return np.array([one.evidence for one in track.heatmaps]), np.array([score.logit for score in track.voting])
 
     still, clip = "portrait_forged.jpg", "clip_forged.mp4"
-    assert logit("both", still) == pytest.approx(0.25 * logit("narrow", still) + 0.75 * logit("wide", still), abs=1e-3)
-    assert logit("both", clip) == pytest.approx(logit("narrow", clip), abs=1e-3)
+    evidence, logits = judged("both", still)
+    assert logits == pytest.approx(np.log(np.exp(evidence.astype(np.float64)).mean((1, 2))), abs=1e-4)
+    for alone in ("narrow", "wide"):
+        assert np.abs(evidence - judged(alone, still)[0]).max() > 1e-3
+    assert np.allclose(judged("both", clip)[1], judged("narrow", clip)[1], atol=1e-5)
 
 
 def items(real: list[float], fake: list[float], *, groups: int = 1000) -> list[Item]:
