@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from . import __version__
 from .confine import Limits
 from .errors import DeepfakeDetectError, MediaError, OptionsError
-from .options import ENGINES, Options, ReportOptions
+from .options import ENGINES, EVERY_FRAME, FAST_FRAMES, Options, ReportOptions
 from .words import LANGUAGES, Words
 
 if TYPE_CHECKING:
@@ -86,11 +86,8 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--pdf", action="store_true", help="write the page as report.pdf too")
     report.add_argument("--trust", metavar="PEM", help="certificates of those whose Content Credentials are trusted")
     report.add_argument("--sign", type=Path, metavar="KEY", help="sign it with an Ed25519 private key (PEM)")
-    sampling = result.add_argument_group("which frames of a video")
     default = Options()
-    sampling.add_argument("--frames", type=int, default=default.frames, metavar="N",
-                          help="look at N frames spread over the length (default %(default)s)")  # fmt: skip
-    sampling.add_argument("--fps", type=float, metavar="F", help="look at F frames a second instead")
+    sampling = _add_sampling(result, default)
     sampling.add_argument("--start", type=float, metavar="S", help="begin at S seconds")
     sampling.add_argument("--end", type=float, metavar="S", help="stop at S seconds")
     result.add_argument("--engine", choices=ENGINES, default=default.engine,
@@ -166,10 +163,7 @@ def scan_parser() -> argparse.ArgumentParser:
                         help=f"exit with 3 if one of these occurs: {', '.join(_LABELS)}")  # fmt: skip
     result.add_argument("--weights", type=Path, metavar="DIR", help="use the weights in DIR instead of those that ship")
     default, limits = Options(), Limits()
-    sampling = result.add_argument_group("which frames of a video")
-    sampling.add_argument("--frames", type=int, default=default.frames, metavar="N",
-                          help="look at N frames spread over the length (default %(default)s)")  # fmt: skip
-    sampling.add_argument("--fps", type=float, metavar="F", help="look at F frames a second instead")
+    _add_sampling(result, default)
     cost = result.add_argument_group("what it may take")
     cost.add_argument("--workers", type=int, metavar="N", help="files judged at a time (default: one for each core)")
     cost.add_argument("--time-limit", type=float, default=limits.seconds, metavar="S",
@@ -178,6 +172,20 @@ def scan_parser() -> argparse.ArgumentParser:
                       help="memory for a file, beyond what the net takes; Linux only (default %(default)s)")  # fmt: skip
     result.add_argument("-q", "--quiet", action="store_true", help="print no summary and no progress, only errors")
     return result
+
+
+def _add_sampling(parser: argparse.ArgumentParser, default: Options) -> argparse._ArgumentGroup:
+    """The ways to say how much of a video is looked at, of which one can be given."""
+    group = parser.add_argument_group("which frames of a video")
+    ways = group.add_mutually_exclusive_group()
+    ways.add_argument("--frames", type=int, default=default.frames, metavar="N",
+                      help="look at N frames spread over the length (default %(default)s)")  # fmt: skip
+    ways.add_argument("--fps", type=float, metavar="F", help="look at F frames a second instead")
+    ways.add_argument("--fast", action="store_const", dest="frames", const=FAST_FRAMES,
+                      help=f"look at {FAST_FRAMES} frames: a short forged part may lie between them")  # fmt: skip
+    ways.add_argument("--thorough", action="store_const", dest="frames", const=EVERY_FRAME,
+                      help="look at every frame")  # fmt: skip
+    return group
 
 
 def serve_parser() -> argparse.ArgumentParser:

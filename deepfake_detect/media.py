@@ -67,6 +67,8 @@ _ANIMATION_FRAME_S = 0.1
 # Decoders that take it packet by packet whether frames that no other needs are left out. (AV1's and VP9's take it at the
 # start only, or not at all.)
 _CAN_LEAVE_OUT = ("h264", "hevc")
+# A video of which fewer frames are looked at may hold a forged part that none of them shows.
+_FEW_FRAMES = 16
 # So far apart may sound and picture of one moment lie in a file.
 _SOUND_LEADS_S = 1.0
 
@@ -103,6 +105,19 @@ class Media:
             MediaError: Nothing could be decoded.
         """
         raise NotImplementedError
+
+    def _plan(self, times: Sequence[float], *, end_s: float) -> list[int]:
+        """Which frames of a video to look at, see `choose`; notes it where they are so few that much lies between them."""
+        name = shown(self.info.path)
+        wanted = choose(times, self._options, end_s=end_s, name=name)
+        self.planned = len(wanted)
+        first, last = within(times, self._options, end_s=end_s, name=name)
+        if len(wanted) < min(_FEW_FRAMES, last - first):
+            apart = (times[last - 1] - times[first]) / len(wanted)
+            note = Note("few_frames", {"frames": str(len(wanted)), "apart": f"{apart:.1f}"})
+            if note not in self.notes:
+                self.notes.append(note)
+        return wanted
 
     @property
     def sounds(self) -> tuple[av.audio.stream.AudioStream, ...]:
@@ -480,8 +495,7 @@ class _Animation(Media):
             self.notes.append(Note("frames_missing", {"missing": str(count - len(times)), "frames": str(count)}))
 
     def frames(self, *, each_second: bool = False) -> Iterator[Frame]:
-        wanted = choose(self._times, self._options, end_s=self.info.duration_s or 0.0, name=shown(self.info.path))
-        self.planned = len(wanted)
+        wanted = self._plan(self._times, end_s=self.info.duration_s or 0.0)
         for i in sorted({*wanted, *seconds(self._times, *self._within())} if each_second else wanted):
             yield Frame(self._pixels(i), self._times[i], sampled=i in wanted)
 
@@ -636,9 +650,7 @@ class _Video(Media):
             return []
 
     def frames(self, *, each_second: bool = False) -> Iterator[Frame]:
-        wanted = choose(self._times, self._options, end_s=self._times[0] + (self.info.duration_s or 0.0),
-                        name=shown(self.info.path))  # fmt: skip
-        self.planned, got = len(wanted), 0
+        wanted, got = self._plan(self._times, end_s=self._times[0] + (self.info.duration_s or 0.0)), 0
         try:
             for frame in self._decode_chosen(wanted, seconds(self._times, *self._within()) if each_second else ()):
                 got += frame.sampled

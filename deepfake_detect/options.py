@@ -9,10 +9,12 @@ from .errors import OptionsError
 from .words import LANGUAGES
 
 ENGINES = ("auto", "onnx", "torch")
+# Of a video: few enough for a first look, and more than any has.
+FAST_FRAMES, EVERY_FRAME = 8, 1_000_000
 # name: (lowest, highest). None as a value means "not set" where the default is None.
 _RANGES: dict[str, tuple[float, float]] = {
-    "frames": (1, 1_000_000),
-    "min_frames": (1, 1_000_000),
+    "frames": (1, EVERY_FRAME),
+    "min_frames": (1, EVERY_FRAME),
     "start_s": (0, math.inf),
     "end_s": (0, math.inf),
     "fps": (0.001, 1000),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import SAMPLES
@@ -19,13 +21,32 @@ BENCHMARKS = SAMPLES.parent / "benchmarks"
             ["1 s of 240p, 2 frames", "every frame", "megapixels, cold", "photos of", "--version"],
         ),
         (["ideal.py", "--tiny"], ["| classifying 2 crops |"]),
+        (
+            ["growth.py", "--tiny"],
+            ["| seconds of 1080p | 2 |", "one-minute video | 180 |", "| faces in view", "one call | 2 |"],
+        ),
         (["stages.py", "--tiny"], ["| photo |", "| minute |", "| crowd |"]),
         (["detection.py", str(SAMPLES), "--frames", "2"], ["| videos | 4 |", "| pictures | 2 |", "| groups | 8 |"]),
     ],
 )
 def test_a_tiny_run_fills_its_table(command: list[str], rows: list[str]) -> None:
-    done = subprocess.run([sys.executable, str(BENCHMARKS / command[0]), *command[1:]], capture_output=True, text=True,
+    printed = run(*command)
+    for row in rows:
+        assert row in printed
+
+
+def test_how_many_frames_are_needed(tmp_path: Path) -> None:
+    for name in ("clip_genuine.mp4", "clip_forged.mp4"):
+        shutil.copy(SAMPLES / name, tmp_path)
+    (tmp_path / "index.csv").write_text("path,label\nclip_genuine.mp4,real\nclip_forged.mp4,fake\n")
+    printed = run("effort.py", str(tmp_path / "index.csv"))
+    assert "2 videos of 75 to 75 frames" in printed
+    assert "| all | 2 of 2 (0.34–1.00) | 1.000 | 0.00 | 0.00 |" in printed
+
+
+def run(name: str, *arguments: str) -> str:
+    """What a benchmark prints."""
+    done = subprocess.run([sys.executable, str(BENCHMARKS / name), *arguments], capture_output=True, text=True,
                           check=False, cwd=SAMPLES.parent)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for row in rows:
-        assert row in done.stdout
+    return done.stdout

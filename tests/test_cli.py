@@ -132,3 +132,24 @@ def test_other_weights_can_be_used(tmp_path: Path, capsys: pytest.CaptureFixture
     shutil.copytree(SAMPLES.parent / "weights", tmp_path / "weights")
     assert main(["--json", "--weights", str(tmp_path / "weights"), str(SAMPLES / "portrait_genuine.jpg")]) == 0
     assert json.loads(capsys.readouterr().out)["verdict"]["label"]
+
+
+def test_fast_looks_at_few_frames_and_says_so_and_thorough_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    clip = str(SAMPLES / "clip_genuine.mp4")
+    sampled, warned = {}, {}
+    for how in ("--fast", "--thorough"):
+        assert main(["--json", how, clip]) == 0
+        found = json.loads(capsys.readouterr().out)
+        sampled[how], warned[how] = len(found["media"]["sampled_times_s"]), found["warnings"]
+    assert sampled == {"--fast": 8, "--thorough": 75}
+    (warning,) = warned["--fast"]
+    assert warning.startswith("Only 8 frames of the video were looked at, one every 0.4 s")
+    assert not warned["--thorough"]
+
+
+@pytest.mark.parametrize("both", [["--fast", "--thorough"], ["--fast", "--frames", "9"], ["--thorough", "--fps", "2"]])
+def test_one_way_to_choose_frames_at_a_time(both: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*both, str(SAMPLES / "clip_genuine.mp4")])
+    assert stopped.value.code == 2
+    assert "not allowed with" in capsys.readouterr().err

@@ -1,0 +1,85 @@
+"""How many frames of a video does a verdict need? Judges every frame of labelled videos, then as if fewer had been seen.
+
+Figures: the share of videos whose label is that of all frames, AUC, and how far the pooled logit of the person who decides
+lies from that of all frames (standard deviation and largest). Faces are followed from frame to frame where every frame is
+looked at and searched for anew where few are; that makes no difference here, for each logit is that of the followed face.
+
+python benchmarks/effort.py DATA --split val
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from deepfake_detect import Detector, Options, media, verdict
+from deepfake_detect.options import EVERY_FRAME, FAST_FRAMES
+from deepfake_detect.training.datasets import VIDEO_ENDINGS, read_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from deepfake_detect.types import Calibration, FaceTrack, Report
+
+COUNTS = (4, FAST_FRAMES, 16, Options().frames, 64)
+
+
+def after(report: Report, count: int) -> tuple[FaceTrack, ...]:
+    """The people of a report in which every frame was looked at, as if `count` frames had been."""
+    times = report.sampled_times_s
+    chosen = media.choose(times, Options(frames=count), end_s=times[-1], name=report.path)
+    kept = {times[i] for i in chosen}
+    parts = (tuple(score for score in track.scores if score.time_s in kept) for track in report.tracks)
+    return tuple(
+        replace(track, scores=scores) for track, scores in zip(report.tracks, parts, strict=True) if scores
+    )  # fmt: skip
+
+
+def row(reports: Sequence[Report], forged: Sequence[bool], count: int, calibration: Calibration) -> str:
+    """How verdicts after `count` frames compare with those after all."""
+    same, apart, odds = [], [], []
+    for report in reports:
+        answers = []
+        for tracks in (after(report, count), after(report, EVERY_FRAME)):
+            judged = tuple(verdict.judge(track, kind="video", calibration=calibration) for track in tracks)
+            worst = verdict.deciding(judged)
+            logit = worst.logit if worst is not None and worst.logit is not None else np.nan
+            answers.append((verdict.decide(judged, kind="video", calibration=calibration).label, logit))
+        (label, logit), (all_label, all_logit) = answers
+        same.append(label == all_label)
+        apart.append(logit - all_logit)
+        odds.append(logit)
+    seen = np.isfinite(odds)
+    auc = roc_auc_score(np.array(forged)[seen], np.array(odds)[seen])
+    low, high = verdict.wilson(sum(same), len(same))
+    name = "all" if count == EVERY_FRAME else f"{count}"
+    return (
+        f"| {name} | {sum(same)} of {len(same)} ({low:.2f}–{high:.2f}) | {auc:.3f} | {np.nanstd(apart):.2f}"
+        f" | {np.nanmax(np.abs(apart)):.2f} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="labelled media, in any layout that `evaluate` reads")
+    parser.add_argument("--split")
+    arguments = parser.parse_args()
+    dataset = read_dataset(arguments.data, split=arguments.split)
+    videos = [item for item in dataset.items if Path(item.path).suffix.lower() in VIDEO_ENDINGS]
+    detector = Detector(Options(frames=EVERY_FRAME, max_heatmaps=0))
+    reports = [detector.detect(dataset.root / item.path) for item in videos]
+    frames = sorted(len(report.sampled_times_s) for report in reports)
+    print(f"{len(videos)} videos of {frames[0]} to {frames[-1]} frames\n")
+    print("| frames | same label as all (95 %) | AUC | logit apart, sd | at most |\n|---|---|---|---|---|")
+    forged = [item.label == "fake" for item in videos]
+    for count in (*COUNTS, EVERY_FRAME):
+        print(row(reports, forged, count, detector.calibration))
+
+
+if __name__ == "__main__":
+    main()
