@@ -20,6 +20,8 @@ from .types import Architecture, Bands, Calibration, Look, OtherGroups
 if TYPE_CHECKING:
     import torch
 
+# What a manifest raises that says something else than was expected.
+_SENSELESS = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 # In an installed package the folder lies inside it, in a checkout beside it.
 _FOLDERS = (Path(__file__).parent / "weights", Path(__file__).parent.parent / "weights")
 
@@ -37,6 +39,9 @@ class WeightFile:
         Raises:
             WeightsError: It is missing, or its bytes are not those the manifest promises.
         """
+        # A device or a pipe would never end.
+        if self.path.exists() and not self.path.is_file():
+            raise WeightsError(f"{self.path}: expected a file, found something else; install again")
         try:
             data = self.path.read_bytes()
         except OSError as error:
@@ -96,11 +101,12 @@ def find(name: str | None = None, *, folder: Path | None = None) -> ManifestEntr
         name = name or manifest["default"]
         models = manifest["models"]
         if name not in models:
-            raise WeightsError(f"no weights named {name!r}; there are {', '.join(sorted(models))}")
+            known = ", ".join(ascii(each)[1:-1] for each in sorted(models))
+            raise WeightsError(f"no weights named {name!r:.100}; there are {known[:300]}")
         return _entry(name, models[name], folder)
-    except (KeyError, TypeError, ValueError) as error:
+    except _SENSELESS as error:
         raise WeightsError(
-            f"{folder / 'manifest.json'}: entry {name!r} does not fit this version ({error!r})"
+            f"{folder / 'manifest.json'}: entry {name!r:.100} does not fit this version ({error!r:.300})"
         ) from error
 
 
@@ -117,8 +123,10 @@ def find_face_nets(*, folder: Path | None = None) -> tuple[WeightFile, WeightFil
     manifest = _read_manifest(folder)
     try:
         pnet, rnet, onet = (_file(manifest["mtcnn"][name], folder) for name in ("pnet", "rnet", "onet"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{folder / 'manifest.json'}: its MTCNN does not fit this version ({error!r})") from error
+    except _SENSELESS as error:
+        raise WeightsError(
+            f"{folder / 'manifest.json'}: its MTCNN does not fit this version ({error!r:.300})"
+        ) from error
     return pnet, rnet, onet
 
 
@@ -130,15 +138,26 @@ def _shipped_folder() -> Path:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
     try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{folder / 'manifest.json'}: can't be read as JSON ({error}); install again") from error
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: can't be read as JSON ({error}); install again") from error
     return manifest
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
 def _file(values: dict[str, str], folder: Path) -> WeightFile:
-    return WeightFile(folder / values["file"], values["sha256"])
+    name = values["file"]
+    # A manifest speaks of the files beside it, and of no others.
+    if not name or Path(name).name != name or "\0" in name:
+        raise ValueError(f"file must be the name of one beside the manifest, found {name!r}")
+    return WeightFile(folder / name, values["sha256"])
 
 
 def _entry(name: str, values: dict[str, Any], folder: Path) -> ManifestEntry:
@@ -155,10 +174,11 @@ def _entry(name: str, values: dict[str, Any], folder: Path) -> ManifestEntry:
     image_looks, video_looks = (
         tuple(Look(**look) for look in values.get("looks", {}).get(kind, own)) for kind in ("image", "video")
     )
+    weights = _file(values, folder)
     return ManifestEntry(
         name=name,
-        path=folder / values["file"],
-        sha256=values["sha256"],
+        path=weights.path,
+        sha256=weights.sha256,
         architecture=architecture,
         calibration=Calibration(**calibration),
         image_looks=image_looks,
@@ -184,6 +204,7 @@ def read(entry: ManifestEntry) -> dict[str, torch.Tensor]:
     data = WeightFile(entry.path, entry.sha256).read()
     try:
         tensors = load(data)
-    except SafetensorError as error:
-        raise WeightsError(f"{entry.path}: expected a safetensors file ({error}); install again") from error
+    except (SafetensorError, RuntimeError, *_SENSELESS) as error:
+        found = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{entry.path}: expected a safetensors file ({found}); install again") from error
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
