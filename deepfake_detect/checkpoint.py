@@ -12,7 +12,7 @@ import hashlib
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import WeightsError
 from .types import Architecture, Bands, Calibration, Look, OtherGroups
@@ -20,6 +20,7 @@ from .types import Architecture, Bands, Calibration, Look, OtherGroups
 if TYPE_CHECKING:
     import torch
 
+_Made = TypeVar("_Made", Architecture, Bands, Look, OtherGroups)
 # What a manifest raises that says something else than was expected.
 _SENSELESS = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 # In an installed package the folder lies inside it, in a checkout beside it.
@@ -162,17 +163,17 @@ def _file(values: dict[str, str], folder: Path) -> WeightFile:
 
 def _entry(name: str, values: dict[str, Any], folder: Path) -> ManifestEntry:
     calibration = dict(values["calibration"])
-    calibration |= {kind: Bands(**calibration[kind]) for kind in ("image", "video")}
+    calibration |= {kind: _checked(Bands(**calibration[kind])) for kind in ("image", "video")}
     elsewhere = values.get("calibration_on_other_groups", {})
     calibration["other_groups"] = {
-        kind: OtherGroups(**{field.name: rates[field.name] for field in fields(OtherGroups)})
+        kind: _checked(OtherGroups(**{field.name: rates[field.name] for field in fields(OtherGroups)}))
         for kind, rates in elsewhere.items()
     }
     architecture = architecture_of(values["architecture"])
     # A net exported without looks has the one it was trained for.
     own = [{"margin": architecture.margin, "least_margin": architecture.least_margin}]
     image_looks, video_looks = (
-        tuple(Look(**look) for look in values.get("looks", {}).get(kind, own)) for kind in ("image", "video")
+        tuple(_checked(Look(**look)) for look in values.get("looks", {}).get(kind, own)) for kind in ("image", "video")
     )
     weights = _file(values, folder)
     return ManifestEntry(
@@ -189,7 +190,23 @@ def _entry(name: str, values: dict[str, Any], folder: Path) -> ManifestEntry:
 
 def architecture_of(values: dict[str, Any]) -> Architecture:
     """An architecture from its JSON, which has no tuples."""
-    return Architecture(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+    return _checked(Architecture(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])}))
+
+
+def _checked(made: _Made) -> _Made:
+    """The same, if what is a number in it is one: JSON may hold anything.
+
+    Raises:
+        TypeError: It is not.
+    """
+    for item in fields(made):
+        value, wanted = getattr(made, item.name), str(item.type)
+        values = value if wanted.startswith("tuple") else () if value is None and "None" in wanted else (value,)
+        kinds: Any = bool if wanted == "bool" else int if wanted == "int" else str if wanted == "str" else (int, float)
+        for one in values:
+            if not isinstance(one, kinds) or (isinstance(one, bool) and kinds is not bool):
+                raise TypeError(f"{item.name}: expected {wanted}, found {value!r:.100}")
+    return made
 
 
 def read(entry: ManifestEntry) -> dict[str, torch.Tensor]:

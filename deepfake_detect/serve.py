@@ -289,8 +289,7 @@ class _Server:
         wait_s = self.rate.wait_s(request.client.host if request.client else "")
         if wait_s:
             raise RefusedError(429, "rate", "too many files in a minute; wait a little", retry_after_s=int(wait_s) + 1)
-        length = request.headers.get("content-length", "")
-        expected = int(length) if length.isdigit() else 0
+        expected = upload.announced(request.headers)
         try:
             with self.jobs.room(min(expected, self.settings.uploads.file_bytes)) as name:
                 form = await upload.receive(

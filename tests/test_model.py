@@ -198,6 +198,25 @@ def test_a_manifest_speaks_of_no_files_elsewhere(name: str, copied: Path) -> Non
         holder["file"] = before
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"looks": {"image": [{"margin": 0.2, "least_margin": [0.1]}]}},
+        {"looks": {"image": [{"margin": 0.2, "mirrored": "no"}]}},
+        {"looks": {"image": [{"margin": True}]}},
+        {"looks": {"image": []}},
+        {"looks": []},
+    ],
+)
+def test_a_manifest_s_numbers_are_numbers(copied: Path, change: dict[str, object]) -> None:
+    path = copied / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["models"][manifest["default"]] |= change
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(WeightsError, match="does not fit this version"):
+        checkpoint.find(folder=copied)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="pipes are those of Unix")
 def test_a_pipe_in_place_of_weights_holds_nobody_up(copied: Path) -> None:
     entry = checkpoint.find(folder=copied)

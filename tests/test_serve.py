@@ -170,6 +170,11 @@ def test_an_odd_address_is_refused_as_one(served: Served) -> None:
     assert status == 400
 
 
+@pytest.mark.parametrize(("said", "bytes_"), [("12", 12), ("", 0), ("\xb2", 0), ("9" * 5000, 0), ("-1", 0), ("1_0", 0)])
+def test_a_length_that_is_no_number_is_none(said: str, bytes_: int) -> None:
+    assert upload.announced({"content-length": said}) == bytes_
+
+
 def guarded_status(scope: dict[str, Any]) -> int:
     """What the guard answers to a request that no HTTP parser lets through."""
     sent: list[Any] = []
