@@ -156,7 +156,7 @@ def _refuse(constant: str) -> None:
 def _file(values: dict[str, str], folder: Path) -> WeightFile:
     name = values["file"]
     # A manifest speaks of the files beside it, and of no others.
-    if not name or Path(name).name != name or "\0" in name:
+    if not name or Path(name).name != name or not name.isprintable():
         raise ValueError(f"file must be the name of one beside the manifest, found {name!r}")
     return WeightFile(folder / name, values["sha256"])
 
