@@ -199,7 +199,7 @@ class _Copy:
 def _write_with_sound(copy: _Copy) -> list[str]:
     sounds = copy.opened.sounds
     if not sounds:
-        _write(copy, None)
+        _write_pictures(copy)
         return []
     # A codec without a decoder has no context.
     known = sounds[0].codec_context is not None
@@ -208,12 +208,28 @@ def _write_with_sound(copy: _Copy) -> list[str]:
     for way in ways:
         try:
             _write(copy, way)
-        except _SoundError as error:
-            log.debug("sound: %s", error.__cause__)
+        except (_SoundError, av.FFmpegError) as error:
+            # Damaged sound may also be refused when the file is closed. What has another cause is met again without sound.
+            log.debug("sound: %s", error.__cause__ or error)
             continue
         return [f"The annotated copy has one of {len(sounds)} tracks of sound."] if len(sounds) > 1 else []
-    _write(copy, None)
+    _write_pictures(copy)
     return [f"The annotated copy has no sound: that of the original ({codec}) can't be read."]
+
+
+def _write_pictures(copy: _Copy) -> None:
+    """
+    Raises:
+        MediaError: What was decoded can't be encoded again: damaged files have odd times and sizes.
+    """
+    try:
+        _write(copy, None)
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        name = media.shown(copy.report.path)
+        found = f"{name}: its annotated copy can't be made ({error.strerror}); leave it out with --no-images"
+        raise MediaError(found, kind="damaged") from error
 
 
 def _write(copy: _Copy, way: type[_Sound] | None) -> None:

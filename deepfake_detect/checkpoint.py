@@ -12,7 +12,7 @@ import hashlib
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import WeightsError
 from .types import Architecture, Bands, Calibration, Look, OtherGroups
@@ -20,6 +20,9 @@ from .types import Architecture, Bands, Calibration, Look, OtherGroups
 if TYPE_CHECKING:
     import torch
 
+_Made = TypeVar("_Made", Architecture, Bands, Look, OtherGroups)
+# What a manifest raises that says something else than was expected.
+_SENSELESS = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 # In an installed package the folder lies inside it, in a checkout beside it.
 _FOLDERS = (Path(__file__).parent / "weights", Path(__file__).parent.parent / "weights")
 
@@ -37,6 +40,9 @@ class WeightFile:
         Raises:
             WeightsError: It is missing, or its bytes are not those the manifest promises.
         """
+        # A device or a pipe would never end.
+        if self.path.exists() and not self.path.is_file():
+            raise WeightsError(f"{self.path}: expected a file, found something else; install again")
         try:
             data = self.path.read_bytes()
         except OSError as error:
@@ -96,11 +102,12 @@ def find(name: str | None = None, *, folder: Path | None = None) -> ManifestEntr
         name = name or manifest["default"]
         models = manifest["models"]
         if name not in models:
-            raise WeightsError(f"no weights named {name!r}; there are {', '.join(sorted(models))}")
+            known = ", ".join(ascii(each)[1:-1] for each in sorted(models))
+            raise WeightsError(f"no weights named {name!r:.100}; there are {known[:300]}")
         return _entry(name, models[name], folder)
-    except (KeyError, TypeError, ValueError) as error:
+    except _SENSELESS as error:
         raise WeightsError(
-            f"{folder / 'manifest.json'}: entry {name!r} does not fit this version ({error!r})"
+            f"{folder / 'manifest.json'}: entry {name!r:.100} does not fit this version ({error!r:.300})"
         ) from error
 
 
@@ -117,8 +124,10 @@ def find_face_nets(*, folder: Path | None = None) -> tuple[WeightFile, WeightFil
     manifest = _read_manifest(folder)
     try:
         pnet, rnet, onet = (_file(manifest["mtcnn"][name], folder) for name in ("pnet", "rnet", "onet"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{folder / 'manifest.json'}: its MTCNN does not fit this version ({error!r})") from error
+    except _SENSELESS as error:
+        raise WeightsError(
+            f"{folder / 'manifest.json'}: its MTCNN does not fit this version ({error!r:.300})"
+        ) from error
     return pnet, rnet, onet
 
 
@@ -130,35 +139,47 @@ def _shipped_folder() -> Path:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
     try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{folder / 'manifest.json'}: can't be read as JSON ({error}); install again") from error
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: can't be read as JSON ({error}); install again") from error
     return manifest
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
 def _file(values: dict[str, str], folder: Path) -> WeightFile:
-    return WeightFile(folder / values["file"], values["sha256"])
+    name = values["file"]
+    # A manifest speaks of the files beside it, and of no others.
+    if not name or Path(name).name != name or not name.isprintable():
+        raise ValueError(f"file must be the name of one beside the manifest, found {name!r}")
+    return WeightFile(folder / name, values["sha256"])
 
 
 def _entry(name: str, values: dict[str, Any], folder: Path) -> ManifestEntry:
     calibration = dict(values["calibration"])
-    calibration |= {kind: Bands(**calibration[kind]) for kind in ("image", "video")}
+    calibration |= {kind: _checked(Bands(**calibration[kind])) for kind in ("image", "video")}
     elsewhere = values.get("calibration_on_other_groups", {})
     calibration["other_groups"] = {
-        kind: OtherGroups(**{field.name: rates[field.name] for field in fields(OtherGroups)})
+        kind: _checked(OtherGroups(**{field.name: rates[field.name] for field in fields(OtherGroups)}))
         for kind, rates in elsewhere.items()
     }
     architecture = architecture_of(values["architecture"])
     # A net exported without looks has the one it was trained for.
     own = [{"margin": architecture.margin, "least_margin": architecture.least_margin}]
     image_looks, video_looks = (
-        tuple(Look(**look) for look in values.get("looks", {}).get(kind, own)) for kind in ("image", "video")
+        tuple(_checked(Look(**look)) for look in values.get("looks", {}).get(kind, own)) for kind in ("image", "video")
     )
+    weights = _file(values, folder)
     return ManifestEntry(
         name=name,
-        path=folder / values["file"],
-        sha256=values["sha256"],
+        path=weights.path,
+        sha256=weights.sha256,
         architecture=architecture,
         calibration=Calibration(**calibration),
         image_looks=image_looks,
@@ -169,7 +190,23 @@ def _entry(name: str, values: dict[str, Any], folder: Path) -> ManifestEntry:
 
 def architecture_of(values: dict[str, Any]) -> Architecture:
     """An architecture from its JSON, which has no tuples."""
-    return Architecture(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+    return _checked(Architecture(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])}))
+
+
+def _checked(made: _Made) -> _Made:
+    """The same, if what is a number in it is one: JSON may hold anything.
+
+    Raises:
+        TypeError: It is not.
+    """
+    for item in fields(made):
+        value, wanted = getattr(made, item.name), str(item.type)
+        values = value if wanted.startswith("tuple") else () if value is None and "None" in wanted else (value,)
+        kinds: Any = bool if wanted == "bool" else int if wanted == "int" else str if wanted == "str" else (int, float)
+        for one in values:
+            if not isinstance(one, kinds) or (isinstance(one, bool) and kinds is not bool):
+                raise TypeError(f"{item.name}: expected {wanted}, found {value!r:.100}")
+    return made
 
 
 def read(entry: ManifestEntry) -> dict[str, torch.Tensor]:
@@ -184,6 +221,7 @@ def read(entry: ManifestEntry) -> dict[str, torch.Tensor]:
     data = WeightFile(entry.path, entry.sha256).read()
     try:
         tensors = load(data)
-    except SafetensorError as error:
-        raise WeightsError(f"{entry.path}: expected a safetensors file ({error}); install again") from error
+    except (SafetensorError, RuntimeError, *_SENSELESS) as error:
+        found = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{entry.path}: expected a safetensors file ({found}); install again") from error
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}

@@ -141,7 +141,7 @@ def read_sums(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in text.splitlines():
         digest, _, name = line.partition("  ")
-        inside = name and not name.startswith("/") and ".." not in Path(name).parts
+        inside = name and not name.startswith("/") and "\0" not in name and ".." not in Path(name).parts
         if len(digest) != 64 or set(digest) - set("0123456789abcdef") or not inside or name in found:
             raise ValueError(f"{SUMS}: expected a SHA-256, two spaces and a file's name, found {line[:100]!r}")
         found[name] = digest

@@ -22,6 +22,7 @@ from .types import Face
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
     from types import ModuleType
 
     import onnxruntime
@@ -161,11 +162,12 @@ class OnnxEngine:
         if entry.graph is None:
             raise WeightsError(f"{entry.name}: has no ONNX graph; export it again or choose the engine torch")
         tensors = checkpoint.WeightFile(entry.path, entry.sha256).read()
-        return _EvidenceGraph(self._open(entry.graph, {entry.path.name: tensors}), entry.architecture.size)
+        net = _Net(self._open(entry.graph, {entry.path.name: tensors}), entry.graph.path)
+        return _EvidenceGraph(net, entry.architecture.size)
 
     def mtcnn(self) -> Mtcnn:
         """See `Engine`."""
-        pnet, rnet, onet = (_Net(self._open(file)) for file in checkpoint.find_face_nets())
+        pnet, rnet, onet = (_Net(self._open(file), file.path) for file in checkpoint.find_face_nets())
         return Mtcnn(pnet, rnet, onet, thresholds=_THRESHOLDS)
 
     def face_finder(self, *, smallest_px: float = 48) -> faces.FaceFinder:
@@ -189,7 +191,7 @@ class OnnxEngine:
         try:
             return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # what it raises has no common class of its own
-            raise WeightsError(f"{file.path}: ONNX Runtime can't read it ({error}); install again") from error
+            raise WeightsError(f"{file.path}: ONNX Runtime can't read it ({_brief(error)}); install again") from error
 
 
 def _quiet_onnxruntime() -> ModuleType:
@@ -204,23 +206,37 @@ def _quiet_onnxruntime() -> ModuleType:
 
 
 class _Net:
-    """A graph with one input, as a function."""
+    """A graph with one input, as a function.
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self._session, self._input = session, session.get_inputs()[0].name
+    Raises:
+        WeightsError: It has another number of inputs, or can't be run.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, path: Path) -> None:
+        inputs = session.get_inputs()
+        if len(inputs) != 1:
+            raise WeightsError(f"{path}: expected a graph with one input, found {len(inputs)}; install again")
+        self._session, self._input, self.path = session, inputs[0].name, path
 
     def __call__(self, values: np.ndarray) -> list[np.ndarray]:
-        return list(self._session.run(None, {self._input: values}))
+        try:
+            return list(self._session.run(None, {self._input: values}))
+        except Exception as error:  # what it raises has no common class of its own
+            raise WeightsError(f"{self.path}: ONNX Runtime can't run it ({_brief(error)}); install again") from error
 
 
 class _EvidenceGraph:
-    def __init__(self, session: onnxruntime.InferenceSession, size: int) -> None:
-        self._net, self._side = _Net(session), size // 8
+    def __init__(self, net: _Net, size: int) -> None:
+        self._net, self._side = net, size // 8
 
     def score(self, crops: Sequence[Crop], *, batch_size: int = 32) -> tuple[np.ndarray, np.ndarray]:
         maps, logits = [np.zeros((0, self._side, self._side), np.float32)], [np.zeros(0, np.float32)]
         for start in range(0, len(crops), batch_size):
             batch = self._net(np.stack([crop.pixels for crop in crops[start : start + batch_size]]))
+            count = min(batch_size, len(crops) - start)
+            found, wanted = [part.shape for part in batch], [(count, self._side, self._side), (count,)]
+            if found != wanted:
+                raise WeightsError(f"{self._net.path}: expected maps and logits {wanted}, found {found}; install again")
             maps.append(batch[0])
             logits.append(batch[1])
         return np.concatenate(maps), np.concatenate(logits)
@@ -289,9 +305,15 @@ def load_net(entry: checkpoint.ManifestEntry) -> EvidenceNet:
     """
     from .model import EvidenceNet
 
-    net = EvidenceNet(entry.architecture)
     try:
+        net = EvidenceNet(entry.architecture)
         net.load_state_dict(checkpoint.read(entry))
     except RuntimeError as error:
-        raise WeightsError(f"{entry.path}: its tensors do not fit the manifest's architecture ({error})") from error
+        found = f"its tensors do not fit the manifest's architecture ({_brief(error)})"
+        raise WeightsError(f"{entry.path}: {found}") from error
     return net.eval()
+
+
+def _brief(error: Exception) -> str:
+    """One line of what a library says."""
+    return " ".join(str(error).split())[:300]

@@ -165,6 +165,8 @@ class Guard:
         if len(hosts) != 1 or not self._is_own(hosts[0]):
             raise RefusedError(421, "host", "this server does not answer to that name")
         _check_origin(scope, hosts[0], headers)
+        if not scope["query_string"].isascii():
+            raise RefusedError(400, "request", "an address has only ASCII in it")
         if self._token is not None and not scope["path"].startswith(_OPEN):
             self.check_token(_address(scope), _token_in(headers))
 

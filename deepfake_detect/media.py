@@ -60,7 +60,8 @@ _ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
 _VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
 # What Pillow and the decoders below it raise on damaged data.
 _DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError,
-                   ZeroDivisionError, RuntimeError, MemoryError, struct.error, zlib.error)  # fmt: skip
+                   ZeroDivisionError, RuntimeError, MemoryError, struct.error, zlib.error,
+                   Image.DecompressionBombError)  # fmt: skip
 # A shorter loss than this at the end is rounding, not damage.
 _TOLERATED_LOSS_S = 0.5
 _ANIMATION_FRAME_S = 0.1
@@ -468,7 +469,7 @@ class _Animation(Media):
     """GIF, WebP, PNG or AVIF with several frames: a video read by Pillow."""
 
     def __init__(self, file: io.BufferedReader, image: Image.Image, identity: _Identity, options: Options) -> None:
-        self._file, self._image = file, image
+        self._file, self._image, self._identity = file, image, identity
         times, clock = array("d"), 0.0
         damaged = False
         count: int = image.n_frames  # type: ignore[attr-defined]
@@ -516,8 +517,19 @@ class _Animation(Media):
 
     def _pixels(self, i: int) -> np.ndarray:
         with quietly():
-            self._image.seek(i)
-            return _to_rgb(self._image)
+            try:
+                self._image.seek(i)
+                return _to_rgb(self._image)
+            except _DECODER_ERRORS as error:
+                log.debug("%s: %s", shown(self._identity.path), error)
+            # Where a frame was damaged the reader may not find back to those before; a new one does.
+            try:
+                self._file.seek(0)
+                self._image = Image.open(self._file, formats=_PICTURE_FORMATS)
+                self._image.seek(i)
+                return _to_rgb(self._image)
+            except _DECODER_ERRORS as error:
+                raise self._identity.error(f"damaged animation ({_first_line(error)})", kind="damaged") from error
 
     def close(self) -> None:
         self._file.close()
@@ -552,7 +564,7 @@ def _open_video(file: io.BufferedReader, identity: _Identity, options: Options) 
             raise identity.error("its video has no time base; it is damaged", kind="damaged")
         _check_pixels(shown(identity.path), width, height, options)
         return _Video(file, container, stream, identity, options)
-    except av.FFmpegError as error:
+    except (av.FFmpegError, *_DECODER_ERRORS) as error:
         container.close()
         raise identity.error(f"damaged video ({_first_line(error)}); get it again", kind="damaged") from error
     except BaseException:
@@ -575,7 +587,7 @@ class _Video(Media):
         options: Options,
     ) -> None:
         self._file, self._container, self._number = file, container, stream.index
-        self._identity = identity
+        self._identity, self._options = identity, options
         # One for all frames: it starts threads, and a frame's own would start them for each.
         self._converter = VideoReformatter()
         codec = stream.codec_context.name
@@ -625,6 +637,9 @@ class _Video(Media):
         self._container = _open_container(self._file)
         self._stream = next(s for s in self._container.streams.video if s.index == self._number)
         self._stream.thread_type = "AUTO"
+        # What a decoder makes room for before we see a frame; its rows are longer than the picture's. What is really there
+        # is held to `max_pixels` itself.
+        self._stream.codec_context.options = {"max_pixels": str(min(2 * self._options.max_pixels, 2**31 - 1))}
 
     def _decode(self, wanted: Container[int] | None = None) -> Iterator[av.VideoFrame]:
         """The frames from here on. A packet that can't be decoded is passed over; the next may be fine again.
@@ -714,6 +729,8 @@ class _Video(Media):
                 yield Frame(self._upright(found), round(at * self._base, 6), sampled=target in sampled or at in sampled)
 
     def _upright(self, frame: av.VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
+        # The size may change on the way, and what the container says of it need not be true.
+        _check_pixels(shown(self._identity.path), frame.width, frame.height, self._options)
         turns = round(frame.rotation / 90) % 4
         wanted: dict[str, Any] = {}
         if size is not None:
@@ -797,7 +814,7 @@ class _Video(Media):
                 # The picture is complete; the sound to go with it may lie a little behind in the file.
                 if seen_s > sound_to + _SOUND_LEADS_S or (at >= end and sound is None):
                     return
-        except (av.FFmpegError, OSError) as error:
+        except (av.FFmpegError, *_DECODER_ERRORS) as error:
             log.debug("%s: %s", shown(self._identity.path), error)
 
     def close(self) -> None:

@@ -38,6 +38,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Redirect
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from . import __version__, media, upload
@@ -188,7 +189,7 @@ def create_app(jobs: Jobs, settings: Settings, *, closing: Callable[[], bool] = 
         closing: Whether the server is about to end: streams of events then do.
     """
     app = FastAPI(
-        title="deepfake-detect", version=__version__, docs_url=None, redoc_url=None,
+        title="deepfake-detect", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False,
         # Nothing is told to anybody, whatever the environment says.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )  # fmt: skip
@@ -203,6 +204,12 @@ def create_app(jobs: Jobs, settings: Settings, *, closing: Callable[[], bool] = 
         server.count_refusal(error.kind)
         await drain(request.receive)
         return JSONResponse(error.body, error.status, error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: ClientDisconnect) -> JSONResponse:
+        # Nobody hears it; without, it would be taken for a bug.
+        server.count_refusal("gone")
+        return JSONResponse(RefusedError(400, "gone", "the request ended before its end").body, 400)
 
     @app.exception_handler(HTTPException)
     async def not_there(_: Request, error: HTTPException) -> JSONResponse:
@@ -282,8 +289,7 @@ class _Server:
         wait_s = self.rate.wait_s(request.client.host if request.client else "")
         if wait_s:
             raise RefusedError(429, "rate", "too many files in a minute; wait a little", retry_after_s=int(wait_s) + 1)
-        length = request.headers.get("content-length", "")
-        expected = int(length) if length.isdigit() else 0
+        expected = upload.announced(request.headers)
         try:
             with self.jobs.room(min(expected, self.settings.uploads.file_bytes)) as name:
                 form = await upload.receive(
@@ -681,7 +687,7 @@ def _add_pages(app: FastAPI, server: _Server) -> None:
         if not token:
             return show(request, "login.html.j2", wrong=False)
         server.guard.check_token(request.client.host if request.client else "", token)
-        return _entered(token)
+        return _entered(token, settings)
 
     @app.post("/login", include_in_schema=False)
     async def enter(request: Request) -> Response:
@@ -703,7 +709,7 @@ def _add_pages(app: FastAPI, server: _Server) -> None:
             page = show(request, "login.html.j2", wrong=True)
             page.status_code = error.status
             return page
-        return _entered(given)
+        return _entered(given, settings)
 
     @app.get("/static/{name}", include_in_schema=False)
     def static(name: str) -> Response:
@@ -712,9 +718,11 @@ def _add_pages(app: FastAPI, server: _Server) -> None:
         return FileResponse(PAGES / name, media_type=_STATIC[name], headers={"Cache-Control": "no-cache"})
 
 
-def _entered(token: str) -> Response:
+def _entered(token: str, settings: Settings) -> Response:
     response = RedirectResponse("/", 303)
-    _set_cookie(response, COOKIE, token)
+    # Where none is asked for, whatever was sent stays out of the answer.
+    if settings.token is not None:
+        _set_cookie(response, COOKIE, token)
     return response
 
 

@@ -297,6 +297,10 @@ class Architecture:
     sharpness: float = 1.0
 
     def __post_init__(self) -> None:
+        if len(self.mean) != 3 or len(self.std) != 3:
+            raise ValueError(f"mean and std must be a value for each of 3 channels, found {self.mean}, {self.std}")
+        if self.size > 1024 or not 1 <= self.head <= 4096:
+            raise ValueError(f"size must be at most 1024 and head 1 to 4096, found {self.size} and {self.head}")
         if self.size < 64 or self.size % 16:
             raise ValueError(f"size must be a multiple of 16 and at least 64, found {self.size}")
         if self.margin < 0:

@@ -7,6 +7,7 @@ written once, where it belongs, and who sends too much, too slowly or half of it
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -75,8 +76,7 @@ async def receive(
     kind, options = parse_options_header(headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise RefusedError(415, "form", "expected multipart/form-data with the media in the field file")
-    length = headers.get("content-length", "")
-    if length.isdigit() and int(length) > limits.file_bytes + _BUFFER:
+    if announced(headers) > limits.file_bytes + _BUFFER:
         raise _too_large(limits)
     with target.open("xb") as file:
         reader = _Reader(file, limits, words)
@@ -97,6 +97,13 @@ async def receive(
     if not reader.size:
         raise RefusedError(400, "empty", "the file is empty")
     return Form(reader.name, reader.size, reader.words)
+
+
+def announced(headers: Mapping[str, str]) -> int:
+    """How much is said to come, bytes; 0 where nothing sensible is said."""
+    length = headers.get("content-length", "")
+    # Other digits than ASCII's are digits, too, and of thousands of them no number is made.
+    return int(length) if re.fullmatch(r"[0-9]{1,18}", length) else 0
 
 
 def _too_large(limits: Limits) -> RefusedError:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
-from dataclasses import dataclass, fields
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import __version__, checkpoint, dossier
+from . import media as files
 from .detector import Detector
-from .errors import DeepfakeDetectError, OptionsError, WeightsError
+from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError
 from .options import Options
 from .report import to_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from .types import Report
 
@@ -26,6 +32,10 @@ _TOLERATED = {"logit": 0.02, "probability": 0.01, "probability_interval": 0.02, 
 # And a cell of a map (logits), and a crop's mean grey level.
 _MAP, _GREY = 0.1, 2.0
 _COMPARED = ("media", "verdict", "tracks", "warnings")
+# A folder may come from anyone. No list of fingerprints, record or signature is larger, nor an array of a map or a crop.
+_LARGEST_FILE, _LARGEST_ARRAY, _LONGEST = 256 * 2**20, 64 * 2**20, 300
+# What NumPy and what it reads archives by raise on damaged data.
+_NO_MAP = (OSError, ValueError, LookupError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -68,19 +78,69 @@ def verify(
     checks = [*_files(folder), *_signature(folder, key)]
     if not all(check.good for check in checks if check.name in (dossier.JSON, dossier.SUMS)):
         # Who knows what it says now.
-        return (*checks, Check("model", False, f"unknown, since {dossier.JSON} can't be relied on"))
+        checks.append(Check("model", False, f"unknown, since {dossier.JSON} can't be relied on"))
+        return tuple(_brief(check) for check in checks)
     try:
-        record = json.loads((folder / dossier.JSON).read_text(encoding="utf-8"))
+        record = json.loads(_read(folder, dossier.JSON).decode("utf-8"), parse_constant=_refuse)
         checks += _inner_files(folder, record)
         model = _model(record, weights_folder)
         checks.append(model)
         if media is not None:
             checks += _again(folder, record, media, weights_folder, model.good, progress)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        checks.append(
-            Check(dossier.JSON, False, f"is not a report as this program writes it ({type(error).__name__}: {error})")
-        )
-    return tuple(checks)
+    except (
+        MediaError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        said = f"{type(error).__name__}: {error}"
+        checks.append(Check(dossier.JSON, False, f"is not a report as this program writes it ({said})"))
+    return tuple(_brief(check) for check in checks)
+
+
+def _brief(check: Check) -> Check:
+    """What stands in a record may be of any length."""
+    said = check.message
+    return check if len(said) <= 3 * _LONGEST else replace(check, message=f"{said[: 3 * _LONGEST]} …")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
+def _opened(folder: Path, name: str) -> io.BufferedReader:
+    """A regular file of the folder, and nothing that a link leads to: whoever made the folder does not say what else is
+    opened here, nor does a pipe hold us up.
+
+    Raises:
+        MediaError: It is not there, no regular file, or lies elsewhere.
+    """
+    below = Path(name).parent
+    place = Path(os.path.realpath(folder)) / below
+    if below.is_absolute() or ".." in below.parts or os.path.realpath(place) != str(place):
+        raise MediaError(f"{files.shown(name)}: lies behind a link or outside the folder", kind="not_a_file")
+    return files.open_file(folder / name, follow=False)
+
+
+def _read(folder: Path, name: str) -> bytes:
+    """
+    Raises:
+        MediaError: As `_opened`, or it is too large.
+    """
+    with _opened(folder, name) as file:
+        data = file.read(_LARGEST_FILE + 1)
+    if len(data) > _LARGEST_FILE:
+        raise MediaError(f"{files.shown(name)}: is larger than a report's can be", kind="too_large")
+    return data
+
+
+def _sha256(folder: Path, name: str) -> str:
+    with _opened(folder, name) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def signed(checks: Sequence[Check]) -> bool:
@@ -92,10 +152,10 @@ def _files(folder: Path) -> Iterator[Check]:
     if (folder / dossier.INCOMPLETE).exists():
         yield Check(dossier.INCOMPLETE, False, "the report was not finished; make it again")
     try:
-        text = (folder / dossier.SUMS).read_bytes().decode("utf-8")
+        text = _read(folder, dossier.SUMS).decode("utf-8")
         sums = dossier.read_sums(text)
-    except OSError as error:
-        yield Check(dossier.SUMS, False, f"can't be read ({error.strerror})")
+    except (MediaError, OSError) as error:
+        yield Check(dossier.SUMS, False, f"can't be read ({_why(error)})")
         return
     except ValueError as error:
         yield Check(dossier.SUMS, False, f"changed: {error}")
@@ -104,9 +164,9 @@ def _files(folder: Path) -> Iterator[Check]:
         yield Check(dossier.SUMS, False, "changed: it is not as this program writes it")
     for name, digest in sums.items():
         try:
-            found = dossier.sha256_of(folder / name)
-        except OSError as error:
-            yield Check(name, False, f"missing ({error.strerror})")
+            found = _sha256(folder, name)
+        except (MediaError, OSError) as error:
+            yield Check(name, False, f"missing, or not a file ({_why(error)})")
             continue
         good = found == digest
         yield Check(name, good, "unchanged" if good else f"changed: SHA-256 {found}, expected {digest}")
@@ -133,8 +193,8 @@ def _signature(folder: Path, key: Path | None) -> Iterator[Check]:
         )
         return
     try:
-        public = load_pem_public_key((key or beside).read_bytes())
-    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        public = load_pem_public_key(key.read_bytes() if key else _read(folder, dossier.PUBLIC_KEY))
+    except (MediaError, OSError, ValueError, UnsupportedAlgorithm) as error:
         if key is not None:
             raise OptionsError(f"{key}: expected a public key as PEM ({error})") from error
         yield Check(dossier.PUBLIC_KEY, False, f"changed or missing ({error})")
@@ -144,8 +204,8 @@ def _signature(folder: Path, key: Path | None) -> Iterator[Check]:
         return
     fingerprint = public.public_bytes_raw().hex()
     try:
-        public.verify(signature.read_bytes(), (folder / dossier.SUMS).read_bytes())
-    except (InvalidSignature, OSError):
+        public.verify(_read(folder, dossier.SIGNATURE), _read(folder, dossier.SUMS))
+    except (InvalidSignature, MediaError, OSError):
         yield Check("signature", False, f"not made over this {dossier.SUMS} by the key {fingerprint}")
         return
     known = "the key given" if key else "a key that lies beside it: compare it with one you know"
@@ -155,8 +215,12 @@ def _signature(folder: Path, key: Path | None) -> Iterator[Check]:
 def _inner_files(folder: Path, record: dict[str, Any]) -> Iterator[Check]:
     """The fingerprints that report.json itself states."""
     for name, known in record["files"].items():
-        path = folder / name
-        if path.is_file() and dossier.sha256_of(path) != known["sha256"]:
+        try:
+            same = _sha256(folder, name) == known["sha256"]
+        except (MediaError, OSError):
+            # What is missing was told of where its fingerprint stands.
+            continue
+        if not same:
             yield Check(name, False, f"is not the file that {dossier.JSON} speaks of")
 
 
@@ -226,13 +290,42 @@ def _other_maps(folder: Path, record: dict[str, Any], report: Report) -> Iterato
         for face, score in zip(known["faces"], track.scores, strict=False):
             if "evidence" not in face or score.heatmap is None:
                 continue
-            with np.load(folder / face["evidence"]["file"]) as kept:
-                apart = float(np.abs(kept["evidence"] - score.heatmap.evidence).max())
-                if apart > _MAP:
-                    yield f"the map in {face['evidence']['file']} is another: up to {apart:.2f} logits apart"
-                crop = kept["crop"].astype(float) if "crop" in kept else score.heatmap.crop.pixels
-                if np.abs(crop - score.heatmap.crop.pixels).mean() > _GREY:
-                    yield f"the crop in {face['evidence']['file']} is another"
+            name = face["evidence"]["file"]
+            try:
+                kept = _arrays(folder, name)
+                evidence, crop = kept["evidence"], kept.get("crop", score.heatmap.crop.pixels)
+            except (MediaError, *_NO_MAP) as error:
+                yield f"the map in {name} can't be read ({_why(error)})"
+                continue
+            found = score.heatmap
+            if evidence.shape != found.evidence.shape or evidence.dtype.kind != "f":
+                yield f"the map in {name} is another"
+            # Not larger, lest a map without numbers be the same as any.
+            elif not (apart := float(np.abs(evidence - found.evidence).max())) <= _MAP:
+                yield f"the map in {name} is another: up to {apart:.2f} logits apart"
+            same = crop.shape == found.crop.pixels.shape and crop.dtype == np.uint8
+            if not same or np.abs(crop.astype(float) - found.crop.pixels).mean() > _GREY:
+                yield f"the crop in {name} is another"
+
+
+def _arrays(folder: Path, name: str) -> dict[str, np.ndarray]:
+    """What was kept of a view. What it unpacks to is bounded before it is.
+
+    Raises:
+        MediaError: It is no file of the folder.
+        ValueError: It holds something else, or too much; and what else `_NO_MAP` has.
+    """
+    data = _read(folder, name)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > _LARGEST_ARRAY:
+            raise ValueError("it would unpack to more than a map can be")
+    with np.load(io.BytesIO(data), allow_pickle=False) as kept:
+        return {key: kept[key] for key in ("evidence", "crop") if key in kept}
+
+
+def _why(error: Exception) -> str:
+    """In a few words."""
+    return str(getattr(error, "strerror", None) or error)[:_LONGEST] or type(error).__name__
 
 
 def _differences(where: str, before: Any, now: Any) -> Iterator[str]:

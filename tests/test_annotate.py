@@ -15,7 +15,7 @@ from conftest import number_of, numbered, texture, write_video
 from PIL import Image
 from test_media import rotate_track
 
-from deepfake_detect import MediaError, Options, annotate, draw, media
+from deepfake_detect import Detector, MediaError, Options, annotate, draw, media
 from deepfake_detect.options import ReportOptions
 from deepfake_detect.types import Box, Crop, Face, FaceTrack, Heatmap, Report, Score, ToolInfo, Verdict
 from deepfake_detect.words import LANGUAGES, Words
@@ -455,3 +455,20 @@ def test_the_bar_is_on_the_fixed_scale() -> None:
         assert reach == pytest.approx(half * min(abs(logit) / draw.HOTTEST, 1), abs=1.5)
     assert (line.at(2.2) != line.pixels).any()
     assert draw.timeline(None, (), span_s=(0.0, 0.0), size=(40, 60), unit=1.0, words=Words()).at(0).shape == (60, 40, 3)
+
+
+def test_what_cannot_be_encoded_again_is_a_media_error(
+    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Damaged sound is refused by the container only when it is closed; and some decoded pictures have no encoder."""
+    judged = detector.detect(write_video(tmp_path / "x.mp4", numbered(3)))
+    tried = []
+
+    def refuse(_: object, way: type | None) -> None:
+        tried.append(way)
+        raise av.InvalidDataError(1, "refused")
+
+    monkeypatch.setattr(annotate, "_write", refuse)
+    with pytest.raises(MediaError, match=r"x\.mp4: its annotated copy can't be made"):
+        judged.save(tmp_path / "out")
+    assert tried == [None]

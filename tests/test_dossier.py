@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -214,6 +215,108 @@ def test_a_map_that_the_net_does_not_give_is_named(folder: Path, tmp_path: Path)
     resummed(target)
     assert not bad(verify(target))
     assert "is another: up to 3.00 logits apart" in bad(verify(target, media=CLIP))["verdict"]
+
+
+def with_map(target: Path, data: bytes, name: str = "") -> None:
+    """The second map is another, or lies elsewhere, and all fingerprints say so."""
+    evidence = sorted((target / "evidence").iterdir())[1]
+    evidence.write_bytes(data)
+    record = json.loads((target / JSON).read_text())
+    record["files"][evidence.relative_to(target).as_posix()]["sha256"] = sha256_of(evidence)
+    face = record["tracks"][0]["faces"][1]["evidence"]
+    face["sha256"], face["file"] = sha256_of(evidence), name or face["file"]
+    (target / JSON).write_text(json.dumps(record))
+    resummed(target)
+
+
+def packed(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "said"),
+    [
+        (b"", "", "can't be read"),
+        (b"PK\3\4 and no more", "", "can't be read"),
+        (packed(evidence=np.full((28, 28), np.nan, np.float32)), "", "is another"),
+        (packed(evidence=np.zeros((1, 1), np.float32)), "", "is another"),
+        (packed(evidence=np.array([{"code": 1}], object)), "", "can't be read"),
+        (packed(evidence=np.zeros(20_000_000, np.float32)), "", "would unpack to more"),
+        (packed(evidence=np.zeros((28, 28), np.float32))[:-40], "", "can't be read"),
+        (packed(crop=np.zeros(3)), "", "can't be read"),
+        (packed(evidence=np.zeros((28, 28), np.float32), crop=np.array(["x"])), "", "the crop in"),
+        (b"x", "../outside.npz", "outside the folder"),
+        (b"x", "/dev/zero", "outside the folder"),
+        (b"x", "evidence", "is a folder"),
+    ],
+)
+def test_a_hostile_map_is_a_difference(folder: Path, tmp_path: Path, data: bytes, name: str, said: str) -> None:
+    target = shutil.copytree(folder, tmp_path / "copy")
+    with_map(target, data, name)
+    found = [check.message for check in verify(target, media=CLIP) if not check.good]
+    assert found
+    assert any(said in message for message in found), found
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes are those of Unix")
+@pytest.mark.parametrize("name", [SUMS, JSON, "annotated.mp4", "SHA256SUMS.sig", "SHA256SUMS.pub"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "link", "loop", "folder"])
+def test_what_is_no_file_in_a_folder_is_named_and_not_opened(
+    folder: Path, tmp_path: Path, name: str, kind: str
+) -> None:
+    target = shutil.copytree(folder, tmp_path / "copy")
+    for each in ("SHA256SUMS.sig", "SHA256SUMS.pub"):
+        (target / each).write_bytes(b"x")
+    path = target / name
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to({"device": Path("/dev/zero"), "link": folder / name, "loop": path}[kind])
+    # Of a signature that can't be read its key speaks.
+    assert {name, "signature", "SHA256SUMS.pub"} & bad(verify(target)).keys()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links are those of Unix")
+def test_a_folder_of_evidence_that_is_a_link_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    target = shutil.copytree(folder, tmp_path / "copy")
+    shutil.move(target / "evidence", tmp_path / "elsewhere")
+    (target / "evidence").symlink_to(tmp_path / "elsewhere")
+    found = bad(verify(target))
+    assert any("behind a link" in message for message in found.values()), found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"files": NaN}', '{"files": {"a": 1}}', '{"files": {}, "tool": {"model": [], "model_sha256": 1}}',
+     "\0", "9" * 5000, '{"files": {"../x": {"sha256": 1}}, "tool": 1}'],
+)  # fmt: skip
+def test_a_record_of_nonsense_is_named(folder: Path, tmp_path: Path, text: str) -> None:
+    target = shutil.copytree(folder, tmp_path / "copy")
+    (target / JSON).write_text(text)
+    resummed(target)
+    found = bad(verify(target, media=CLIP))
+    assert JSON in found
+    assert len(found[JSON]) < 1000
+
+
+def test_a_number_that_is_none_is_not_taken_for_any(folder: Path, tmp_path: Path) -> None:
+    target = shutil.copytree(folder, tmp_path / "copy")
+    record = json.loads((target / JSON).read_text())
+    record["verdict"]["probability"] = float("nan")
+    (target / JSON).write_text(json.dumps(record))
+    resummed(target)
+    assert "NaN is no number" in bad(verify(target, media=CLIP))[JSON]
+
+
+def test_a_list_of_fingerprints_names_only_what_can_lie_below_it() -> None:
+    for name in ("/etc/passwd", "../x", "a/../../x", "a\0b", ""):
+        with pytest.raises(ValueError, match="SHA256SUMS"):
+            read_sums(f"{'0' * 64}  {name}\n")
 
 
 def test_no_changed_key_makes_the_check_fail_instead_of_saying_so(folder: Path, tmp_path: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from conftest import SAMPLES, read_rgb, texture
+from onnx import TensorProto, helper
 
 from deepfake_detect import Detector, Options, OptionsError, WeightsError, checkpoint
 from deepfake_detect.engine import Examiner, OnnxEngine, TorchEngine, choose
@@ -171,3 +174,29 @@ def test_what_is_no_graph_is_refused(tmp_path: os.PathLike[str]) -> None:
     wrong = checkpoint.WeightFile(entry.path, entry.sha256)
     with pytest.raises(WeightsError, match="can't read it"):
         OnnxEngine(1).scorer(replace(entry, graph=wrong))
+
+
+def test_a_graph_of_another_shape_is_refused_in_one_line(tmp_path: Path) -> None:
+    """Valid graphs that are something else: without an input, of other inputs, or that fail when they are run."""
+    floats = TensorProto.FLOAT
+    out = helper.make_tensor_value_info("out", floats, None)
+    constant = helper.make_node("Constant", [], ["out"], value_float=1.0)
+    reshape = helper.make_node("Reshape", ["in", "shape"], ["out"])
+    shape = helper.make_tensor("shape", TensorProto.INT64, [1], [7])
+    image = helper.make_tensor_value_info("in", TensorProto.UINT8, ["n", 224, 224, 3])
+    graphs = [
+        helper.make_graph([constant], "none", [], [out]),
+        helper.make_graph([helper.make_node("Cast", ["in"], ["out"], to=floats)], "one", [image], [out]),
+        helper.make_graph([reshape], "fails", [image],
+                          [helper.make_tensor_value_info("out", TensorProto.UINT8, None)], [shape]),
+    ]  # fmt: skip
+    entry = checkpoint.find()
+    crop = Crop(small(224, 224), np.eye(2, 3))
+    for graph in graphs:
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        path = tmp_path / f"{graph.name}.onnx"
+        path.write_bytes(model.SerializeToString())
+        file = checkpoint.WeightFile(path, hashlib.sha256(path.read_bytes()).hexdigest())
+        with pytest.raises(WeightsError, match=graph.name) as found:
+            OnnxEngine(1).scorer(replace(entry, graph=file)).score([crop])
+        assert "\n" not in str(found.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -201,8 +202,275 @@ NAMES = [
 ]
 
 
+# What FFmpeg and players take for an address, a list of them, or a way to other files. None of it leads anywhere from here.
+ADDRESSES = {
+    "concat": "concat:/etc/hostname|/etc/passwd", "file": "file:///etc/hostname", "http": "http://127.0.0.1:9/x.mp4",
+    "https": "https://127.0.0.1:9/x.mp4", "subfile": "subfile,,start,0,end,10,,:/etc/hostname", "tee": "tee:/tmp/a|/tmp/b",
+    "data": "data:video/mp4;base64,AAAAGGZ0eXBtcDQy", "crypto": "crypto:/etc/hostname", "pipe": "pipe:0",
+    "async": "async:/etc/hostname", "cache": "cache:/etc/hostname", "rtsp": "rtsp://127.0.0.1:9/x", "ftp": "ftp://127.0.0.1:9/x",
+    "tcp": "tcp://127.0.0.1:9", "udp": "udp://127.0.0.1:9", "unix": "unix:/tmp/x", "gopher": "gopher://127.0.0.1:9/x",
+    "md5": "md5:/tmp/x", "fd": "fd:0", "rtmp": "rtmp://127.0.0.1:9/x",
+}  # fmt: skip
+for protocol, address in ADDRESSES.items():
+    CASES[f"address_{protocol}.mp4"] = (lambda _, a=address: a.encode(), {"unsupported"})
+for protocol in ("concat", "file", "http", "subfile", "data", "crypto"):
+    text = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{ADDRESSES[protocol]}\n#EXT-X-ENDLIST\n"
+    CASES[f"playlist_{protocol}.ts"] = (lambda _, t=text: t.encode(), {"unsupported"})
+LISTS = {
+    "key.m3u8": "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"file:///etc/hostname\"\n#EXTINF:9,\nx.ts\n",
+    "map.m3u8": "#EXTM3U\n#EXT-X-MAP:URI=\"file:///etc/hostname\"\n#EXTINF:9,\nx.m4s\n",
+    "master.m3u8": "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nfile:///etc/hostname\n",
+    "dash.mp4": "<?xml version='1.0'?><MPD><BaseURL>file:///etc/</BaseURL><Period/></MPD>",
+    "dash.mpd": "<MPD xmlns='urn:mpeg:dash:schema:mpd:2011'><BaseURL>http://127.0.0.1:9/</BaseURL></MPD>",
+    "list.pls": "[playlist]\nFile1=file:///etc/hostname\nNumberOfEntries=1\n",
+    "list.asx": "<asx version='3.0'><entry><ref href='file:///etc/hostname'/></entry></asx>",
+    "list.xspf": "<playlist><trackList><track><location>file:///etc/hostname</location></track></trackList></playlist>",
+    "list.smil": "<smil><body><video src='file:///etc/hostname'/></body></smil>",
+    "options.ffconcat": "ffconcat version 1.0\nfile 'http://127.0.0.1:9/x'\noption protocol_whitelist file,http,tcp\n",
+    "script.avs": "DirectShowSource(\"/etc/hostname\")\n", "script.vpy": "import os\nos.system('touch x')\n",
+    "list.imf": "<?xml version='1.0'?><CompositionPlaylist xmlns='http://www.smpte-ra.org/schemas/2067-3/2013'/>",
+    "meta.txt": ";FFMETADATA1\ntitle=file:///etc/hostname\n", "entity.svg":
+    "<!DOCTYPE svg [<!ENTITY x SYSTEM 'file:///etc/hostname'>]><svg>&x;</svg>",
+    "index.idx": "# VobSub index file, v7\nid: en, index: 0\n", "text.vtt": "WEBVTT\n\n00:00.000 --> 00:01.000\nfile:///etc/hostname\n",
+}  # fmt: skip
+for name, text in LISTS.items():
+    CASES[f"list_{name}"] = (lambda _, t=text: t.encode(), {"unsupported"})
+
+# Files of other kinds, and of two kinds at once.
+OTHERS = {
+    "flash.swf": b"CWS\x0a" + bytes(200), "layers.psd": b"8BPS\0\1" + bytes(200), "icon.ico": b"\0\0\1\0\1\0" + bytes(200),
+    "wavelet.jp2": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(200), "new.jxl": b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(200),
+    "bare.jxl": b"\xff\x0a" + bytes(200), "range.exr": b"v/1\1" + bytes(200), "surface.dds": b"DDS \x7c\0\0\0" + bytes(200),
+    "class.jpg": b"\xca\xfe\xba\xbe" + bytes(200), "windows.jpg": b"MZ" + bytes(200), "song.mp3": b"ID3\3" + bytes(200),
+    "song.flac": b"fLaC" + bytes(200), "gzip.png": b"\x1f\x8b\x08" + bytes(200), "seven.7z": b"7z\xbc\xaf\x27\x1c" + bytes(200),  # noqa: E501
+    "data.sqlite": b"SQLite format 3\0" + bytes(200), "pickle.jpg": b"\x80\4\x95" + bytes(200),
+    "script.jpg": b"#!/bin/sh\ntouch x\n", "page_then.jpg": b"<html>" + JPEG, "zip_then.jpg": b"PK\3\4" + JPEG,
+    "space_then.jpg": b" " + JPEG, "mark_then.png": b"\xef\xbb\xbf\x89PNG\r\n\x1a\n",
+}  # fmt: skip
+for name, data in OTHERS.items():
+    CASES[f"other_{name}"] = (lambda _, d=data: d, {"unsupported"})
+
+
+def mixed(head: bytes, body: bytes, length: int) -> bytes:
+    return head[:length] + body[length:]
+
+
+def sized(kind: str, **options: object) -> bytes:
+    return encoded(kind, texture(16, 16), **options)
+
+
+def jpeg_claiming(width: int, height: int) -> bytes:
+    data = bytearray(sized("JPEG"))
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+def webp_claiming(side: int) -> bytes:
+    data = bytearray(sized("WEBP"))
+    at = data.index(b"\x9d\x01\x2a") + 3
+    data[at : at + 4] = struct.pack("<HH", side, side)
+    return bytes(data)
+
+
+def heif_claiming(kind: str, side: int) -> bytes:
+    data = bytearray(sized(kind))
+    at = data.index(b"ispe") + 8
+    data[at : at + 8] = struct.pack(">II", side, side)
+    return bytes(data)
+
+
+def tiff_claiming(side: int) -> bytes:
+    data = bytearray(sized("TIFF"))
+    at = int.from_bytes(data[4:8], "little") + 2
+    for tag in (0x100, 0x101):
+        place = data.index(struct.pack("<H", tag), at)
+        data[place : place + 12] = struct.pack("<HHII", tag, 4, 1, side)
+    return bytes(data)
+
+
+def tiff_loop() -> bytes:
+    data = bytearray(sized("TIFF"))
+    at = int.from_bytes(data[4:8], "little")
+    after = at + 2 + 12 * int.from_bytes(data[at : at + 2], "little")
+    data[after : after + 4] = at.to_bytes(4, "little")
+    return bytes(data)
+
+
+def claims(folder: Path, name: str, kind: bytes, offset: int, value: bytes) -> bytes:
+    """A video with another number in one of its boxes."""
+    data = bytearray(video_bytes(folder, name))
+    at = data.index(kind) + offset
+    data[at : at + len(value)] = value
+    return bytes(data)
+
+
+def nested(kind: bytes, depth: int) -> bytes:
+    return b"".join(struct.pack(">I", 8 * (depth - i)) + kind for i in range(depth))
+
+
+def xmp_jpeg(packet: bytes) -> bytes:
+    body = b"http://ns.adobe.com/xap/1.0/\0" + packet
+    return JPEG[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + JPEG[2:]
+
+
+LAUGHS = b"<!DOCTYPE x [" + b"".join(
+    b"<!ENTITY a%d '%s'>" % (i, b"&a%d;" % (i - 1) * 10 if i else b"ha") for i in range(12)
+)
+CASES |= {
+    "header_png_body_jpeg.png": (lambda _: mixed(sized("PNG"), JPEG, 16), {"damaged"}),
+    "header_jpeg_body_png.jpg": (lambda _: mixed(JPEG, sized("PNG"), 4), {"damaged"}),
+    "header_gif_body_png.gif": (lambda _: mixed(sized("GIF"), sized("PNG"), 6), {"damaged", "too_large"}),
+    "header_heic_body_mp4.heic": (lambda _: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + MP4[32:], {"damaged"}),
+    "header_webp_body_avi.webp": (
+        lambda f: mixed(b"RIFF\0\0\1\0WEBP", video_bytes(f, "w.avi", codec="mpeg4"), 12),
+        {"damaged"},
+    ),
+    "header_mp4_body_heic.mp4": (
+        lambda _: b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + sized("HEIF")[24:],
+        {"no_video", "unsupported", "damaged"},
+    ),
+    "script_gif.gif": (lambda _: b"GIF89a/*" + b"*/=1;alert(1)//", {"damaged", "too_large"}),
+    "zip_behind.jpg": (lambda _: JPEG + b"PK\3\4" + bytes(300) + b"PK\5\6" + bytes(18), {None}),
+    "page_behind.png": (lambda _: sized("PNG") + b"<html><script>alert(1)</script></html>", {"no_face"}),
+    "program_behind.gif": (lambda _: sized("GIF") + b"\x7fELF" + bytes(300), {"no_face"}),
+    "gif_behind.bmp": (lambda _: sized("BMP") + animation("GIF"), {"no_face"}),
+    "zip_behind.mp4": (lambda f: video_bytes(f, "z.mp4") + b"PK\5\6" + bytes(18), {"no_face"}),
+    "sound.wav": (
+        lambda _: b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x40\x1f\0\0\1\0\x08\0data\0\0\0\0",
+        {"unsupported"},
+    ),
+    "claims_huge.jpg": (lambda _: jpeg_claiming(65535, 65535), {"too_large"}),
+    "claims_large.jpg": (lambda _: jpeg_claiming(12000, 11000), {"too_large"}),
+    "claims_nothing.jpg": (lambda _: jpeg_claiming(0, 16), {"damaged"}),
+    "claims_huge.gif": (lambda _: b"GIF89a\xff\xff\xff\xff" + sized("GIF")[10:], {"too_large"}),
+    "claims_huge.webp": (lambda _: webp_claiming(16383), {"too_large"}),
+    "claims_huge.bmp": (
+        lambda _: sized("BMP")[:18] + struct.pack("<ii", 60000, 60000) + sized("BMP")[26:],
+        {"too_large"},
+    ),
+    "claims_negative.bmp": (lambda _: sized("BMP")[:18] + struct.pack("<ii", -5, 5) + sized("BMP")[26:], {"too_large"}),
+    "claims_huge.tiff": (lambda _: tiff_claiming(60000), {"too_large"}),
+    "claims_huge.heic": (lambda _: heif_claiming("HEIF", 60000), {"too_large", "damaged"}),
+    "claims_huge.avif": (lambda _: heif_claiming("AVIF", 60000), {"too_large", "damaged"}),
+    "loop.tiff": (lambda _: tiff_loop(), {"no_face"}),
+    "many_frames.png": (
+        lambda _: animation("PNG").replace(b"acTL\0\0\0\5", b"acTL\x7f\xff\xff\xff"),
+        {"damaged", "no_face"},
+    ),
+    "profile_bomb.png": (
+        lambda _: png(8, 8, zlib.compress(bytes(72)), chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(90_000_000), 9))),
+        {"damaged", "no_face"},
+    ),
+    "text_bombs.png": (
+        lambda _: png(8, 8, zlib.compress(bytes(72)), *[chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(2_000_000), 9))] * 60),  # noqa: E501
+        {"damaged", "no_face"},
+    ),
+    "many_chunks.png": (
+        lambda _: png(8, 8, zlib.compress(bytes(72)), *[chunk(b"tEXt", b"a\0b")] * 100_000),
+        {"no_face", "damaged"},
+    ),
+    "endless_chunk.png": (lambda _: sized("PNG")[:33] + b"\xff\xff\xff\xffIDAT" + bytes(100), {"damaged"}),
+    "many_segments.jpg": (lambda _: JPEG[:2] + b"\xff\xe5\0\2" * 200_000 + JPEG[2:], {None}),
+    "comment_only.jpg": (lambda _: b"\xff\xd8" + b"\xff\xfe\xff\xff" + bytes(65533), {"damaged"}),
+    "laughing.jpg": (lambda _: xmp_jpeg(LAUGHS + b"]><x>&a11;</x>"), {None}),
+    "outside_entity.jpg": (
+        lambda _: xmp_jpeg(b"<!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/hostname'>]><x>&a;</x>"),
+        {None},
+    ),
+    "many_samples.mp4": (
+        lambda f: claims(f, "s.mp4", b"stsz", 12, b"\xff\xff\xff\xff"),
+        {"damaged", "unsupported", "no_frames", "no_face"},
+    ),
+    "long_times.mp4": (
+        lambda f: claims(f, "t.mp4", b"stts", 8, b"\xff\xff\xff\xff"),
+        {"damaged", "unsupported", "no_frames", "no_face"},
+    ),
+    "no_clock.mp4": (lambda f: claims(f, "c.mp4", b"mdhd", 16, bytes(4)), {"no_frames"}),
+    "claims_huge.mp4": (
+        lambda f: claims(f, "h.mp4", b"avc1", 28, b"\xff\xff\xff\xff"),
+        {"damaged", "too_large", "no_face"},
+    ),
+    "endless_box.mp4": (
+        lambda f: claims(f, "e.mp4", b"mdat", -4, b"\xff\xff\xff\xff"),
+        {"damaged", "unsupported", "no_face", "no_frames"},
+    ),
+    "deep.mp4": (
+        lambda _: b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + nested(b"moov", 20_000),
+        {"unsupported", "no_video"},
+    ),
+    "deep.heic": (lambda _: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + nested(b"moov", 20_000), {"damaged"}),
+    "elsewhere.mov": (
+        lambda f: claims(f, "d.mov", b"url ", 4, b"\0\0\0\0"),
+        {"damaged", "unsupported", "no_frames", "no_face"},
+    ),
+    "half.webm": (
+        lambda f: video_bytes(f, "v.webm", codec="libvpx")[:1200],
+        {None, "damaged", "unsupported", "no_frames"},
+    ),
+    "only_magic.mkv": (lambda _: b"\x1a\x45\xdf\xa3", {"unsupported"}),
+    "only_magic.flv": (lambda _: b"FLV\1\5\0\0\0\x09\0\0\0\0", {"unsupported", "no_video"}),
+    "only_magic.avi": (lambda _: b"RIFF\x10\0\0\0AVI LIST", {"unsupported", "no_video"}),
+    "only_magic.ts": (lambda _: (b"G\x1f\xff\x10" + b"\xff" * 184) * 40, {"unsupported", "no_video"}),
+    "only_magic.ogg": (lambda _: b"OggS" + bytes(23), {"unsupported", "no_video"}),
+    "only_magic.asf": (
+        lambda _: b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\0\xaa\0\x62\xce\x6c" + bytes(14),
+        {"unsupported", "no_video"},
+    ),
+    "only_magic.avif": (lambda _: b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", {"damaged"}),
+}  # fmt: skip
+NAMES += [
+    "concat:a|b.jpg", "file:x.jpg", "data:,x.jpg", "subfile,,start,1,end,2,,:x.jpg", "pipe:0", "tee:x.jpg", "%00.jpg",
+    "..jpg", "long" * 50 + ".jpg", "\x1b[31mred.jpg", "CON.jpg", "\u202egpj.exe", "x.m3u8", "a\tb.jpg", "~.jpg", "*.jpg",
+]  # fmt: skip
+
+
 def test_there_are_enough_cases() -> None:
-    assert len(CASES) + len(NAMES) >= 40
+    assert len(CASES) + len(NAMES) >= 150
+
+
+@pytest.mark.parametrize("address", [*ADDRESSES.values(), "", ".", "-", "~", "\\\\host\\share\\x.jpg"])
+def test_an_address_is_no_name_of_a_file(address: str, detector: Detector) -> None:
+    (report,) = detector.detect_many([address])
+    assert report.error is not None
+    assert report.error.kind in ("not_found", "not_a_file")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links are those of Unix")
+def test_links_lead_to_files_alone(tmp_path: Path, detector: Detector) -> None:
+    path = tmp_path / "x.jpg"
+    for target, kind in ((tmp_path, "not_a_file"), (Path("/dev/zero"), "not_a_file"), (path, "unreadable"),
+                         (Path("/dev/full"), "not_a_file"), (tmp_path / "none", "not_found")):  # fmt: skip
+        path.symlink_to(target)
+        with pytest.raises(MediaError) as found:
+            detector.detect(path)
+        assert found.value.kind == kind, target
+        path.unlink()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="an open file can be replaced on Unix")
+@pytest.mark.parametrize("name", ["x.jpg", "x.mp4"])
+def test_a_file_replaced_once_it_is_open_is_judged_as_it_was(
+    name: str, tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at it, its fingerprint and its decoding another file may take its name: it is not that one's turn."""  # noqa: E501
+    data = JPEG if name == "x.jpg" else MP4
+    path = tmp_path / name
+    path.write_bytes(data)
+    digest = hashlib.file_digest
+
+    def replaced(*given: object) -> object:
+        path.unlink(missing_ok=True)
+        path.write_bytes(b"something else")
+        return digest(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(media.hashlib, "file_digest", replaced)
+    report = detector.detect(path)
+    assert report.media is not None
+    assert report.media.sha256 == hashlib.sha256(data).hexdigest()
+    assert report.verdict is not None
+    with pytest.raises(MediaError, match=name):
+        report.save(tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
@@ -301,10 +569,10 @@ def test_a_link_is_refused_where_none_may_be_even_if_it_was_a_file_a_moment_ago(
 def test_the_command_takes_them_all(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In one go: a line of valid JSON each, a line on stderr for each error, no traceback, exit status 1."""
+    """A third of them in one go: a line of valid JSON each, a line on stderr for each error, no traceback, exit status 1."""  # noqa: E501
     monkeypatch.chdir(tmp_path)
     schema = json.loads(SCHEMA_FILE.read_text())
-    names = sorted(CASES)
+    names = sorted(CASES)[::3]
     for name in names:
         Path(name).write_bytes(CASES[name][0](tmp_path))
     assert main(["--json", "--report", "out", "--", *names]) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import threading
+import zlib
 from array import array
 from contextlib import closing
 from pathlib import Path
@@ -29,6 +30,42 @@ if TYPE_CHECKING:
 LEFT_RED = np.zeros((40, 60, 3), np.uint8)
 LEFT_RED[:, :30] = (250, 10, 10)
 LEFT_RED[:, 30:] = (10, 10, 250)
+
+
+def test_a_frame_before_a_damaged_one_is_found_again(tmp_path: Path) -> None:
+    """A moving PNG whose second frame is out of order: Pillow does not find back to its first."""
+    buffer = io.BytesIO()
+    pictures = [Image.fromarray(pixels) for pixels in numbered(3)]
+    pictures[0].save(buffer, "PNG", save_all=True, append_images=pictures[1:], duration=40)
+    data = buffer.getvalue()
+    second = data.index(b"fcTL", data.index(b"IDAT"))
+    data = data[: second + 4] + (9).to_bytes(4, "big") + data[second + 8 :]
+    data = data[: second + 30] + zlib.crc32(data[second : second + 30]).to_bytes(4, "big") + data[second + 34 :]
+    path = tmp_path / "x.png"
+    path.write_bytes(data)
+    with media.open(path, Options()) as opened:
+        assert [number_of(frame.pixels) for frame in opened.frames()] == [0]
+        assert [number_of(frame.pixels) for frame in opened.stretch() if isinstance(frame, Frame)] == [0]
+        assert [note.key for note in opened.notes] == ["frames_missing"]
+
+
+def test_a_frame_larger_than_allowed_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a container says of its size need not be true; what is decoded counts."""
+    path = write_video(tmp_path / "x.mp4", numbered(4))
+    monkeypatch.setattr(media, "_check_pixels", lambda *_: None)
+    opened = media.open(path, Options(max_pixels=96 * 128))
+    monkeypatch.undo()
+    with opened:
+        assert len(list(opened.frames())) == 4
+    monkeypatch.setattr(media, "_check_pixels", lambda *_: None)
+    opened = media.open(path, Options(max_pixels=96 * 127))
+    monkeypatch.undo()
+    with opened, pytest.raises(MediaError, match="more than") as found:
+        list(opened.frames())
+    assert found.value.kind == "too_large"
+    monkeypatch.setattr(media, "_check_pixels", lambda *_: None)
+    with pytest.raises(MediaError, match="no frame of the video could be decoded"):
+        media.open(path, Options(max_pixels=96 * 16))
 
 
 def frames_of(path: Path, **options: object) -> list[Frame]:

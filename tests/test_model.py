@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +69,9 @@ def test_nothing_in_nothing_out(net: EvidenceNet) -> None:
         {"backbone": "b0"},
         {"residual": 2},
         {"stages": 7, "size": 240},
+        {"mean": (1.0, 2.0)},
+        {"size": 2**30},
+        {"head": 10**9},
     ],
 )
 def test_impossible_architectures_are_refused(values: dict[str, object]) -> None:
@@ -159,11 +165,77 @@ def test_an_unknown_name_lists_the_known_ones(copied: Path) -> None:
         checkpoint.find("other", folder=copied)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"default": "x", "models": {"x": {}}}', '{"models": 3}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"default": "x", "models": {"x": {}}}',
+        '{"models": 3}',
+        "[" * 100_000,
+        '{"default": NaN}',
+        '{"default": "x", "models": {"x": []}}',
+    ],
+)
 def test_a_broken_manifest_is_a_weights_error(copied: Path, text: str) -> None:
     (copied / "manifest.json").write_text(text)
     with pytest.raises(WeightsError, match=r"manifest\.json"):
         checkpoint.find(folder=copied)
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../outside", "a/b", "a\0b", "", "."])
+def test_a_manifest_speaks_of_no_files_elsewhere(name: str, copied: Path) -> None:
+    path = copied / "manifest.json"
+    manifest = json.loads(path.read_text())
+    entry = manifest["models"][manifest["default"]]
+    for holder in (entry, entry["onnx"], manifest["mtcnn"]["pnet"]):
+        before, holder["file"] = holder["file"], name
+        path.write_text(json.dumps(manifest))
+        read = checkpoint.find_face_nets if holder is manifest["mtcnn"]["pnet"] else checkpoint.find
+        with pytest.raises(WeightsError, match=r"manifest\.json"):
+            read(folder=copied)
+        holder["file"] = before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"looks": {"image": [{"margin": 0.2, "least_margin": [0.1]}]}},
+        {"looks": {"image": [{"margin": 0.2, "mirrored": "no"}]}},
+        {"looks": {"image": [{"margin": True}]}},
+        {"looks": {"image": []}},
+        {"looks": []},
+    ],
+)
+def test_a_manifest_s_numbers_are_numbers(copied: Path, change: dict[str, object]) -> None:
+    path = copied / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["models"][manifest["default"]] |= change
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(WeightsError, match="does not fit this version"):
+        checkpoint.find(folder=copied)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes are those of Unix")
+def test_a_pipe_in_place_of_weights_holds_nobody_up(copied: Path) -> None:
+    entry = checkpoint.find(folder=copied)
+    for path, read in ((entry.path, lambda: checkpoint.read(entry)),
+                       (copied / "manifest.json", lambda: checkpoint.find(folder=copied))):  # fmt: skip
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(WeightsError, match=re.escape(path.name)):
+            read()
+
+
+def test_tensors_of_an_unknown_kind_are_a_weights_error(copied: Path) -> None:
+    entry = checkpoint.find(folder=copied)
+    for kind, size in (("F4", 1), ("NONE", 4), ("F32", 3)):
+        head = json.dumps({"x": {"dtype": kind, "shape": [2 if size == 1 else 1], "data_offsets": [0, size]}}).encode()
+        data = len(head).to_bytes(8, "little") + head + bytes(size)
+        entry.path.write_bytes(data)
+        with pytest.raises(WeightsError, match=re.escape(entry.path.name)):
+            checkpoint.read(replace(entry, sha256=hashlib.sha256(data).hexdigest()))
 
 
 def test_weights_of_another_shape_are_refused(copied: Path) -> None:

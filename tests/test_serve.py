@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import io
@@ -142,6 +143,65 @@ def test_a_file_becomes_a_report_in_every_form(served: Served) -> None:
     assert sorted(archive.namelist()) == [
         "report/annotated.jpg", "report/evidence/person001.npz", "report/report.html", "report/report.json",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/login"])
+def test_who_goes_away_before_the_end_is_no_bug(served: Served, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    start = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n".encode()
+    before = served.refused("gone") and served.client.get("/metrics").text.split('"gone"} ')[1].split()[0]
+    with socket.create_connection(("127.0.0.1", served.port)) as connection:
+        connection.sendall(start + b"Content-Length: 1000\r\n\r\n--b")
+    until(lambda: served.client.get("/metrics").text.partition('"gone"} ')[2].split()[:1] not in ([], [before]) or None)
+    assert not caplog.records
+
+
+def test_an_odd_address_is_refused_as_one(served: Served) -> None:
+    for path in (
+        "/v1/jobs/x/",
+        "/jobs/",
+        "/v1/jobs/%00",
+        "/v1/jobs/%ff",
+        "/v1/jobs/%ed%a0%80",
+        "/nothing",
+    ):
+        answer = served.client.get(path)
+        assert (answer.status_code, answer.json()["error"]["kind"]) == (404, "not_found"), path
+    status = guarded_status({"query_string": b"lang=\xff"})
+    assert status == 400
+
+
+@pytest.mark.parametrize(("said", "bytes_"), [("12", 12), ("", 0), ("\xb2", 0), ("9" * 5000, 0), ("-1", 0), ("1_0", 0)])
+def test_a_length_that_is_no_number_is_none(said: str, bytes_: int) -> None:
+    assert upload.announced({"content-length": said}) == bytes_
+
+
+def guarded_status(scope: dict[str, Any]) -> int:
+    """What the guard answers to a request that no HTTP parser lets through."""
+    sent: list[Any] = []
+
+    async def answer() -> None:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def never(*_: object) -> None:
+            raise AssertionError("it was served")
+
+        own = guard.Guard(never, token=None, refused=lambda _: None)
+        headers = [(b"host", b"localhost")]
+        await own({"type": "http", "method": "GET", "path": "/", "headers": headers, **scope}, receive, send)
+
+    asyncio.run(answer())
+    return int(sent[0]["status"])
+
+
+@pytest.mark.parametrize("token", ["%a0", "%F0%9F%98%80", "a;b", "%0d%0aX: y"])
+def test_a_token_that_nobody_asked_for_is_not_sent_back(served: Served, token: str) -> None:
+    for answer in (served.client.get(f"/login?token={token}"), served.client.post("/login", content=f"token={token}")):
+        assert answer.status_code == 303
+        assert "set-cookie" not in answer.headers
 
 
 def test_a_record_alone_follows_the_contract_and_so_does_a_failure(served: Served) -> None:
