@@ -31,22 +31,21 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from markupsafe import Markup
 
-from . import media
+from . import content
 from .errors import MediaError, OptionsError
 from .files import replacing
 from .options import Options
 from .page import plain
 from .types import Failure, Label
 from .words import Words
-from .worker import Job, Pool
+from .worker import Pool
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Callable, Iterable, Iterator
 
     from .confine import Limits
     from .types import ToolInfo
-    from .worker import Judge, Outcome
+    from .worker import Judge
 
 # The table's columns and what each holds; None where it does not apply.
 COLUMNS: dict[str, type] = {
@@ -61,7 +60,6 @@ _WORKER_ENDS = ("timed_out", "out_of_memory", "crashed", "killed")
 # So many rows does the page show; the table has all.
 _ON_PAGE = 2000
 _ROWS_AT_A_TIME = 4096
-_CHUNK = 2**20
 _PASSES = 3
 _NOT_FOLLOWED = "is a link and was not followed; --follow-links does"
 # "dfds": a journal of this program, and how its tables are laid out.
@@ -437,14 +435,14 @@ class _Journal:
         with self._lock:
             self._claimed.discard(sha256)
 
-    def keep(self, path: str, stamp: list[int], sha256: str, outcome: Outcome | None) -> None:
+    def keep(self, path: str, stamp: list[int], sha256: str, answer: content.Answer | None) -> None:
         """A file's content, and what came of it where it was judged just now."""
         with self._lock, self._transaction():
-            if outcome is not None:
-                found = _found(outcome)
+            if answer is not None:
+                found = answer.found
                 self._db.execute(
                     "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?)",
-                    [sha256, found["probability"], found["error_kind"], json.dumps(found), outcome.crop],
+                    [sha256, found["probability"], found["error_kind"], json.dumps(found), answer.crop],
                 )
                 self._claimed.discard(sha256)
             self._db.execute(
@@ -453,7 +451,7 @@ class _Journal:
 
     def keep_failure(self, path: str, failure: Failure) -> None:
         """A file that has no content to be judged."""
-        row = [os.fsencode(path), failure.kind, _without_name(failure.message, path)]
+        row = [os.fsencode(path), failure.kind, content.without_name(failure.message, path)]
         with self._lock, self._transaction():
             self._db.execute("INSERT OR REPLACE INTO files VALUES (?, NULL, NULL, NULL, NULL, ?, ?)", row)
 
@@ -493,34 +491,9 @@ class _Journal:
 def _stamp_of(path: str, *, follow: bool) -> list[int] | None:
     """What changes when a file does: size and times. None where it can't be told."""
     try:
-        return _stamp(os.stat(path, follow_symlinks=follow))
+        return content.stamp(os.stat(path, follow_symlinks=follow))
     except (OSError, ValueError):
         return None
-
-
-def _stamp(known: os.stat_result) -> list[int]:
-    return [known.st_size, known.st_mtime_ns, known.st_ctime_ns]
-
-
-def _found(outcome: Outcome) -> dict[str, Any]:
-    """What the journal keeps of an outcome: the content's part of a row, and the reasons by language."""
-    record = outcome.record
-    answer, info, error = record["verdict"] or {}, record["media"], outcome.error
-    return {
-        **{key: info.get(key) for key in ("kind", "width", "height", "duration_s")},
-        **{key: answer.get(key) for key in ("label", "probability", "likelihood_ratio", "reason")},
-        "people": len(record["tracks"]) if answer else None,
-        "warnings": " ".join(record["warnings"]) or None,
-        "error_kind": error.kind if error else None,
-        "error": _without_name(error.message, info["path"]) if error else None,
-        "confinement": outcome.confinement or None,
-        "reasons": outcome.reasons,
-    }
-
-
-def _without_name(message: str, path: str) -> str:
-    """Other files may have the same content, and the row has the name already."""
-    return message.removeprefix(f"{media.shown(path)}: ")
 
 
 def _text(value: Any) -> Any:
@@ -543,16 +516,14 @@ def _judge(
     """Until every file has an answer."""
     files, pending = journal.count()
     began, judged, stopped = time.monotonic(), 0, threading.Event()
-    running: set[Future[None]] = set()
+    running: set[Future[int]] = set()
 
     def settle(*, below: int) -> None:
         nonlocal running, judged
         while len(running) > below:
             # Now and then even if nothing ends, so that the time that passes is seen to.
             done, running = wait(running, timeout=1, return_when=FIRST_COMPLETED)
-            for one in done:
-                one.result()
-            judged += len(done)
+            judged += sum(one.result() for one in done)
             answered = min(files, files - pending + judged)
             tell(Progress(files, answered, judged, time.monotonic() - began))
 
@@ -572,45 +543,26 @@ def _judge(
         raise
 
 
-def _examine(one: _Sighting, journal: _Journal, pool: Pool, stopped: threading.Event, *, images: bool) -> None:
-    """One file: its content, and a verdict unless that is known. Runs in a thread."""
+def _examine(one: _Sighting, journal: _Journal, pool: Pool, stopped: threading.Event, *, images: bool) -> int:
+    """One file: its content, and a verdict unless that is known. Runs in a thread. Returns 1, for it is one."""
     path = one.path
     try:
-        with media.open_file(path, follow=one.follow) as file:
-            before = _stamp(os.fstat(file.fileno()))
-            sha256 = _hashed(file, path, pool.limits, stopped)
+        with content.opened(path, follow=one.follow, limits=pool.limits, stopped=stopped.is_set) as found:
             if stopped.is_set():
                 # Of a part of the file, perhaps, and a part may be another file.
-                return
-            if not journal.claim(sha256):
-                journal.keep(path, before, sha256, None)
-                return
+                return 0
+            if not journal.claim(found.sha256):
+                journal.keep(path, found.stamp, found.sha256, None)
+                return 1
             try:
-                outcome = pool.judge(Job(path, descriptor=file.fileno(), crop=images))
-                same = outcome.record["media"]["sha256"] in (None, sha256) and before == _stamp(os.fstat(file.fileno()))
-                cancelled = outcome.error is not None and outcome.error.kind == "cancelled"
-                # Else what was judged may not be what was hashed: it is looked at again.
-                if same and not cancelled:
-                    journal.keep(path, before, sha256, outcome)
+                # Where there is none it is looked at again.
+                if (answer := content.judge(pool, path, found, images=images)) is not None:
+                    journal.keep(path, found.stamp, found.sha256, answer)
             finally:
-                journal.release(sha256)
+                journal.release(found.sha256)
     except MediaError as error:
         journal.keep_failure(path, Failure(error.kind, str(error)))
-
-
-def _hashed(file: io.BufferedReader, path: str, limits: Limits, stopped: threading.Event) -> str:
-    """SHA-256 of what is in the file, which may be growing."""
-    digest, read = hashlib.sha256(), 0
-    try:
-        while not stopped.is_set() and (chunk := file.read(_CHUNK)):
-            digest.update(chunk)
-            read += len(chunk)
-            if max(read, os.fstat(file.fileno()).st_size) > limits.file_bytes:
-                found = f"is larger than the limit of {limits.file_bytes / 1e6:.0f} MB; raise the limit"
-                raise MediaError(found, kind="too_large")
-    except OSError as error:
-        raise MediaError(f"can't be read ({error.strerror}); the disk may be failing", kind="unreadable") from error
-    return digest.hexdigest()
+    return 1
 
 
 # Writing
