@@ -17,11 +17,12 @@ import errno
 import glob
 import hashlib
 import json
+import logging
 import os
 import sqlite3
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -31,8 +32,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from markupsafe import Markup
 
-from . import content
-from .errors import MediaError, OptionsError
+from . import content, media
+from .cluster import ActorLostError, Cluster, Look
+from .errors import MediaError, OptionsError, WorkerError
 from .files import replacing
 from .options import Options
 from .page import plain
@@ -43,9 +45,12 @@ from .worker import Pool
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from .cluster import Actor
     from .confine import Limits
     from .types import ToolInfo
     from .worker import Judge
+
+log = logging.getLogger(__name__)
 
 # The table's columns and what each holds; None where it does not apply.
 COLUMNS: dict[str, type] = {
@@ -61,6 +66,8 @@ _WORKER_ENDS = ("timed_out", "out_of_memory", "crashed", "killed")
 _ON_PAGE = 2000
 _ROWS_AT_A_TIME = 4096
 _PASSES = 3
+# So many files does an actor get at once, and so many actors a file.
+_AT_ONCE, _ACTORS_A_FILE = 32, 3
 _NOT_FOLLOWED = "is a link and was not followed; --follow-links does"
 # "dfds": a journal of this program, and how its tables are laid out.
 _APPLICATION, _LAYOUT = 0x64666473, 1
@@ -128,6 +135,8 @@ def scan(
     retry: bool = False,
     progress: Callable[[Progress], None] | None = None,
     prepare: Callable[[], Judge] | None = None,
+    ray: bool = False,
+    ray_address: str | None = None,
 ) -> Summary:
     """Judge many files and write a table of them. Run again, it goes on where it was.
 
@@ -137,7 +146,7 @@ def scan(
         options: Settings of every file.
         weights_folder: Folder with another manifest.json and its files; None for the one that ships.
         limits: What judging one file may take.
-        workers: How many files are judged at a time; None for as many as there are cores.
+        workers: How many files are judged at a time; None for as many as there are cores, here or in the cluster.
         images: Whether page and journal hold crops of faces.
         language: Of the page.
         follow_links: Whether links found in folders are followed; those given are.
@@ -145,10 +154,12 @@ def scan(
         retry: Judge anew what a limit or a worker's end decided.
         progress: Called now and then, from this thread.
         prepare: As for `worker.Pool`.
+        ray: Whether a Ray cluster judges, whose machines see the files under the same names.
+        ray_address: Where that is, see `cluster.Cluster`.
 
     Raises:
-        OptionsError: Something stands in the way of the output, its ending is unknown, pyarrow is missing, the journal was
-            begun with other settings or is in use, or an option can't be had here.
+        OptionsError: Something stands in the way of the output, its ending is unknown, pyarrow or Ray is missing, the
+            journal was begun with other settings or is in use, or an option can't be had here.
         WeightsError: The weights can't be used.
         WorkerError: No worker can be started.
         OSError: The output can't be written.
@@ -157,9 +168,19 @@ def scan(
     page = out.with_name(PAGE)
     options, tell = options or Options(), progress or (lambda _: None)
     _check_output(out, page)
-    workers = workers or cores()
-    pool = Pool(options, weights_folder=weights_folder, limits=limits, workers=workers, prepare=prepare)
-    journal = _Journal(out.with_name(out.name + ".journal"), _settings(pool.tool, options), restart=restart)
+    pool: Pool | Cluster
+    if ray:
+        pool = Cluster(options, weights_folder=weights_folder, limits=limits, workers=workers, address=ray_address,
+                       prepare=prepare)  # fmt: skip
+        workers = pool.workers
+    else:
+        workers = workers or cores()
+        pool = Pool(options, weights_folder=weights_folder, limits=limits, workers=workers, prepare=prepare)
+    try:
+        journal = _Journal(out.with_name(out.name + ".journal"), _settings(pool.tool, options), restart=restart)
+    except BaseException:
+        pool.close()
+        raise
     endings = ("", ".part", "-wal", "-shm", "-journal")
     own = {os.path.realpath(f"{path}{ending}") for path in (out, page, journal.path) for ending in endings}
     try:
@@ -168,7 +189,7 @@ def scan(
             journal.look_for(_find(paths, own, follow=follow_links), retry=retry)
             if not images:
                 journal.forget_crops()
-            _judge(journal, pool, threads, tell, images=images, at_a_time=4 * workers)
+            _judge(journal, pool, threads, tell, images=images, workers=workers)
             summary = _summary(journal, out, page)
             with replacing(page) as partial, partial.open("w", encoding="utf-8") as file:
                 file.writelines(_page(journal, summary, pool.tool, options, Words(language), images=images))
@@ -506,12 +527,12 @@ def _text(value: Any) -> Any:
 
 def _judge(
     journal: _Journal,
-    pool: Pool,
+    pool: Pool | Cluster,
     threads: ThreadPoolExecutor,
     tell: Callable[[Progress], None],
     *,
     images: bool,
-    at_a_time: int,
+    workers: int,
 ) -> None:
     """Until every file has an answer."""
     files, pending = journal.count()
@@ -531,9 +552,14 @@ def _judge(
     try:
         # Again, for the content of one that changed under our hands may have been another one's.
         for _ in range(_PASSES):
-            for one in journal.pending():
-                running.add(threads.submit(_examine, one, journal, pool, stopped, images=images))
-                settle(below=at_a_time)
+            if isinstance(pool, Cluster):
+                for some in _portions(journal.pending(), pending, workers):
+                    running.add(threads.submit(_examine_there, some, journal, pool, stopped, images=images))
+                    settle(below=2 * workers)
+            else:
+                for one in journal.pending():
+                    running.add(threads.submit(_examine, one, journal, pool, stopped, images=images))
+                    settle(below=4 * workers)
             settle(below=0)
         for one in journal.pending():
             journal.keep_failure(one.path, Failure("changed", "changes while it is read; scan it when it is complete"))
@@ -541,6 +567,77 @@ def _judge(
         stopped.set()
         threads.shutdown(wait=False, cancel_futures=True)
         raise
+
+
+def _portions(pending: Iterator[_Sighting], count: int, workers: int) -> Iterator[list[_Sighting]]:
+    """Some at a time, fewer towards the end, so that none has much to do when the others are done."""
+    while some := list(islice(pending, max(1, min(_AT_ONCE, count // (4 * workers))))):
+        count -= len(some)
+        yield some
+
+
+def _examine_there(
+    files: list[_Sighting], journal: _Journal, cluster: Cluster, stopped: threading.Event, *, images: bool
+) -> int:
+    """Some files, by an actor, or more where one is lost. Runs in a thread. Returns how many got what they can get."""
+    left, looks, losses = deque(files), dict[str, Look](), 0
+    while left and not stopped.is_set():
+        # If an actor was lost because of a file, then of the first that it left. That one goes to the next actor alone.
+        some = [left[0]] if losses else list(left)
+        try:
+            with cluster.actor() as actor:
+                for _ in _settled(some, journal, actor, looks, images=images):
+                    left.popleft()
+                    losses = 0
+        except ActorLostError as error:
+            if stopped.is_set():
+                break
+            losses += 1
+            log.debug("%s: an actor was lost: %s", media.shown(left[0].path), error)
+            if losses == _ACTORS_A_FILE:
+                _give_up(left.popleft().path, journal, looks)
+                losses = 0
+        except WorkerError as error:
+            if error.kind != "cancelled":
+                raise
+            break
+    return len(files) - len(left)
+
+
+def _settled(
+    files: list[_Sighting], journal: _Journal, actor: Actor, looks: dict[str, Look], *, images: bool
+) -> Iterator[None]:
+    """As `_examine` does, for each file, in order; yields when one of them is done."""
+    found = actor.look([(one.path, one.follow) for one in files])
+    mine: list[int] = []
+    try:
+        for i, look in enumerate(found):
+            if isinstance(look, Look):
+                looks[files[i].path] = look
+                if journal.claim(look.sha256):
+                    mine.append(i)
+        answers = actor.judge(mine, images=images)
+        for i, (one, look) in enumerate(zip(files, found, strict=False)):
+            if isinstance(look, Failure):
+                journal.keep_failure(one.path, look)
+            elif i not in mine:
+                journal.keep(one.path, look.stamp, look.sha256, None)
+            elif (answer := next(answers)) is not None:
+                journal.keep(one.path, look.stamp, look.sha256, answer)
+            yield
+    finally:
+        for i in mine:
+            journal.release(looks[files[i].path].sha256)
+
+
+def _give_up(path: str, journal: _Journal, looks: dict[str, Look]) -> None:
+    """So many actors were lost with this file in their hands that there shall be no more."""
+    found = f"{_ACTORS_A_FILE} times the process or machine that looked at it was lost; the file may be hostile"
+    if path in looks:
+        known: dict[str, Any] = {"probability": None, "error_kind": "crashed", "error": found, "reasons": {}}
+        journal.keep(path, looks[path].stamp, looks[path].sha256, content.Answer(known, b""))
+    else:
+        journal.keep_failure(path, Failure("crashed", found))
 
 
 def _examine(one: _Sighting, journal: _Journal, pool: Pool, stopped: threading.Event, *, images: bool) -> int:

@@ -171,7 +171,15 @@ def scan_parser() -> argparse.ArgumentParser:
                           help="look at N frames spread over the length (default %(default)s)")  # fmt: skip
     sampling.add_argument("--fps", type=float, metavar="F", help="look at F frames a second instead")
     cost = result.add_argument_group("what it may take")
-    cost.add_argument("--workers", type=int, metavar="N", help="files judged at a time (default: one for each core)")
+    cost.add_argument(
+        "--workers", type=int, metavar="N", help="files judged at a time (default: one for each core, of all machines)"
+    )
+    cost.add_argument("--on", choices=("here", "ray"), default="here",
+                      help="this machine, or a Ray cluster whose machines see the files under the same names; extra ray"
+                           " (default %(default)s)")  # fmt: skip
+    cost.add_argument("--ray-address", metavar="HOST:PORT",
+                      help="of the cluster (default: RAY_ADDRESS, else that of this machine, else one is started here;"
+                           " local: the last in any case)")  # fmt: skip
     cost.add_argument("--time-limit", type=float, default=limits.seconds, metavar="S",
                       help="seconds for a file (default %(default)s)")  # fmt: skip
     cost.add_argument("--memory-limit", type=float, default=limits.memory_bytes / 2**30, metavar="GIB",
@@ -473,6 +481,8 @@ def _scan(arguments: argparse.Namespace) -> int:
         )
         if arguments.workers is not None and arguments.workers < 1:
             raise OptionsError(f"--workers: expected a number from 1, found {arguments.workers}")
+        if arguments.ray_address is not None and arguments.on != "ray":
+            raise OptionsError("--ray-address is about a cluster; give --on ray too, or leave it out")
     except OptionsError as error:
         return _stop(str(error), WRONG_USAGE)
 
@@ -487,6 +497,7 @@ def _scan(arguments: argparse.Namespace) -> int:
             _names(arguments.paths, null=arguments.null), arguments.out, options=options, weights_folder=arguments.weights,
             limits=limits, workers=arguments.workers, images=not arguments.no_images, language=arguments.lang,
             follow_links=arguments.follow_links, restart=arguments.restart, retry=arguments.retry, progress=bar.tell,
+            ray=arguments.on == "ray", ray_address=arguments.ray_address,
         )  # fmt: skip
     except OptionsError as error:
         return _stop(str(error), WRONG_USAGE)
