@@ -13,6 +13,7 @@ An actor that is lost, with its machine or alone, is replaced wherever there is 
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
 import time
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 # A machine may have to be started for an actor, and loads the net from a cold disk.
 _LOADING_S = 900
 _STARTS = 3
+_ENDING_S, _REACHED_S = 30, 10
 
 
 class ActorLostError(Exception):
@@ -122,9 +124,9 @@ class Cluster:
         finally:
             with self._changed:
                 self._busy.discard(handle)
-                if good and not self._closed:
+                if good:
                     self._idle.append(handle)
-                else:
+                elif not self._closed:
                     # Of what it may still be doing nobody wants to know.
                     self._wanted += 1
                     self._end(handle)
@@ -139,8 +141,11 @@ class Cluster:
             self._closed = True
             self._changed.notify_all()
         self._attendant.join()
-        for handle in [*self._idle, *self._busy, *self._starting.values()]:
-            self._end(handle)
+        with self._changed:
+            for handle in [*self._idle, *self._busy, *self._starting.values()]:
+                self._end(handle)
+            # Who asks Ray for something after its end would start it anew.
+            self._changed.wait_for(lambda: not self._busy, timeout=_ENDING_S)
         if self._ours:
             self._ray.shutdown()
 
@@ -152,11 +157,13 @@ class Cluster:
 
     def _taken(self) -> Any:
         with self._changed:
-            while not self._idle:
-                if self._failure is not None:
-                    raise self._failure
+            while True:
                 if self._closed:
                     raise WorkerError("the scan was ended", kind="cancelled")
+                if self._failure is not None:
+                    raise self._failure
+                if self._idle:
+                    break
                 if not self._busy and time.monotonic() - self._none_since_s > _LOADING_S:
                     found = f"the cluster had no core for us in {_LOADING_S} s; see what it does with `ray status`"
                     raise WorkerError(found, kind="not_started")
@@ -281,15 +288,23 @@ def _connected(address: str | None) -> tuple[Any, bool]:
     if ray.is_initialized():
         return ray, False
     try:
+        _check_there(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(
             address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR", configure_logging=False
         )  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise WorkerError(
             f"there is no Ray cluster at {address or 'this machine'} ({_first_line(error)}); start one with `ray start`",
             kind="not_started",
         ) from error
     return ray, True
+
+
+def _check_there(address: str) -> None:
+    """Ray itself would go on asking for many minutes."""
+    host, _, port = address.rpartition(":")
+    if host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED_S).close()
 
 
 def _first_line(error: Exception) -> str:
