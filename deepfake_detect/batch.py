@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from markupsafe import Markup
 
-from . import content, media
+from . import content, media, remote
 from .cluster import ActorLostError, Cluster, Look
 from .errors import MediaError, OptionsError, WorkerError
 from .files import replacing
@@ -141,7 +141,7 @@ def scan(
     """Judge many files and write a table of them. Run again, it goes on where it was.
 
     Args:
-        paths: Files, folders (with all that is in them) and patterns such as `queue/**/*.jpg`.
+        paths: Files, folders (with all that is in them) and patterns such as `queue/**/*.jpg`; URLs too, see `remote`.
         out: The table; its ending says how it is written, one of `FORMATS`. `index.html` and the journal lie beside it.
         options: Settings of every file.
         weights_folder: Folder with another manifest.json and its files; None for the one that ships.
@@ -239,11 +239,13 @@ def _settings(tool: ToolInfo, options: Options) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Sighting:
-    """Something that was found: whether it may be a link, and why it is out of reach if that is known already."""
+    """Something that was found: whether it may be a link, why it is out of reach if that is known already, and, of what is
+    elsewhere, what changes when it does."""
 
     path: str
     follow: bool = True
     failure: Failure | None = None
+    stamp: list[int] | None = None
 
 
 def _find(paths: Iterable[str], own: set[str], *, follow: bool) -> Iterator[_Sighting]:
@@ -251,6 +253,9 @@ def _find(paths: Iterable[str], own: set[str], *, follow: bool) -> Iterator[_Sig
     seen: set[tuple[int, int]] = set()
     names = {Path(path).name for path in own}
     for path in paths:
+        if remote.is_url(path) and not os.path.lexists(path):
+            yield from (_Sighting(one.url, True, one.failure, one.stamp) for one in remote.find(path))
+            continue
         if os.path.isdir(path):
             found: Iterable[_Sighting] = _walk(path, seen, follow=follow)
         elif not os.path.lexists(path) and glob.has_magic(path):
@@ -258,8 +263,9 @@ def _find(paths: Iterable[str], own: set[str], *, follow: bool) -> Iterator[_Sig
         else:
             found = [_Sighting(path)]
         for one in found:
-            # A table may be opened in a spreadsheet, which would take such a beginning for a formula.
-            name = "./" + one.path if one.path[:1] in tuple("=+-@\t\r") else one.path
+            # A table may be opened in a spreadsheet, which would take such a beginning for a formula, and we for a URL.
+            odd = one.path[:1] in tuple("=+-@\t\r") or remote.is_url(one.path)
+            name = "./" + one.path if odd else one.path
             if Path(name).name not in names or os.path.realpath(name) not in own:
                 yield replace(one, path=name)
 
@@ -368,7 +374,8 @@ class _Journal:
                 " use the same, give another name for the table, or begin anew with --restart"
             )
         self._db.execute(
-            "CREATE TEMP TABLE found (path BLOB PRIMARY KEY, follow INTEGER, error_kind TEXT, error TEXT) WITHOUT ROWID"
+            "CREATE TEMP TABLE found (path BLOB PRIMARY KEY, follow INTEGER, error_kind TEXT, error TEXT, stamp TEXT)"
+            " WITHOUT ROWID"
         )
 
     def __enter__(self) -> _Journal:
@@ -393,11 +400,12 @@ class _Journal:
         with self._transaction():
             for one in found:
                 error = (one.failure.kind, one.failure.message) if one.failure else (None, None)
-                row = [os.fsencode(one.path), one.follow, *error]
+                row = [os.fsencode(one.path), one.follow, *error, one.stamp and json.dumps(one.stamp)]
                 # What is out of reach on one way may be in reach on another.
                 self._db.execute(
-                    "INSERT INTO found VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET follow = excluded.follow,"
-                    " error_kind = NULL, error = NULL WHERE error_kind IS NOT NULL AND excluded.error_kind IS NULL",
+                    "INSERT INTO found VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET follow = excluded.follow,"
+                    " error_kind = NULL, error = NULL, stamp = excluded.stamp"
+                    " WHERE error_kind IS NOT NULL AND excluded.error_kind IS NULL",
                     row,
                 )
             if retry:
@@ -405,11 +413,11 @@ class _Journal:
                 self._db.execute(f"DELETE FROM verdicts WHERE error_kind IN ({marks})", _WORKER_ENDS)
             # Whether a file can be read now is nothing to remember.
             self._db.execute("DELETE FROM files WHERE sha256 IS NULL")
-        known = "SELECT found.path, follow, size, mtime_ns, ctime_ns FROM found JOIN files USING (path)"
+        known = "SELECT found.path, follow, stamp, size, mtime_ns, ctime_ns FROM found JOIN files USING (path)"
         for rows in self._pages(known):
             with self._transaction():
-                for path, follow, *stamp in rows:
-                    if stamp != _stamp_of(os.fsdecode(path), follow=bool(follow)):
+                for path, follow, elsewhere, *stamp in rows:
+                    if stamp != _stamp_of(os.fsdecode(path), elsewhere, follow=bool(follow)):
                         self._db.execute("DELETE FROM files WHERE path = ?", [path])
 
     def _pages(self, query: str) -> Iterator[list[tuple[Any, ...]]]:
@@ -509,8 +517,10 @@ class _Journal:
             yield {key: _text(row.get(key)) for key in COLUMNS}, known.get("reasons", {}), crop or b""
 
 
-def _stamp_of(path: str, *, follow: bool) -> list[int] | None:
-    """What changes when a file does: size and times. None where it can't be told."""
+def _stamp_of(path: str, elsewhere: str | None, *, follow: bool) -> list[int] | None:
+    """What changes when a file does: size and times, or what its storage said. None where it can't be told."""
+    if elsewhere is not None or remote.is_url(path):
+        return list(json.loads(elsewhere)) if elsewhere else None
     try:
         return content.stamp(os.stat(path, follow_symlinks=follow))
     except (OSError, ValueError):

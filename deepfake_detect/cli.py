@@ -145,11 +145,11 @@ def scan_parser() -> argparse.ArgumentParser:
         " was stopped, in whatever way, it goes on where it was; files that changed since are judged anew.",
         epilog="exit status: 0 every file was judged, 1 some could not be, 2 wrong usage, or the"
         " journal beside the table was begun with other settings, 3 a label of --fail-on occurred (and every file was"
-        " judged), 130 interrupted. Nothing leaves this machine.",
+        " judged), 130 interrupted. Nothing leaves this machine, unless --on ray or URLs ask for others.",
     )
     result.add_argument("paths", nargs="+", metavar="PATH",
-                        help="a file, a folder with all that is in it, a pattern such as 'queue/**/*.jpg', or - to read"
-                             " names from stdin, one a line")  # fmt: skip
+                        help="a file, a folder with all that is in it, a pattern such as 'queue/**/*.jpg', a URL of such"
+                             " (s3://, gs://, az://; extra remote), or - to read names from stdin, one a line")  # fmt: skip
     result.add_argument("--out", type=Path, required=True, metavar="TABLE",
                         help="a name ending in .parquet (extra scan), .csv or .jsonl; index.html and a journal"
                              " are written beside it")  # fmt: skip
@@ -182,6 +182,8 @@ def scan_parser() -> argparse.ArgumentParser:
                            " local: the last in any case)")  # fmt: skip
     cost.add_argument("--time-limit", type=float, default=limits.seconds, metavar="S",
                       help="seconds for a file (default %(default)s)")  # fmt: skip
+    cost.add_argument("--size-limit", type=float, default=limits.file_bytes / 2**30, metavar="GIB",
+                      help="larger files are not looked at (default %(default)s)")  # fmt: skip
     cost.add_argument("--memory-limit", type=float, default=limits.memory_bytes / 2**30, metavar="GIB",
                       help="memory for a file, beyond what the net takes; Linux only (default %(default)s)")  # fmt: skip
     result.add_argument("-q", "--quiet", action="store_true", help="print no summary and no progress, only errors")
@@ -477,7 +479,10 @@ def _scan(arguments: argparse.Namespace) -> int:
     try:
         options = Options(frames=arguments.frames, fps=arguments.fps)
         limits = Limits(
-            seconds=arguments.time_limit, cpu_s=2 * arguments.time_limit, memory_bytes=arguments.memory_limit * 2**30
+            seconds=arguments.time_limit,
+            cpu_s=2 * arguments.time_limit,
+            memory_bytes=arguments.memory_limit * 2**30,
+            file_bytes=arguments.size_limit * 2**30,
         )
         if arguments.workers is not None and arguments.workers < 1:
             raise OptionsError(f"--workers: expected a number from 1, found {arguments.workers}")

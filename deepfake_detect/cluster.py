@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _LOADING_S = 900
 _STARTS = 3
 _ENDING_S, _REACHED_S = 30, 10
+# So much of what was fetched does an actor hold, unless one file is more.
+_HELD_BYTES = 2**30
 
 
 class ActorLostError(Exception):
@@ -237,9 +239,12 @@ class Actor:
             files: Each with its name and whether that may be a link.
 
         Returns:
-            What is in each, or why that can't be told.
+            What is in each, or why that can't be told; of the first ones only, if all would take too much room.
         """
-        return list(self._got(self._handle.look.remote(list(files))))
+        found = self._got(self._handle.look.remote(list(files)))
+        if isinstance(found, _Unable):
+            raise found.error()
+        return list(found)
 
     def judge(self, numbers: Sequence[int], *, images: bool) -> Iterator[Answer | None]:
         """Judge some of the files last looked at, in this order; see `content.judge`.
@@ -356,9 +361,9 @@ class _Examiner:
             return _Unable(error.kind, str(error))
         return _Ready(self._pool.tool, os.uname().nodename if hasattr(os, "uname") else "another machine")
 
-    def look(self, files: list[tuple[str, bool]]) -> list[Look | Failure]:
+    def look(self, files: list[tuple[str, bool]]) -> list[Look | Failure] | _Unable:
         self._open.close()
-        self._files, found = [], list[Look | Failure]()
+        self._files, found, held = [], list[Look | Failure](), 0
         for path, follow in files:
             kept: Content | None = None
             try:
@@ -368,7 +373,12 @@ class _Examiner:
                 found.append(Look(kept.stamp, kept.sha256))
             except MediaError as error:
                 found.append(Failure(error.kind, str(error)))
+            except OptionsError as error:
+                return _Unable(error.kind, f"on another machine: {error}")
             self._files.append((path, kept))
+            held += kept.stamp[0] if kept is not None and kept.private else 0
+            if held > _HELD_BYTES:
+                break
         return found
 
     def judge(self, numbers: list[int], *, images: bool) -> Iterator[Answer | _Unable | None]:

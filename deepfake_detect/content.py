@@ -1,4 +1,4 @@
-"""What is in a file: opened, hashed, judged, and whether it was one thing all along."""
+"""What is in a file: opened or fetched, hashed, judged, and whether it was one thing all along."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import hashlib
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from . import media
+from . import media, remote
 from .errors import MediaError
 from .worker import Job
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Callable, Iterator
 
     from .confine import Limits
@@ -37,11 +36,13 @@ class Content:
         file: It.
         stamp: What changes when the file does, see `stamp`.
         sha256: Of all of it; of a part only where reading was stopped.
+        private: It is our own copy, which nobody else can change.
     """
 
-    file: io.BufferedReader
+    file: IO[bytes]
     stamp: list[int]
     sha256: str
+    private: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,18 @@ def opened(path: str, *, follow: bool, limits: Limits, stopped: Callable[[], boo
     """A file with what is in it, open until the end of the `with` statement.
 
     Args:
-        path: Its name.
+        path: Its name, or its URL, see `remote`.
         follow: Whether the name may be a link.
         stopped: Asked now and then; once it says so, nothing more is read.
 
     Raises:
         MediaError: It is not there, not a regular file, too large, or can't be read.
+        OptionsError: A package for such URLs is missing.
     """
+    if remote.is_url(path):
+        with remote.fetched(path, limits=limits, stopped=stopped) as (copy, known):
+            yield Content(copy, known, _hashed(copy, limits, stopped), private=True)
+        return
     with media.open_file(path, follow=follow) as file:
         before = stamp(os.fstat(file.fileno()))
         yield Content(file, before, _hashed(file, limits, stopped))
@@ -75,7 +81,7 @@ def judge(pool: Judging, path: str, content: Content, *, images: bool) -> Answer
     if outcome.error is not None and outcome.error.kind == "cancelled":
         return None
     same = outcome.record["media"]["sha256"] in (None, content.sha256)
-    if not same or content.stamp != stamp(os.fstat(content.file.fileno())):
+    if not same or not (content.private or content.stamp == stamp(os.fstat(content.file.fileno()))):
         return None
     return Answer(_found(outcome), outcome.crop)
 
@@ -90,7 +96,7 @@ def without_name(message: str, path: str) -> str:
     return message.removeprefix(f"{media.shown(path)}: ")
 
 
-def _hashed(file: io.BufferedReader, limits: Limits, stopped: Callable[[], bool]) -> str:
+def _hashed(file: IO[bytes], limits: Limits, stopped: Callable[[], bool]) -> str:
     """SHA-256 of what is in the file, which may be growing."""
     digest, read = hashlib.sha256(), 0
     try:
