@@ -286,6 +286,9 @@ def _connected(address: str | None) -> tuple[Any, bool]:
         )
     # Read when ray is imported. It would tell its maker about every cluster that is started.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if address == "local":
+        # What Ray does by itself, with a word about it each time.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError as error:
