@@ -2,6 +2,7 @@
 
 python benchmarks/scan.py kills [FILES] [KILLS]     killed so often at random, is the table that of an unbroken run?
 python benchmarks/scan.py speed [FILES]             files a second with one worker and with two
+python benchmarks/scan.py rates [PHOTOS] [VIDEOS]   what a core gets done, here and on a Ray cluster of this machine alone
 python benchmarks/scan.py memory [FILES ...]        peak memory of the parent against the number of files
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import random
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
+import made
 import numpy as np
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "portrait_genuine.jpg"
@@ -91,6 +94,48 @@ def speed(count: int = 1000) -> None:
             print(f"{workers} workers: {count / took_s:.1f} files a second, start included")
 
 
+def copies(file: Path, folder: Path, count: int) -> None:
+    """The same again and again, each with an end of its own that no decoder looks at."""
+    folder.mkdir()
+    data = file.read_bytes()
+    for i in range(count):
+        end = struct.pack(">I4sI", 12, b"free", i)
+        (folder / f"{i:06}{file.suffix}").write_bytes(data + end)
+
+
+def rates(photos: int = 200, videos: int = 16) -> None:
+    """What a file costs, without the start: seconds of the processor with one worker; and files a second, Ray too."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        kinds = {
+            "pictures, 0.05 megapixels": (made.photo(folder / "small.jpg", width=256, height=192), photos * 5),
+            "pictures, 1.2 megapixels": (made.photo(folder / "web.jpg", width=1280, height=960), photos),
+            "pictures, 12 megapixels": (made.photo(folder / "large.jpg"), photos // 2),
+            "videos, 720p, a minute": (made.video(folder / "clip.mp4", width=1280, height=720, seconds=60), videos),
+        }
+        text = folder / "text.txt"
+        text.write_text("no picture")
+        kinds["no media"] = (text, photos * 20)
+        ways = (["--workers", "1"], ["--workers", "2"], ["--workers", "2", "--on", "ray", "--ray-address", "local"])
+        print(
+            "| files | how many | processor, s a file | one worker | two workers | two actors |\n|---|---|---|---|---|---|"
+        )
+        for kind, (file, count) in kinds.items():
+            copies(file, folder / f"q{kind}", count)
+            spent_s, rate = [], []
+            for more in ways:
+                took_s = []
+                for queue in (file, folder / f"q{kind}"):
+                    before = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+                    with tempfile.TemporaryDirectory(dir=folder) as out:
+                        took_s.append(timed(command(queue, Path(out) / "out.csv", *more)))
+                    spent_s.append(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before)
+                rate.append(f"{(count - 1) / (took_s[1] - took_s[0]):.1f}/s")
+            print(
+                f"| {kind} | {count} | {(spent_s[1] - spent_s[0]) / (count - 1):.4f} | {' | '.join(rate)} |", flush=True
+            )
+
+
 def peak(queue: str, out: str) -> float:
     """Peak MiB of a scan's parent."""
     from deepfake_detect.batch import scan
@@ -117,4 +162,6 @@ def memory(*counts: int) -> None:
 
 
 if __name__ == "__main__":
-    {"kills": kills, "speed": speed, "memory": memory}[sys.argv[1]](*(int(text) for text in sys.argv[2:]))
+    {"kills": kills, "speed": speed, "rates": rates, "memory": memory}[sys.argv[1]](
+        *(int(text) for text in sys.argv[2:])
+    )

@@ -17,11 +17,12 @@ import errno
 import glob
 import hashlib
 import json
+import logging
 import os
 import sqlite3
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -31,22 +32,25 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from markupsafe import Markup
 
-from . import media
-from .errors import MediaError, OptionsError
+from . import content, media, remote
+from .cluster import ActorLostError, Cluster, Look
+from .errors import MediaError, OptionsError, WorkerError
 from .files import replacing
 from .options import Options
 from .page import plain
 from .types import Failure, Label
 from .words import Words
-from .worker import Job, Pool
+from .worker import Pool
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Callable, Iterable, Iterator
 
+    from .cluster import Actor
     from .confine import Limits
     from .types import ToolInfo
-    from .worker import Judge, Outcome
+    from .worker import Judge
+
+log = logging.getLogger(__name__)
 
 # The table's columns and what each holds; None where it does not apply.
 COLUMNS: dict[str, type] = {
@@ -61,8 +65,9 @@ _WORKER_ENDS = ("timed_out", "out_of_memory", "crashed", "killed")
 # So many rows does the page show; the table has all.
 _ON_PAGE = 2000
 _ROWS_AT_A_TIME = 4096
-_CHUNK = 2**20
 _PASSES = 3
+# So many files does an actor get at once, and so many actors a file.
+_AT_ONCE, _ACTORS_A_FILE = 32, 3
 _NOT_FOLLOWED = "is a link and was not followed; --follow-links does"
 # "dfds": a journal of this program, and how its tables are laid out.
 _APPLICATION, _LAYOUT = 0x64666473, 1
@@ -130,16 +135,18 @@ def scan(
     retry: bool = False,
     progress: Callable[[Progress], None] | None = None,
     prepare: Callable[[], Judge] | None = None,
+    ray: bool = False,
+    ray_address: str | None = None,
 ) -> Summary:
     """Judge many files and write a table of them. Run again, it goes on where it was.
 
     Args:
-        paths: Files, folders (with all that is in them) and patterns such as `queue/**/*.jpg`.
+        paths: Files, folders (with all that is in them) and patterns such as `queue/**/*.jpg`; URLs too, see `remote`.
         out: The table; its ending says how it is written, one of `FORMATS`. `index.html` and the journal lie beside it.
         options: Settings of every file.
         weights_folder: Folder with another manifest.json and its files; None for the one that ships.
         limits: What judging one file may take.
-        workers: How many files are judged at a time; None for as many as there are cores.
+        workers: How many files are judged at a time; None for as many as there are cores, here or in the cluster.
         images: Whether page and journal hold crops of faces.
         language: Of the page.
         follow_links: Whether links found in folders are followed; those given are.
@@ -147,10 +154,12 @@ def scan(
         retry: Judge anew what a limit or a worker's end decided.
         progress: Called now and then, from this thread.
         prepare: As for `worker.Pool`.
+        ray: Whether a Ray cluster judges, whose machines see the files under the same names.
+        ray_address: Where that is, see `cluster.Cluster`.
 
     Raises:
-        OptionsError: Something stands in the way of the output, its ending is unknown, pyarrow is missing, the journal was
-            begun with other settings or is in use, or an option can't be had here.
+        OptionsError: Something stands in the way of the output, its ending is unknown, pyarrow or Ray is missing, the
+            journal was begun with other settings or is in use, or an option can't be had here.
         WeightsError: The weights can't be used.
         WorkerError: No worker can be started.
         OSError: The output can't be written.
@@ -159,9 +168,19 @@ def scan(
     page = out.with_name(PAGE)
     options, tell = options or Options(), progress or (lambda _: None)
     _check_output(out, page)
-    workers = workers or cores()
-    pool = Pool(options, weights_folder=weights_folder, limits=limits, workers=workers, prepare=prepare)
-    journal = _Journal(out.with_name(out.name + ".journal"), _settings(pool.tool, options), restart=restart)
+    pool: Pool | Cluster
+    if ray:
+        pool = Cluster(options, weights_folder=weights_folder, limits=limits, workers=workers, address=ray_address,
+                       prepare=prepare)  # fmt: skip
+        workers = pool.workers
+    else:
+        workers = workers or cores()
+        pool = Pool(options, weights_folder=weights_folder, limits=limits, workers=workers, prepare=prepare)
+    try:
+        journal = _Journal(out.with_name(out.name + ".journal"), _settings(pool.tool, options), restart=restart)
+    except BaseException:
+        pool.close()
+        raise
     endings = ("", ".part", "-wal", "-shm", "-journal")
     own = {os.path.realpath(f"{path}{ending}") for path in (out, page, journal.path) for ending in endings}
     try:
@@ -170,7 +189,7 @@ def scan(
             journal.look_for(_find(paths, own, follow=follow_links), retry=retry)
             if not images:
                 journal.forget_crops()
-            _judge(journal, pool, threads, tell, images=images, at_a_time=4 * workers)
+            _judge(journal, pool, threads, tell, images=images, workers=workers)
             summary = _summary(journal, out, page)
             with replacing(page) as partial, partial.open("w", encoding="utf-8") as file:
                 file.writelines(_page(journal, summary, pool.tool, options, Words(language), images=images))
@@ -220,11 +239,13 @@ def _settings(tool: ToolInfo, options: Options) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Sighting:
-    """Something that was found: whether it may be a link, and why it is out of reach if that is known already."""
+    """Something that was found: whether it may be a link, why it is out of reach if that is known already, and, of what is
+    elsewhere, what changes when it does."""
 
     path: str
     follow: bool = True
     failure: Failure | None = None
+    stamp: list[int] | None = None
 
 
 def _find(paths: Iterable[str], own: set[str], *, follow: bool) -> Iterator[_Sighting]:
@@ -232,6 +253,9 @@ def _find(paths: Iterable[str], own: set[str], *, follow: bool) -> Iterator[_Sig
     seen: set[tuple[int, int]] = set()
     names = {Path(path).name for path in own}
     for path in paths:
+        if remote.is_url(path) and not os.path.lexists(path):
+            yield from (_Sighting(one.url, True, one.failure, one.stamp) for one in remote.find(path))
+            continue
         if os.path.isdir(path):
             found: Iterable[_Sighting] = _walk(path, seen, follow=follow)
         elif not os.path.lexists(path) and glob.has_magic(path):
@@ -239,8 +263,9 @@ def _find(paths: Iterable[str], own: set[str], *, follow: bool) -> Iterator[_Sig
         else:
             found = [_Sighting(path)]
         for one in found:
-            # A table may be opened in a spreadsheet, which would take such a beginning for a formula.
-            name = "./" + one.path if one.path[:1] in tuple("=+-@\t\r") else one.path
+            # A table may be opened in a spreadsheet, which would take such a beginning for a formula, and we for a URL.
+            odd = one.path[:1] in tuple("=+-@\t\r") or remote.is_url(one.path)
+            name = "./" + one.path if odd else one.path
             if Path(name).name not in names or os.path.realpath(name) not in own:
                 yield replace(one, path=name)
 
@@ -349,7 +374,8 @@ class _Journal:
                 " use the same, give another name for the table, or begin anew with --restart"
             )
         self._db.execute(
-            "CREATE TEMP TABLE found (path BLOB PRIMARY KEY, follow INTEGER, error_kind TEXT, error TEXT) WITHOUT ROWID"
+            "CREATE TEMP TABLE found (path BLOB PRIMARY KEY, follow INTEGER, error_kind TEXT, error TEXT, stamp TEXT)"
+            " WITHOUT ROWID"
         )
 
     def __enter__(self) -> _Journal:
@@ -374,11 +400,12 @@ class _Journal:
         with self._transaction():
             for one in found:
                 error = (one.failure.kind, one.failure.message) if one.failure else (None, None)
-                row = [os.fsencode(one.path), one.follow, *error]
+                row = [os.fsencode(one.path), one.follow, *error, one.stamp and json.dumps(one.stamp)]
                 # What is out of reach on one way may be in reach on another.
                 self._db.execute(
-                    "INSERT INTO found VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET follow = excluded.follow,"
-                    " error_kind = NULL, error = NULL WHERE error_kind IS NOT NULL AND excluded.error_kind IS NULL",
+                    "INSERT INTO found VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET follow = excluded.follow,"
+                    " error_kind = NULL, error = NULL, stamp = excluded.stamp"
+                    " WHERE error_kind IS NOT NULL AND excluded.error_kind IS NULL",
                     row,
                 )
             if retry:
@@ -386,11 +413,11 @@ class _Journal:
                 self._db.execute(f"DELETE FROM verdicts WHERE error_kind IN ({marks})", _WORKER_ENDS)
             # Whether a file can be read now is nothing to remember.
             self._db.execute("DELETE FROM files WHERE sha256 IS NULL")
-        known = "SELECT found.path, follow, size, mtime_ns, ctime_ns FROM found JOIN files USING (path)"
+        known = "SELECT found.path, follow, stamp, size, mtime_ns, ctime_ns FROM found JOIN files USING (path)"
         for rows in self._pages(known):
             with self._transaction():
-                for path, follow, *stamp in rows:
-                    if stamp != _stamp_of(os.fsdecode(path), follow=bool(follow)):
+                for path, follow, elsewhere, *stamp in rows:
+                    if stamp != _stamp_of(os.fsdecode(path), elsewhere, follow=bool(follow)):
                         self._db.execute("DELETE FROM files WHERE path = ?", [path])
 
     def _pages(self, query: str) -> Iterator[list[tuple[Any, ...]]]:
@@ -437,14 +464,14 @@ class _Journal:
         with self._lock:
             self._claimed.discard(sha256)
 
-    def keep(self, path: str, stamp: list[int], sha256: str, outcome: Outcome | None) -> None:
+    def keep(self, path: str, stamp: list[int], sha256: str, answer: content.Answer | None) -> None:
         """A file's content, and what came of it where it was judged just now."""
         with self._lock, self._transaction():
-            if outcome is not None:
-                found = _found(outcome)
+            if answer is not None:
+                found = answer.found
                 self._db.execute(
                     "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?)",
-                    [sha256, found["probability"], found["error_kind"], json.dumps(found), outcome.crop],
+                    [sha256, found["probability"], found["error_kind"], json.dumps(found), answer.crop],
                 )
                 self._claimed.discard(sha256)
             self._db.execute(
@@ -453,7 +480,7 @@ class _Journal:
 
     def keep_failure(self, path: str, failure: Failure) -> None:
         """A file that has no content to be judged."""
-        row = [os.fsencode(path), failure.kind, _without_name(failure.message, path)]
+        row = [os.fsencode(path), failure.kind, content.without_name(failure.message, path)]
         with self._lock, self._transaction():
             self._db.execute("INSERT OR REPLACE INTO files VALUES (?, NULL, NULL, NULL, NULL, ?, ?)", row)
 
@@ -490,37 +517,14 @@ class _Journal:
             yield {key: _text(row.get(key)) for key in COLUMNS}, known.get("reasons", {}), crop or b""
 
 
-def _stamp_of(path: str, *, follow: bool) -> list[int] | None:
-    """What changes when a file does: size and times. None where it can't be told."""
+def _stamp_of(path: str, elsewhere: str | None, *, follow: bool) -> list[int] | None:
+    """What changes when a file does: size and times, or what its storage said. None where it can't be told."""
+    if elsewhere is not None or remote.is_url(path):
+        return list(json.loads(elsewhere)) if elsewhere else None
     try:
-        return _stamp(os.stat(path, follow_symlinks=follow))
+        return content.stamp(os.stat(path, follow_symlinks=follow))
     except (OSError, ValueError):
         return None
-
-
-def _stamp(known: os.stat_result) -> list[int]:
-    return [known.st_size, known.st_mtime_ns, known.st_ctime_ns]
-
-
-def _found(outcome: Outcome) -> dict[str, Any]:
-    """What the journal keeps of an outcome: the content's part of a row, and the reasons by language."""
-    record = outcome.record
-    answer, info, error = record["verdict"] or {}, record["media"], outcome.error
-    return {
-        **{key: info.get(key) for key in ("kind", "width", "height", "duration_s")},
-        **{key: answer.get(key) for key in ("label", "probability", "likelihood_ratio", "reason")},
-        "people": len(record["tracks"]) if answer else None,
-        "warnings": " ".join(record["warnings"]) or None,
-        "error_kind": error.kind if error else None,
-        "error": _without_name(error.message, info["path"]) if error else None,
-        "confinement": outcome.confinement or None,
-        "reasons": outcome.reasons,
-    }
-
-
-def _without_name(message: str, path: str) -> str:
-    """Other files may have the same content, and the row has the name already."""
-    return message.removeprefix(f"{media.shown(path)}: ")
 
 
 def _text(value: Any) -> Any:
@@ -533,26 +537,24 @@ def _text(value: Any) -> Any:
 
 def _judge(
     journal: _Journal,
-    pool: Pool,
+    pool: Pool | Cluster,
     threads: ThreadPoolExecutor,
     tell: Callable[[Progress], None],
     *,
     images: bool,
-    at_a_time: int,
+    workers: int,
 ) -> None:
     """Until every file has an answer."""
     files, pending = journal.count()
     began, judged, stopped = time.monotonic(), 0, threading.Event()
-    running: set[Future[None]] = set()
+    running: set[Future[int]] = set()
 
     def settle(*, below: int) -> None:
         nonlocal running, judged
         while len(running) > below:
             # Now and then even if nothing ends, so that the time that passes is seen to.
             done, running = wait(running, timeout=1, return_when=FIRST_COMPLETED)
-            for one in done:
-                one.result()
-            judged += len(done)
+            judged += sum(one.result() for one in done)
             answered = min(files, files - pending + judged)
             tell(Progress(files, answered, judged, time.monotonic() - began))
 
@@ -560,9 +562,14 @@ def _judge(
     try:
         # Again, for the content of one that changed under our hands may have been another one's.
         for _ in range(_PASSES):
-            for one in journal.pending():
-                running.add(threads.submit(_examine, one, journal, pool, stopped, images=images))
-                settle(below=at_a_time)
+            if isinstance(pool, Cluster):
+                for some in _portions(journal.pending(), pending, workers):
+                    running.add(threads.submit(_examine_there, some, journal, pool, stopped, images=images))
+                    settle(below=2 * workers)
+            else:
+                for one in journal.pending():
+                    running.add(threads.submit(_examine, one, journal, pool, stopped, images=images))
+                    settle(below=4 * workers)
             settle(below=0)
         for one in journal.pending():
             journal.keep_failure(one.path, Failure("changed", "changes while it is read; scan it when it is complete"))
@@ -572,45 +579,97 @@ def _judge(
         raise
 
 
-def _examine(one: _Sighting, journal: _Journal, pool: Pool, stopped: threading.Event, *, images: bool) -> None:
-    """One file: its content, and a verdict unless that is known. Runs in a thread."""
+def _portions(pending: Iterator[_Sighting], count: int, workers: int) -> Iterator[list[_Sighting]]:
+    """Some at a time, fewer towards the end, so that none has much to do when the others are done."""
+    while some := list(islice(pending, max(1, min(_AT_ONCE, count // (4 * workers))))):
+        count -= len(some)
+        yield some
+
+
+def _examine_there(
+    files: list[_Sighting], journal: _Journal, cluster: Cluster, stopped: threading.Event, *, images: bool
+) -> int:
+    """Some files, by an actor, or more where one is lost. Runs in a thread. Returns how many got what they can get."""
+    left, looks, losses = deque(files), dict[str, Look](), 0
+    while left and not stopped.is_set():
+        # If an actor was lost because of a file, then of the first that it left. That one goes to the next actor alone.
+        some = [left[0]] if losses else list(left)
+        try:
+            with cluster.actor() as actor:
+                for _ in _settled(some, journal, actor, looks, images=images):
+                    left.popleft()
+                    losses = 0
+        except ActorLostError as error:
+            if stopped.is_set():
+                break
+            losses += 1
+            log.debug("%s: an actor was lost: %s", media.shown(left[0].path), error)
+            if losses == _ACTORS_A_FILE:
+                _give_up(left.popleft().path, journal, looks)
+                losses = 0
+        except WorkerError as error:
+            if error.kind != "cancelled":
+                raise
+            break
+    return len(files) - len(left)
+
+
+def _settled(
+    files: list[_Sighting], journal: _Journal, actor: Actor, looks: dict[str, Look], *, images: bool
+) -> Iterator[None]:
+    """As `_examine` does, for each file, in order; yields when one of them is done."""
+    found = actor.look([(one.path, one.follow) for one in files])
+    mine: list[int] = []
+    try:
+        for i, look in enumerate(found):
+            if isinstance(look, Look):
+                looks[files[i].path] = look
+                if journal.claim(look.sha256):
+                    mine.append(i)
+        answers = actor.judge(mine, images=images)
+        for i, (one, look) in enumerate(zip(files, found, strict=False)):
+            if isinstance(look, Failure):
+                journal.keep_failure(one.path, look)
+            elif i not in mine:
+                journal.keep(one.path, look.stamp, look.sha256, None)
+            elif (answer := next(answers)) is not None:
+                journal.keep(one.path, look.stamp, look.sha256, answer)
+            yield
+    finally:
+        for i in mine:
+            journal.release(looks[files[i].path].sha256)
+
+
+def _give_up(path: str, journal: _Journal, looks: dict[str, Look]) -> None:
+    """So many actors were lost with this file in their hands that there shall be no more."""
+    found = f"{_ACTORS_A_FILE} times the process or machine that looked at it was lost; the file may be hostile"
+    if path in looks:
+        known: dict[str, Any] = {"probability": None, "error_kind": "crashed", "error": found, "reasons": {}}
+        journal.keep(path, looks[path].stamp, looks[path].sha256, content.Answer(known, b""))
+    else:
+        journal.keep_failure(path, Failure("crashed", found))
+
+
+def _examine(one: _Sighting, journal: _Journal, pool: Pool, stopped: threading.Event, *, images: bool) -> int:
+    """One file: its content, and a verdict unless that is known. Runs in a thread. Returns 1, for it is one."""
     path = one.path
     try:
-        with media.open_file(path, follow=one.follow) as file:
-            before = _stamp(os.fstat(file.fileno()))
-            sha256 = _hashed(file, path, pool.limits, stopped)
+        with content.opened(path, follow=one.follow, limits=pool.limits, stopped=stopped.is_set) as found:
             if stopped.is_set():
                 # Of a part of the file, perhaps, and a part may be another file.
-                return
-            if not journal.claim(sha256):
-                journal.keep(path, before, sha256, None)
-                return
+                return 0
+            if not journal.claim(found.sha256):
+                journal.keep(path, found.stamp, found.sha256, None)
+                return 1
             try:
-                outcome = pool.judge(Job(path, descriptor=file.fileno(), crop=images))
-                same = outcome.record["media"]["sha256"] in (None, sha256) and before == _stamp(os.fstat(file.fileno()))
-                cancelled = outcome.error is not None and outcome.error.kind == "cancelled"
-                # Else what was judged may not be what was hashed: it is looked at again.
-                if same and not cancelled:
-                    journal.keep(path, before, sha256, outcome)
+                # Where there is none it is looked at again.
+                if (answer := content.judge(pool, path, found, images=images)) is not None:
+                    journal.keep(path, found.stamp, found.sha256, answer)
             finally:
-                journal.release(sha256)
+                journal.release(found.sha256)
     except MediaError as error:
         journal.keep_failure(path, Failure(error.kind, str(error)))
-
-
-def _hashed(file: io.BufferedReader, path: str, limits: Limits, stopped: threading.Event) -> str:
-    """SHA-256 of what is in the file, which may be growing."""
-    digest, read = hashlib.sha256(), 0
-    try:
-        while not stopped.is_set() and (chunk := file.read(_CHUNK)):
-            digest.update(chunk)
-            read += len(chunk)
-            if max(read, os.fstat(file.fileno()).st_size) > limits.file_bytes:
-                found = f"is larger than the limit of {limits.file_bytes / 1e6:.0f} MB; raise the limit"
-                raise MediaError(found, kind="too_large")
-    except OSError as error:
-        raise MediaError(f"can't be read ({error.strerror}); the disk may be failing", kind="unreadable") from error
-    return digest.hexdigest()
+    return 1
 
 
 # Writing

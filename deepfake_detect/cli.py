@@ -142,11 +142,11 @@ def scan_parser() -> argparse.ArgumentParser:
         " was stopped, in whatever way, it goes on where it was; files that changed since are judged anew.",
         epilog="exit status: 0 every file was judged, 1 some could not be, 2 wrong usage, or the"
         " journal beside the table was begun with other settings, 3 a label of --fail-on occurred (and every file was"
-        " judged), 130 interrupted. Nothing leaves this machine.",
+        " judged), 130 interrupted. Nothing leaves this machine, unless --on ray or URLs ask for others.",
     )
     result.add_argument("paths", nargs="+", metavar="PATH",
-                        help="a file, a folder with all that is in it, a pattern such as 'queue/**/*.jpg', or - to read"
-                             " names from stdin, one a line")  # fmt: skip
+                        help="a file, a folder with all that is in it, a pattern such as 'queue/**/*.jpg', a URL of such"
+                             " (s3://, gs://, az://; extra remote), or - to read names from stdin, one a line")  # fmt: skip
     result.add_argument("--out", type=Path, required=True, metavar="TABLE",
                         help="a name ending in .parquet (extra scan), .csv or .jsonl; index.html and a journal"
                              " are written beside it")  # fmt: skip
@@ -165,9 +165,19 @@ def scan_parser() -> argparse.ArgumentParser:
     default, limits = Options(), Limits()
     _add_sampling(result, default)
     cost = result.add_argument_group("what it may take")
-    cost.add_argument("--workers", type=int, metavar="N", help="files judged at a time (default: one for each core)")
+    cost.add_argument(
+        "--workers", type=int, metavar="N", help="files judged at a time (default: one for each core, of all machines)"
+    )
+    cost.add_argument("--on", choices=("here", "ray"), default="here",
+                      help="this machine, or a Ray cluster whose machines see the files under the same names; extra ray"
+                           " (default %(default)s)")  # fmt: skip
+    cost.add_argument("--ray-address", metavar="HOST:PORT",
+                      help="of the cluster (default: RAY_ADDRESS, else that of this machine, else one is started here;"
+                           " local: the last in any case)")  # fmt: skip
     cost.add_argument("--time-limit", type=float, default=limits.seconds, metavar="S",
                       help="seconds for a file (default %(default)s)")  # fmt: skip
+    cost.add_argument("--size-limit", type=float, default=limits.file_bytes / 2**30, metavar="GIB",
+                      help="larger files are not looked at (default %(default)s)")  # fmt: skip
     cost.add_argument("--memory-limit", type=float, default=limits.memory_bytes / 2**30, metavar="GIB",
                       help="memory for a file, beyond what the net takes; Linux only (default %(default)s)")  # fmt: skip
     result.add_argument("-q", "--quiet", action="store_true", help="print no summary and no progress, only errors")
@@ -477,10 +487,15 @@ def _scan(arguments: argparse.Namespace) -> int:
     try:
         options = Options(frames=arguments.frames, fps=arguments.fps)
         limits = Limits(
-            seconds=arguments.time_limit, cpu_s=2 * arguments.time_limit, memory_bytes=arguments.memory_limit * 2**30
+            seconds=arguments.time_limit,
+            cpu_s=2 * arguments.time_limit,
+            memory_bytes=arguments.memory_limit * 2**30,
+            file_bytes=arguments.size_limit * 2**30,
         )
         if arguments.workers is not None and arguments.workers < 1:
             raise OptionsError(f"--workers: expected a number from 1, found {arguments.workers}")
+        if arguments.ray_address is not None and arguments.on != "ray":
+            raise OptionsError("--ray-address is about a cluster; give --on ray too, or leave it out")
     except OptionsError as error:
         return _stop(str(error), WRONG_USAGE)
 
@@ -495,6 +510,7 @@ def _scan(arguments: argparse.Namespace) -> int:
             _names(arguments.paths, null=arguments.null), arguments.out, options=options, weights_folder=arguments.weights,
             limits=limits, workers=arguments.workers, images=not arguments.no_images, language=arguments.lang,
             follow_links=arguments.follow_links, restart=arguments.restart, retry=arguments.retry, progress=bar.tell,
+            ray=arguments.on == "ray", ray_address=arguments.ray_address,
         )  # fmt: skip
     except OptionsError as error:
         return _stop(str(error), WRONG_USAGE)

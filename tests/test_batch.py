@@ -56,6 +56,9 @@ class InProcess:
     def __exit__(self, *_: object) -> None:
         pass
 
+    def close(self) -> None:
+        pass
+
     def judge(self, job: Job) -> Outcome:
         assert job.descriptor is not None
         if InProcess.before is not None:

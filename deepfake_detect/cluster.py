@@ -1,0 +1,397 @@
+"""The same work on many machines: an actor of Ray for each core, which looks at files, and judges those it is told to.
+
+    with Cluster(options, limits=limits) as cluster, cluster.actor() as actor:
+        looks = actor.look([("a.jpg", True), ("b.mp4", True)])      # what is in them, or why that can't be told
+        for answer in actor.judge([0, 1], images=True): ...         # one after another, as they come
+
+Plain actors and not Ray Data: what is known lies in the scan's journal, file by file, while Ray Data knows whole blocks of
+rows, which it does again when one of them is lost; nobody could be asked in between whether a content is judged already.
+An actor holds a `worker.Pool` of one, so that files are decoded by a confined process there as here: no actor reads media.
+An actor that is lost, with its machine or alone, is replaced wherever there is room, and who asked it learns so.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import __version__, checkpoint, content
+from .confine import Limits
+from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError, WorkerError
+from .options import Options
+from .types import Failure, ToolInfo
+from .worker import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from .content import Answer, Content
+    from .worker import Judge
+
+# A machine may have to be started for an actor, and loads the net from a cold disk.
+_LOADING_S = 900
+_STARTS = 3
+_ENDING_S, _REACHED_S = 30, 10
+# So much of what was fetched does an actor hold, unless one file is more.
+_HELD_BYTES = 2**30
+
+
+class ActorLostError(Exception):
+    """An actor, or its machine, is gone, and with it what it was about to do. For those who ask actors, not for users."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is in a file.
+
+    Attributes:
+        stamp: What changes when it does.
+        sha256: Of all of it.
+    """
+
+    stamp: list[int]
+    sha256: str
+
+
+class Cluster:
+    """Actors that judge, as many as there are cores. Use it in a `with` statement; closing it ends them at once.
+
+    Args:
+        options: Settings of every run.
+        weights_folder: As for `worker.Pool`; at the same place on every machine.
+        limits: For each file.
+        workers: How many actors; None for one for each core.
+        address: Of the cluster, as `host:port`; None for that of the environment variable RAY_ADDRESS, else that which
+            runs on this machine, else one that is started here until this is closed; `local` for the last in any case.
+        prepare: As for `worker.Pool`.
+
+    Attributes:
+        tool: What does the judging.
+        workers: How many actors.
+
+    Raises:
+        OptionsError: Ray is missing, or the address makes no sense.
+        WeightsError: The weights' manifest is missing or does not fit.
+        WorkerError: There is no cluster.
+    """
+
+    def __init__(
+        self,
+        options: Options | None = None,
+        *,
+        weights_folder: Path | None = None,
+        limits: Limits | None = None,
+        workers: int | None = None,
+        address: str | None = None,
+        prepare: Callable[[], Judge] | None = None,
+    ) -> None:
+        entry = checkpoint.find(folder=weights_folder)
+        self.tool = ToolInfo(__version__, entry.name, entry.sha256, entry.calibration.name)
+        self.limits = limits or Limits()
+        self._ray, self._ours = _connected(address)
+        self.workers = workers or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        kind = self._ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD")(_Examiner)
+        self._new: Callable[[], Any] = lambda: kind.remote(options or Options(), weights_folder, self.limits, prepare)
+        self._changed = threading.Condition()
+        self._starting: dict[Any, Any] = {}
+        self._idle: list[Any] = []
+        self._busy: set[Any] = set()
+        self._wanted, self._failures = self.workers, 0
+        self._failure: DeepfakeDetectError | None = None
+        self._closed = False
+        self._none_since_s = time.monotonic()
+        self._attendant = threading.Thread(target=self._attend, daemon=True, name="deepfake-detect cluster")
+        self._attendant.start()
+
+    @contextmanager
+    def actor(self) -> Iterator[Actor]:
+        """An actor of one's own, for the length of the `with` statement; waits until one is free.
+
+        Raises:
+            WorkerError: None can be started, or this was closed.
+            WeightsError, OptionsError: As `worker.Pool.judge`.
+        """
+        handle = self._taken()
+        good = False
+        try:
+            yield Actor(self._ray, handle)
+            good = True
+        finally:
+            with self._changed:
+                self._busy.discard(handle)
+                if good:
+                    self._idle.append(handle)
+                elif not self._closed:
+                    # Of what it may still be doing nobody wants to know.
+                    self._wanted += 1
+                    self._end(handle)
+                self._none_since_s = time.monotonic()
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """End all actors, and with them what they do."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._changed.notify_all()
+        self._attendant.join()
+        with self._changed:
+            for handle in [*self._idle, *self._busy, *self._starting.values()]:
+                self._end(handle)
+            # Who asks Ray for something after its end would start it anew.
+            self._changed.wait_for(lambda: not self._busy, timeout=_ENDING_S)
+        if self._ours:
+            self._ray.shutdown()
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _taken(self) -> Any:
+        with self._changed:
+            while True:
+                if self._closed:
+                    raise WorkerError("the scan was ended", kind="cancelled")
+                if self._failure is not None:
+                    raise self._failure
+                if self._idle:
+                    break
+                if not self._busy and time.monotonic() - self._none_since_s > _LOADING_S:
+                    found = f"the cluster had no core for us in {_LOADING_S} s; see what it does with `ray status`"
+                    raise WorkerError(found, kind="not_started")
+                self._changed.wait(1)
+            handle = self._idle.pop()
+            self._busy.add(handle)
+            return handle
+
+    def _end(self, handle: Any) -> None:
+        with suppress(Exception):
+            self._ray.kill(handle)
+
+    def _attend(self) -> None:
+        """Starts actors, those that take another one's place too. The life of a thread."""
+        while not self._closed:
+            try:
+                while self._wanted:
+                    handle = self._new()
+                    self._starting[handle.ready.remote()] = handle
+                    with self._changed:
+                        self._wanted -= 1
+                ready, _ = self._ray.wait(list(self._starting), timeout=0.2) if self._starting else ([], [])
+                for one in ready:
+                    self._welcome(one, self._starting.pop(one))
+                if not self._starting:
+                    with self._changed:
+                        self._changed.wait_for(lambda: self._wanted or self._closed, timeout=1)
+            except Exception as error:
+                # Whatever it is, those who wait must hear of it.
+                self._fail(WorkerError(f"the cluster can't be used ({_first_line(error)})", kind="not_started"))
+                return
+
+    def _welcome(self, ready: Any, handle: Any) -> None:
+        try:
+            found = self._ray.get(ready)
+        except self._ray.exceptions.RayError as error:
+            self._failures += 1
+            if self._failures < _STARTS * self.workers:
+                with self._changed:
+                    self._wanted += 1
+            else:
+                self._fail(WorkerError(f"no actor could be started ({_first_line(error)})", kind="not_started"))
+            return
+        if isinstance(found, _Unable):
+            self._fail(found.error())
+        elif found.tool != self.tool:
+            other = f"{found.node} has {found.tool}, this machine {self.tool}; install the same everywhere"
+            self._fail(WorkerError(other, kind="not_started"))
+        else:
+            with self._changed:
+                self._failures = 0
+                self._idle.append(handle)
+                self._changed.notify()
+
+    def _fail(self, error: DeepfakeDetectError) -> None:
+        with self._changed:
+            self._failure = self._failure or error
+            self._changed.notify_all()
+
+
+class Actor:
+    """One actor, as who asks it sees it. Each method raises an `ActorLostError` where it is gone."""
+
+    def __init__(self, ray: Any, handle: Any) -> None:
+        self._ray, self._handle = ray, handle
+
+    def look(self, files: Sequence[tuple[str, bool]]) -> list[Look | Failure]:
+        """Open files, hash them, and keep them open until it looks at others.
+
+        Args:
+            files: Each with its name and whether that may be a link.
+
+        Returns:
+            What is in each, or why that can't be told; of the first ones only, if all would take too much room.
+        """
+        found = self._got(self._handle.look.remote(list(files)))
+        if isinstance(found, _Unable):
+            raise found.error()
+        return list(found)
+
+    def judge(self, numbers: Sequence[int], *, images: bool) -> Iterator[Answer | None]:
+        """Judge some of the files last looked at, in this order; see `content.judge`.
+
+        Raises:
+            WeightsError, OptionsError, WorkerError: As `worker.Pool.judge`.
+        """
+        if not numbers:
+            return
+        answers = self._handle.judge.options(num_returns="streaming").remote(list(numbers), images=images)
+        for _ in numbers:
+            try:
+                one = next(answers)
+            except self._ray.exceptions.RayError as error:
+                raise self._lost(error) from error
+            except StopIteration as error:
+                raise ActorLostError("it stopped answering") from error
+            answer = self._got(one)
+            if isinstance(answer, _Unable):
+                raise answer.error()
+            yield answer
+
+    def _got(self, reference: Any) -> Any:
+        try:
+            return self._ray.get(reference)
+        except self._ray.exceptions.RayError as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: Exception) -> Exception:
+        # A bug over there is one here, too.
+        return error if isinstance(error, self._ray.exceptions.RayTaskError) else ActorLostError(_first_line(error))
+
+
+def _connected(address: str | None) -> tuple[Any, bool]:
+    """The module ray, connected, and whether that is to be undone."""
+    if address is not None and "://" in address:
+        raise OptionsError(
+            f"--ray-address {address}: expected HOST:PORT, auto or local; run the command on a machine of the cluster"
+        )
+    # Read when ray is imported. It would tell its maker about every cluster that is started.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if address == "local":
+        # What Ray does by itself, with a word about it each time.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    try:
+        import ray
+    except ImportError as error:
+        raise OptionsError(f"--on ray needs Ray ({error}); pip install 'deepfake-detect[ray]'") from error
+    if ray.is_initialized():
+        return ray, False
+    try:
+        _check_there(address or os.environ.get("RAY_ADDRESS", ""))
+        ray.init(
+            address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR", configure_logging=False
+        )  # fmt: skip
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WorkerError(
+            f"there is no Ray cluster at {address or 'this machine'} ({_first_line(error)}); start one with `ray start`",
+            kind="not_started",
+        ) from error
+    return ray, True
+
+
+def _check_there(address: str) -> None:
+    """Ray itself would go on asking for many minutes."""
+    host, _, port = address.rpartition(":")
+    if host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED_S).close()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+# On the machines
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """An actor has begun."""
+
+    tool: ToolInfo
+    node: str
+
+
+@dataclass(frozen=True)
+class _Unable:
+    """Nothing can be judged there. No exception, since those are made anew from their arguments, and ours have others."""
+
+    kind: str
+    message: str
+
+    def error(self) -> DeepfakeDetectError:
+        """What it was."""
+        known = {"weights": WeightsError, "options": OptionsError}.get(self.kind)
+        return known(self.message) if known else WorkerError(self.message, kind=self.kind)
+
+
+class _Examiner:
+    """An actor."""
+
+    def __init__(
+        self, options: Options, weights_folder: Path | None, limits: Limits, prepare: Callable[[], Judge] | None
+    ) -> None:
+        # A worker that is spawned imports its parent's program anew, and that is Ray's, with all of Ray.
+        vars(sys.modules["__main__"]).pop("__file__", None)
+        self._arguments = (options, weights_folder, limits, prepare)
+        self._limits = limits
+        self._open = ExitStack()
+        self._files: list[tuple[str, Content | None]] = []
+
+    def ready(self) -> _Ready | _Unable:
+        options, weights_folder, limits, prepare = self._arguments
+        try:
+            self._pool = Pool(options, weights_folder=weights_folder, limits=limits, prepare=prepare)
+        except DeepfakeDetectError as error:
+            return _Unable(error.kind, str(error))
+        return _Ready(self._pool.tool, os.uname().nodename if hasattr(os, "uname") else "another machine")
+
+    def look(self, files: list[tuple[str, bool]]) -> list[Look | Failure] | _Unable:
+        self._open.close()
+        self._files, found, held = [], list[Look | Failure](), 0
+        for path, follow in files:
+            kept: Content | None = None
+            try:
+                kept = self._open.enter_context(
+                    content.opened(path, follow=follow, limits=self._limits, stopped=lambda: False)
+                )
+                found.append(Look(kept.stamp, kept.sha256))
+            except MediaError as error:
+                found.append(Failure(error.kind, str(error)))
+            except OptionsError as error:
+                return _Unable(error.kind, f"on another machine: {error}")
+            self._files.append((path, kept))
+            held += kept.stamp[0] if kept is not None and kept.private else 0
+            if held > _HELD_BYTES:
+                break
+        return found
+
+    def judge(self, numbers: list[int], *, images: bool) -> Iterator[Answer | _Unable | None]:
+        for number in numbers:
+            path, kept = self._files[number]
+            if kept is None:
+                raise ValueError(f"{path}: could not be looked at")
+            try:
+                answer = content.judge(self._pool, path, kept, images=images)
+            except (WeightsError, OptionsError, WorkerError) as error:
+                yield _Unable(error.kind, str(error))
+                return
+            yield answer

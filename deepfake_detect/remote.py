@@ -1,0 +1,197 @@
+"""Files elsewhere, by URL: found, and fetched one by one into a private temporary file. Only for URLs that the user gives.
+
+What reads them is fsspec with the storage's own package, and credentials come from where that package takes them, never
+from a URL. A fetched file has no name on this machine: with the process that holds it, even a killed one, it is gone.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import IO, TYPE_CHECKING, Any
+
+from . import media
+from .errors import MediaError, OptionsError
+from .types import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .confine import Limits
+
+# Others can run programs, follow links into other places, or open files of this machine.
+PROTOCOLS = ("s3", "gs", "az", "memory")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(::|://)")
+# Some of these in a name are a name; as a query they are someone's key.
+_SECRETS = re.compile(r"\?.*(signature|credential|token|secret|accesskey|sig|key)[^=]*=", re.IGNORECASE)
+_CHUNK, _AHEAD = 2**20, 8 * 2**20
+# The first that a storage has changes whenever the content does.
+_VERSIONS = ("ETag", "etag", "generation", "LastModified", "last_modified", "mtime", "created")
+_LONGEST_REASON = 300
+
+
+@dataclass(frozen=True)
+class Found:
+    """Something elsewhere.
+
+    Attributes:
+        url: Without credentials.
+        stamp: What changes when it does; None where the storage has no such thing.
+        failure: Why it is out of reach if that is known already.
+    """
+
+    url: str
+    stamp: list[int] | None = None
+    failure: Failure | None = None
+
+
+def is_url(path: str) -> bool:
+    """Whether this looks like a name of something elsewhere."""
+    return _URL.match(path) is not None
+
+
+def find(url: str) -> Iterator[Found]:
+    """What there is at a URL: a file, all that is below a folder, or what fits a pattern.
+
+    Raises:
+        OptionsError: A package is missing.
+    """
+    clean = _without_secrets(url)
+    protocol, _, rest = url.partition("://")
+    if protocol.lower() not in PROTOCOLS:
+        others = ", ".join(f"{name}://" for name in PROTOCOLS)
+        yield Found(clean, failure=Failure("refused", f"no place that is read from; those are {others}"))
+        return
+    if clean != url:
+        found = "holds a key or a signature, which others can see here; give it to the storage's package instead"
+        yield Found(clean, failure=Failure("refused", found))
+        return
+    storage = _storage(protocol.lower())
+    try:
+        for known in _entries(storage, rest):
+            yield Found(f"{protocol.lower()}://{known['name'].lstrip('/')}", _stamp(known))
+    except FileNotFoundError:
+        what = "nothing matches this pattern" if glob.has_magic(rest) else "no such file; check the URL"
+        yield Found(url, failure=Failure("not_found", what))
+    except Exception as error:  # each storage has errors of its own
+        yield Found(url, failure=Failure("unreadable", f"can't be listed ({_reason(error)}); check the permissions"))
+
+
+@contextmanager
+def fetched(url: str, *, limits: Limits, stopped: Callable[[], bool]) -> Iterator[tuple[IO[bytes], list[int]]]:
+    """A copy of a file elsewhere, as an open file without a name, gone at the end of the `with` statement; and its stamp.
+
+    Args:
+        limits: On size and time.
+        stopped: Asked now and then; once it says so, nothing more is fetched.
+
+    Raises:
+        MediaError: It is not there, too large, or can't be fetched.
+        OptionsError: A package is missing.
+    """
+    protocol, _, rest = url.partition("://")
+    storage = _storage(protocol)
+    with tempfile.TemporaryFile() as file:
+        try:
+            known = storage.info(rest)
+            _check_size(int(known.get("size") or 0), limits)
+            _copy(storage, rest, file, limits=limits, stopped=stopped)
+        except MediaError:
+            raise
+        except FileNotFoundError as error:
+            raise MediaError("no such file; it was there a moment ago", kind="not_found") from error
+        except Exception as error:  # each storage has errors of its own
+            raise MediaError(f"can't be fetched ({_reason(error)})", kind="unreadable") from error
+        file.flush()
+        file.seek(0)
+        yield file, _stamp(known) or [int(known.get("size") or 0), 0, 0]
+
+
+def _copy(storage: Any, path: str, file: IO[bytes], *, limits: Limits, stopped: Callable[[], bool]) -> None:
+    began, size = time.monotonic(), 0
+    with storage.open(path, "rb", block_size=_AHEAD, cache_type="readahead") as source:
+        while not stopped() and (chunk := source.read(_CHUNK)):
+            size += len(chunk)
+            _check_size(size, limits)
+            if time.monotonic() - began > limits.seconds:
+                raise MediaError(f"took longer than {limits.seconds:g} s to fetch", kind="timed_out")
+            file.write(chunk)
+
+
+def _check_size(size: int, limits: Limits) -> None:
+    if size > limits.file_bytes:
+        found = f"{size / 1e6:.0f} MB are more than {limits.file_bytes / 1e6:.0f} MB; raise the limit"
+        raise MediaError(found, kind="too_large")
+
+
+def _entries(storage: Any, path: str) -> Iterator[dict[str, Any]]:
+    """What is known of each file at a path."""
+    try:
+        top = storage.info(path)
+    except FileNotFoundError:
+        matching = storage.glob(path, detail=True) if glob.has_magic(path) else {}
+        files = [known for known in matching.values() if known["type"] == "file"]
+        if not files:
+            raise
+        yield from files
+        return
+    if top["type"] == "file":
+        yield top
+        return
+    # Folder by folder, so that no more than one folder's names are in memory.
+    for _, _, files_here in storage.walk(path, detail=True, on_error="raise"):
+        # A name that ends so stands for a folder.
+        yield from (known for known in files_here.values() if not known["name"].endswith("/"))
+
+
+def _stamp(known: dict[str, Any]) -> list[int] | None:
+    version = next((known[key] for key in _VERSIONS if known.get(key) is not None), None)
+    if version is None:
+        return None
+    digest = hashlib.sha256(str(version).encode()).digest()
+    return [int(known.get("size") or 0), int.from_bytes(digest[:8], "big") >> 1, 0]
+
+
+@cache
+def _storage(protocol: str) -> Any:
+    if os.name != "posix":
+        raise OptionsError(f"{protocol}://: URLs can be read on Linux and macOS only; copy the files first")
+    try:
+        import fsspec
+
+        # Listings must be those of now, at each run.
+        return fsspec.filesystem(protocol, use_listings_cache=False)
+    except ImportError as error:
+        raise OptionsError(
+            f"{protocol}:// needs a package ({error}); pip install 'deepfake-detect[remote]', for gs gcsfs, for az adlfs"
+        ) from error
+    except Exception as error:  # each storage has errors of its own
+        raise OptionsError(f"{protocol}://: can't be used ({_reason(error)}); check its configuration") from error
+
+
+def _without_secrets(url: str) -> str:
+    """A URL, or several that stand for one, without name and password, and without a query that looks like a key."""
+    return "::".join(_clean(part) for part in url.split("::"))
+
+
+def _clean(url: str) -> str:
+    start, mark, rest = url.rpartition("://")
+    place = rest.partition("/")[0]
+    # A password may hold slashes; a place holds no colon but before one.
+    if ":" in place or "@" in place:
+        rest = rest.rpartition("@")[2]
+    clean = f"{start}{mark}{rest}"
+    return clean[: clean.index("?")] if _SECRETS.search(clean) else clean
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the addresses with signatures that it may tell."""
+    text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return media.shown(re.sub(r"\?\S+", "?...", text))[:_LONGEST_REASON]

@@ -1,0 +1,155 @@
+"""cluster: a scan on several machines has the rows of a scan on one, whatever becomes of the machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SAMPLES
+from test_worker import obey
+
+from deepfake_detect.batch import Progress, scan
+from deepfake_detect.cli import main
+from deepfake_detect.confine import Limits
+from deepfake_detect.errors import OptionsError, WeightsError, WorkerError
+from deepfake_detect.types import Report
+
+Judge = Callable[[str, Callable[[float], None]], Report]
+
+posix = pytest.mark.skipif(os.name != "posix", reason="limits and signals are those of Unix")
+LIMITS = Limits(seconds=20, memory_bytes=2**30)
+
+
+def patient() -> Judge:
+    def judge(source: str, tell: Callable[[float], None]) -> Report:
+        time.sleep(0.1)
+        return obey(source, tell)
+
+    return judge
+
+
+def deadly() -> Judge:
+    """Ends the actor it works for if the file says so. Without seccomp: with it, it could not."""
+    sys.modules["pyseccomp"] = None  # type: ignore[assignment]
+
+    def judge(source: str, tell: Callable[[float], None]) -> Report:
+        if Path(source).read_text().startswith("kill"):
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
+        return obey(source, tell)
+
+    return judge
+
+
+def without_weights() -> Judge:
+    raise WeightsError("the weights are gone")
+
+
+@pytest.fixture
+def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Two machines of a core each, as Ray sees it."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SAMPLES.parent), str(Path(__file__).parent)]))
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    store = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args={**store, "include_dashboard": False})
+    try:
+        yield cluster, cluster.add_node(**store)
+    finally:
+        cluster.shutdown()
+
+
+def queue(folder: Path, count: int) -> Path:
+    """Files that do as they say, one in six with the content of another one."""
+    folder.mkdir()
+    odd = {5: f"crash {int(signal.SIGSEGV)}", 11: "refuse", 17: "eat 1000", 23: "leave 3"}
+    for i in range(count):
+        (folder / f"{i:03}").write_text(odd.get(i, f"be good {i}" if i % 6 else "be good"))
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@posix
+def test_a_machine_that_is_lost_in_the_middle_changes_no_row(tmp_path: Path, machines: Any) -> None:
+    cluster, second = machines
+    folder, out = queue(tmp_path / "queue", 90), tmp_path / "ray/out.jsonl"
+    out.parent.mkdir()
+    lost: list[int] = []
+
+    def lose(progress: Progress) -> None:
+        if progress.judged >= 8 and not lost:
+            lost.append(progress.judged)
+            cluster.remove_node(second, allow_graceful=False)
+
+    options: dict[str, Any] = {"limits": LIMITS, "prepare": patient}
+    summary = scan([str(folder)], out, ray=True, ray_address=cluster.address, progress=lose, **options)
+    assert lost
+    assert lost[0] < 60
+    alone = scan([str(folder)], tmp_path / "out.jsonl", workers=2, **options)
+    found = rows(out)
+    assert found == rows(tmp_path / "out.jsonl")
+    assert (summary.labels, summary.errors, summary.duplicates) == (alone.labels, alone.errors, alone.duplicates)
+    kinds = {row["path"][-3:]: row["error_kind"] for row in found if row["error_kind"]}
+    assert kinds == {"005": "crashed", "011": "unsupported", "017": "out_of_memory", "023": "crashed"}
+    # What is known is known: nothing is judged again, on no machine.
+    seen: list[Progress] = []
+    scan([str(folder)], out, ray=True, ray_address=cluster.address, progress=seen.append, **options)
+    assert [one.judged for one in seen] == [0]
+    assert rows(out) == found
+
+
+@posix
+def test_a_file_that_takes_its_actors_along_is_given_up_and_the_others_are_judged(
+    tmp_path: Path, machines: Any
+) -> None:
+    cluster, _ = machines
+    folder = queue(tmp_path / "queue", 12)
+    (folder / "006").write_text("kill")
+    (folder / "007").write_text("kill")
+    scan([str(folder)], tmp_path / "out.jsonl", ray=True, ray_address=cluster.address, limits=LIMITS, prepare=deadly)
+    found = {row["path"][-3:]: row for row in rows(tmp_path / "out.jsonl")}
+    assert {name: row["error_kind"] for name, row in found.items() if row["error_kind"]} == {
+        "005": "crashed", "006": "crashed", "007": "crashed", "011": "unsupported",
+    }  # fmt: skip
+    assert "3 times" in found["006"]["error"]
+    assert "SIGSEGV" in found["005"]["error"]
+
+
+@posix
+def test_what_no_actor_can_do_ends_the_scan(tmp_path: Path, machines: Any) -> None:
+    cluster, _ = machines
+    folder = queue(tmp_path / "queue", 4)
+    with pytest.raises(WeightsError, match="gone"):
+        scan([str(folder)], tmp_path / "out.jsonl", ray=True, ray_address=cluster.address, prepare=without_weights)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(OptionsError, match=r"pip install 'deepfake-detect\[ray\]'"):
+        scan([str(tmp_path)], tmp_path / "out.jsonl", ray=True)
+    assert main(["scan", str(tmp_path), "--out", str(tmp_path / "out.jsonl"), "--on", "ray"]) == 2
+
+
+@pytest.mark.parametrize("more", [["--on", "ray", "--ray-address", "ray://head:10001"], ["--ray-address", "auto"]])
+def test_an_address_that_makes_no_sense(more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["scan", str(tmp_path), "--out", str(tmp_path / "out.jsonl"), *more]) == 2
+    assert "--ray-address" in capsys.readouterr().err
+
+
+def test_no_cluster_is_no_verdict(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(WorkerError, match="ray start"):
+        scan([str(tmp_path)], tmp_path / "out.jsonl", ray=True, ray_address="127.0.0.1:9")
