@@ -22,6 +22,7 @@ ROOT = SAMPLES.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Lines of shell, and first lines of Python blocks, that are not run, and why.
 INSTALLS, SERVES = "installs; .ci/run does", "serves until it is ended; tests/test_serve.py does"
+DOCKER = "needs Docker; tests/test_package.py holds the Dockerfile to the README"
 NOT_RUN = {
     "python3 -m venv .venv && . .venv/bin/activate && pip install '.[test]' && deepfake-detect samples/portrait_forged.jpg"
     " samples/clip_forged.mp4 --report report": INSTALLS,
@@ -31,6 +32,9 @@ NOT_RUN = {
     "pip install .": INSTALLS,
     "pip install '.[serve]'": INSTALLS,
     "pytest": "would run itself",
+    "docker build -t deepfake-detect .": DOCKER,
+    'docker run --rm --network none --read-only --tmpfs /tmp -v "$PWD:/media:ro" -v "$PWD/out:/out" deepfake-detect'
+    " clip.mp4 --report /out/report": DOCKER,
     "deepfake-detect serve": SERVES,
     "deepfake-detect --engine torch clip.mp4": "takes long; tests/test_engine.py holds the engines together",
     "python -m deepfake_detect.training.evaluate MEDIA --out results": "takes long; run for docs/howto/weights.md",
