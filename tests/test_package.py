@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import statistics
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -119,43 +121,54 @@ def test_public_names_are_there_and_no_others() -> None:
         _ = deepfake_detect.Nonsense  # type: ignore[attr-defined]
 
 
-def test_wheel_holds_code_and_weights_and_nothing_else(tmp_path: Path) -> None:
+# Beside Python files. Whatever is new here ships to everybody.
+DATA = {
+    "py.typed", "page.html.j2", "report.schema.json", "scan.html.j2", "scan.js.j2",
+    *(f"languages/{name}.json" for name in ("de", "en", "es")),
+    *(f"pages/{name}.html.j2" for name in ("base", "home", "interface", "job", "login", "parts", "row")),
+    "pages/icon.svg", "pages/script.js", "pages/style.css", "training/evaluation.html.j2", "training/mean_face.npz",
+}  # fmt: skip
+
+
+def test_archives_hold_what_they_should_and_nothing_else(tmp_path: Path) -> None:
     clean = tmp_path / "clean"
     clean.mkdir()
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+    ours = ("benchmarks", "deepfake_detect", "docs", "notebooks", "samples", "tests", "weights")
+    for name in ("CHANGELOG.md", "CONTRIBUTING.md", "Dockerfile", "LICENSE", "MANIFEST.in", "README.md", "SECURITY.md",
+                 "mkdocs.yml", "pyproject.toml", "setup.cfg"):  # fmt: skip
         shutil.copy(ROOT / name, clean)
-    for name in ("deepfake_detect", "weights", "tests"):
-        shutil.copytree(ROOT / name, clean / name, ignore=shutil.ignore_patterns("__pycache__"))
-    command = [
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--outdir",
-        str(tmp_path / "dist"),
-        str(clean),
-    ]
+    for name in ours:
+        leave = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+        shutil.copytree(ROOT / name, clean / name, ignore=leave)
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(clean)]
+    held = {str(path.relative_to(clean)) for path in clean.rglob("*") if path.is_file()}
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
     (wheel,) = (tmp_path / "dist").glob("*.whl")
-    assert wheel.stat().st_size < 16e6
-    names = set(zipfile.ZipFile(wheel).namelist())
-    shipped = {path.name for path in (ROOT / "weights").iterdir() if path.is_file() and path.suffix != ".pyc"}
-    assert {f"deepfake_detect/weights/{name}" for name in shipped} <= names
-    assert {
-        "deepfake_detect/cli.py",
-        "deepfake_detect/languages/de.json",
-        "deepfake_detect/page.html.j2",
-        "deepfake_detect/report.schema.json",
-        "deepfake_detect/pages/job.html.j2",
-        "deepfake_detect/pages/script.js",
-        "deepfake_detect/pages/style.css",
-        "deepfake_detect/scan.html.j2",
-        "deepfake_detect/scan.js.j2",
-        "deepfake_detect/training/train.py",
-    } <= names
-    assert not [name for name in names if name.startswith(("tests/", "weights/"))]
+    (archive,) = (tmp_path / "dist").glob("*.tar.gz")
+    assert max(wheel.stat().st_size, archive.stat().st_size) < 16e6
+
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    weights = {f"deepfake_detect/{name}" for name in held if name.startswith("weights/")}
+    code = {name for name in held if name.startswith("deepfake_detect/") and name.endswith(".py")}
+    data = {f"deepfake_detect/{name}" for name in DATA}
+    assert names == code | data | weights
+
+    with tarfile.open(archive) as sources:
+        found = {member.name.partition("/")[2] for member in sources if member.isfile()}
+    found = {name for name in found if ".egg-info/" not in name}
+    assert found - {"PKG-INFO"} == held
+
+
+def test_the_image_is_made_by_the_lines_of_the_readme() -> None:
+    """It is not built here, so that it follows what is tried elsewhere."""
+    readme, recipe = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "Dockerfile"))
+    installs = re.findall(r"^RUN (pip install .*)$", recipe, re.M)
+    assert len(installs) == 2
+    assert all(line.replace(" --no-cache-dir", "") in readme for line in installs)
+    copied = {name for line in re.findall(r"^COPY (.*) \S+$", recipe, re.M) for name in line.split()}
+    assert copied == {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", "deepfake_detect", "weights"}
+    assert recipe.index("USER ") < recipe.index("ENTRYPOINT")
 
 
 def _python(program: str) -> str:

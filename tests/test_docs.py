@@ -1,0 +1,242 @@
+"""The pages: the site builds, asks no other for anything, and what stands in a code block works."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+import av
+import pytest
+from conftest import SAMPLES
+
+import deepfake_detect
+
+ROOT = SAMPLES.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# Lines of shell, and first lines of Python blocks, that are not run, and why.
+INSTALLS, SERVES = "installs; .ci/run does", "serves until it is ended; tests/test_serve.py does"
+DOCKER = "needs Docker; tests/test_package.py holds the Dockerfile to the README"
+NOT_RUN = {
+    "python3 -m venv .venv && . .venv/bin/activate && pip install '.[test]' && deepfake-detect samples/portrait_forged.jpg"
+    " samples/clip_forged.mp4 --report report": INSTALLS,
+    "python3 -m venv .venv && . .venv/bin/activate && pip install torch torchvision --index-url"
+    " https://download.pytorch.org/whl/cpu && pip install .": INSTALLS,
+    "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu": INSTALLS,
+    "pip install .": INSTALLS,
+    "pip install '.[serve]'": INSTALLS,
+    "pytest": "would run itself",
+    "docker build -t deepfake-detect .": DOCKER,
+    'docker run --rm --network none --read-only --tmpfs /tmp -v "$PWD:/media:ro" -v "$PWD/out:/out" deepfake-detect'
+    " clip.mp4 --report /out/report": DOCKER,
+    "deepfake-detect serve": SERVES,
+    "deepfake-detect --engine torch clip.mp4": "takes long; tests/test_engine.py holds the engines together",
+    "python -m deepfake_detect.training.evaluate MEDIA --out results": "takes long; run for docs/howto/weights.md",
+    "python -m deepfake_detect.training.finetune MEDIA tuned": "takes hours; tests/test_train.py does it on drawn faces",
+    "python -m deepfake_detect.training.finetune media tuned": "takes hours; tests/test_train.py does it on drawn faces",
+    '"""Judges files by a server: python client.py clip.mp4 photo.jpg"""': "tests/test_serve.py does",
+}  # fmt: skip
+BEFORE = {"docs/howto/verify.md": "deepfake-detect -q clip.mp4 --report out"}
+_FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+_INDENTED = re.compile(r"(?:^    .*\n(?:\n(?=    ))?)+", re.M)
+_COMMENT = re.compile(r"\s+# .*")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Code of a page: `kind` is sh, python, text (what the shell printed) or drawing."""
+
+    kind: str
+    text: str
+
+    def lines(self) -> list[str]:
+        """What can be left out singly: commands; of other blocks the first line, which stands for all."""
+        lines = [line for line in self.text.splitlines() if line.strip()]
+        return lines if self.kind == "sh" else lines[:1]
+
+
+def blocks(page: Path) -> list[Block]:
+    """Fenced ones, and indented ones outside fences, which name no kind: it is told by what is in them."""
+    text, found = page.read_text(encoding="utf-8"), []
+    for match in _FENCED.finditer(text):
+        found.append((match.start(), Block(match[1], match[2])))
+    blank = _FENCED.sub(lambda match: re.sub(r"[^\n]", "x", match[0]), text)
+    for match in _INDENTED.finditer(blank):
+        code = re.sub(r"^    ", "", match[0], flags=re.M)
+        kind = "drawing" if "─▶" in code else "python" if code.startswith("from ") else "sh"
+        found.append((match.start(), Block(kind, code)))
+    return [block for _, block in sorted(found, key=lambda pair: pair[0])]
+
+
+def left_out(line: str) -> bool:
+    return _COMMENT.sub("", line) in NOT_RUN or line in NOT_RUN
+
+
+def test_blocks_are_found_and_of_known_kinds() -> None:
+    found = [block for page in PAGES for block in blocks(page)]
+    assert len(found) > 30
+    assert {block.kind for block in found} == {"sh", "python", "text", "drawing"}
+
+
+def test_what_is_not_run_still_stands_somewhere() -> None:
+    lines = {form for page in PAGES for block in blocks(page) for line in block.lines()
+             for form in (line, _COMMENT.sub("", line))}  # fmt: skip
+    assert not set(NOT_RUN) - lines
+    assert {str(page.relative_to(ROOT)) for page in PAGES} >= set(BEFORE)
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a shell in which the command and Python are found."""
+    folder = tmp_path_factory.mktemp("bin")
+    for name, words in (("deepfake-detect", "-m deepfake_detect"), ("python", "")):
+        (folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
+        (folder / name).chmod(0o755)
+    home = tmp_path_factory.mktemp("home")
+    return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(home),
+            "MPLBACKEND": "agg"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the pages speak of; the clip is a third of a second of the sample."""
+    folder = tmp_path_factory.mktemp("media")
+    shutil.copytree(SAMPLES, folder / "samples")
+    _repeat(SAMPLES / "clip_forged.mp4", folder / "clip.mp4", packets=9, times=1)
+    _repeat(SAMPLES / "clip_forged.mp4", folder / "long.mkv", packets=75, times=31)
+    for name in ("photo", "suspect"):
+        shutil.copy(SAMPLES / "portrait_forged.jpg", folder / f"{name}.jpg")
+    shutil.copy(SAMPLES / "portrait_genuine.jpg", folder / "mine.jpg")
+    for name in ("queue", "more/deeper", "evidence", "found", "many", "media/real", "media/fake"):
+        (folder / name).mkdir(parents=True)
+    for name in ("queue/a.jpg", "evidence/b.jpg", "media/real/a.jpg"):
+        shutil.copy(folder / "mine.jpg", folder / name)
+    shutil.copy(folder / "photo.jpg", folder / "media/fake/b.jpg")
+    shutil.copy(folder / "clip.mp4", folder / "more/deeper/c.mp4")
+    shutil.copytree(ROOT / "weights", folder / "tuned/weights", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def _repeat(source: Path, target: Path, *, packets: int, times: int) -> None:
+    with av.open(str(source)) as read, av.open(str(target), "w") as written:
+        stream = written.add_stream_from_template(read.streams.video[0])
+        each, offset = list(read.demux(video=0))[:packets], 0
+        taken = [
+            (packet, packet.pts, packet.dts) for packet in each if packet.pts is not None and packet.dts is not None
+        ]
+        length = max(pts for _, pts, _ in taken) + int(taken[0][0].duration or 0)
+        for _ in range(times):
+            for packet, pts, dts in taken:
+                packet.pts, packet.dts, packet.stream = pts + offset, dts + offset, stream
+                packet.time_base = read.streams.video[0].time_base
+                written.mux(packet)
+            offset += length
+
+
+def test_code_blocks_work(tmp_path: Path, commands: dict[str, str], media: Path) -> None:
+    # Two pages at a time, each in a folder of its own.
+    with ThreadPoolExecutor(2) as threads:
+        for wrong in threads.map(lambda page: run(page, tmp_path, commands, media), PAGES):
+            assert not wrong, wrong
+
+
+def run(page: Path, where: Path, commands: dict[str, str], media: Path) -> str:
+    """Do what a page says; what went wrong, or nothing."""
+    name = str(page.relative_to(ROOT))
+    folder = where / name.replace("/", "-")
+    shutil.copytree(media, folder)
+    if name in BEFORE:
+        subprocess.run(BEFORE[name], shell=True, cwd=folder, env=commands, check=True)
+    said, program = "", ""
+    for block in blocks(page):
+        if block.kind == "python" and not left_out(block.lines()[0]):
+            program += block.text
+        elif block.kind == "text":
+            if said and plain(block.text) not in plain(said):
+                return f"{name}: expected\n{block.text}\nfound\n{said}"
+            said = ""
+        elif block.kind == "sh":
+            said = ""
+            for line in block.lines():
+                if left_out(line):
+                    continue
+                documented = re.search(r"# exit status (\d+)", line)
+                done = subprocess.run(["bash", "-c", "set -o pipefail; " + line], cwd=folder, env=commands,
+                                      capture_output=True, text=True, check=False)  # fmt: skip
+                said += done.stdout
+                if done.returncode != (int(documented[1]) if documented else 0):
+                    return f"{name}: {line}\n{done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    if program:
+        (folder / "program.py").write_text(program, encoding="utf-8")
+        done = subprocess.run([sys.executable, "program.py"], cwd=folder, env=commands, capture_output=True, text=True,
+                              check=False)  # fmt: skip
+        if done.returncode:
+            return f"{name}: Python\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return ""
+
+
+def plain(text: str) -> str:
+    """Without figures and how strong a support is, which depend on the weights."""
+    return re.sub(r"[+-]?\d+(\.\d+)?", "0", re.sub(r"\((no|weak|moderate|moderately strong|strong) support", "(", text))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    return folder
+
+
+class _Loaded(HTMLParser):
+    """Addresses of what a page loads by itself, and all names of places in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.ids: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """One tag of the page."""
+        given = dict(attrs)
+        self.ids.add(given.get("id") or "")
+        self.addresses += [value for name in ("src", "srcset", "data", "poster") if (value := given.get(name))]
+        if tag == "link" and (value := given.get("href")):
+            self.addresses.append(value)
+
+
+def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 20
+    for page in pages:
+        loaded = _Loaded()
+        loaded.feed(page.read_text(encoding="utf-8"))
+        assert loaded.addresses
+        assert not [address for address in loaded.addresses if re.match(r"(https?:)?//", address)], page
+    styles = list(site.rglob("*.css"))
+    assert styles
+    for style in styles:
+        assert not re.search(r"(url\(|@import)\s*['\"]?(https?:)?//", style.read_text(encoding="utf-8")), style
+
+
+def test_the_reference_has_every_public_name_and_option(site: Path) -> None:
+    page = _Loaded()
+    page.feed((site / "reference/library.html").read_text(encoding="utf-8"))
+    names = set(deepfake_detect.__all__) - {"__version__"}
+    assert {f"deepfake_detect.{name}" for name in names} <= page.ids
+    command = (site / "reference/command.html").read_text(encoding="utf-8")
+    for option in ("--blur-others", "--follow-links", "--keep", "--media", "--out"):
+        assert option in command
+    report = (site / "reference/report.html").read_text(encoding="utf-8")
+    for field in ("probability_interval", "likelihood_ratio", "detector_confidence", "content_credentials"):
+        assert f"<code>{field}</code>" in report
