@@ -23,6 +23,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Lines of shell, and first lines of Python blocks, that are not run, and why.
 INSTALLS, SERVES = "installs; .ci/run does", "serves until it is ended; tests/test_serve.py does"
 DOCKER = "needs Docker; tests/test_package.py holds the Dockerfile to the README"
+CLUSTER = "needs a cluster or a store; tests/test_cluster.py and tests/test_remote.py do"
 NOT_RUN = {
     "python3 -m venv .venv && . .venv/bin/activate && pip install '.[test]' && deepfake-detect samples/portrait_forged.jpg"
     " samples/clip_forged.mp4 --report report": INSTALLS,
@@ -35,6 +36,15 @@ NOT_RUN = {
     "docker build -t deepfake-detect .": DOCKER,
     'docker run --rm --network none --read-only --tmpfs /tmp -v "$PWD:/media:ro" -v "$PWD/out:/out" deepfake-detect'
     " clip.mp4 --report /out/report": DOCKER,
+    "pip install '.[ray,remote,scan]'": CLUSTER,
+    'deepfake-detect scan /shared/queue --out results.parquet --on ray': CLUSTER,
+    'deepfake-detect scan s3://bucket/queue --out results.parquet --on ray': CLUSTER,
+    'export RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=token': CLUSTER,
+    'ray get-auth-token --generate': CLUSTER,
+    'ray start --head --port=6379 --include-dashboard=false': CLUSTER,
+    'ray start --address=FIRST:6379': CLUSTER,
+    'deepfake-detect scan ... --on ray': CLUSTER,
+    'ray stop': CLUSTER,
     "deepfake-detect serve": SERVES,
     "deepfake-detect --engine torch clip.mp4": "takes long; tests/test_engine.py holds the engines together",
     "python -m deepfake_detect.training.evaluate MEDIA --out results": "takes long; run for docs/howto/weights.md",
