@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
 Files = dict[str, bytes]
 _SAMPLE = fuzz_seeds.SAMPLES / "portrait_forged.jpg"
-_WEIGHTS = Path(checkpoint.__file__).parent.parent / "weights"
+# Beside the benchmarks in a checkout; the installed package has the same files elsewhere.
+_WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 _KINDS = {
     "not_found",
     "not_a_file",
