@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import SAMPLES
-from test_batch import InProcess, jsonl
+from test_batch import InProcess, in_process, jsonl  # noqa: F401 - a fixture of every test here, too
 
 from deepfake_detect import batch, content, remote
 from deepfake_detect.batch import scan
@@ -27,13 +27,6 @@ FILES = {
     "below/same.jpg": b"manipulated 0.9", "damaged.png": b"error damaged", "what?.jpg": b"inconclusive 0.5",
     "new\nline": b"inconclusive 0.6",
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def in_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    InProcess.judged, InProcess.before = [], None
-    if "real" not in request.keywords:
-        monkeypatch.setattr(batch, "Pool", InProcess)
 
 
 @pytest.fixture
