@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__
+from . import __version__, completion
 from .confine import Limits
 from .errors import DeepfakeDetectError, MediaError, OptionsError
 from .options import ENGINES, EVERY_FRAME, FAST_FRAMES, Options, ReportOptions
@@ -97,8 +97,20 @@ def parser() -> argparse.ArgumentParser:
     voice.add_argument(
         "-v", "--verbose", action="store_true", help="show every frame, timings, and what the decoder says"
     )
+    result.add_argument("--print-completion", choices=("bash", "zsh"), action=_PrintCompletion,
+                        help="print what completes the command in this shell, for it to source")  # fmt: skip
     result.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return result
+
+
+class _PrintCompletion(argparse.Action):
+    """Prints what a shell needs to complete the command, and leaves, as `--version` does: no FILE is needed."""
+
+    def __call__(self, of: argparse.ArgumentParser, _: object, shell: object, __: str | None = None) -> None:
+        """Of this option."""
+        within = (scan_parser(), serve_parser(), verify_parser(), compare_parser())
+        print(completion.script(str(shell), of, within), end="")
+        of.exit()
 
 
 def verify_parser() -> argparse.ArgumentParser:

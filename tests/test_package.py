@@ -17,7 +17,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "deepfake_detect"
 LEVELS = {
-    "errors": 0, "words": 0, "files": 0, "guard": 0, "options": 1, "confine": 1, "upload": 1, "types": 2, "media": 3,
+    "errors": 0, "words": 0, "files": 0, "guard": 0, "completion": 0, "options": 1, "confine": 1, "upload": 1,
+    "types": 2, "media": 3,
     "faces": 3, "tracking": 3, "crop": 3, "model": 3, "checkpoint": 3, "verdict": 3, "draw": 3, "provenance": 3,
     "alignment": 3, "mtcnn": 3, "engine": 4, "detector": 5, "report": 5, "page": 5, "annotate": 5, "plots": 5, "compare": 5,
     "remote": 4, "dossier": 6, "worker": 6, "verify": 7, "content": 7, "jobs": 7, "serve": 8, "cluster": 8,
