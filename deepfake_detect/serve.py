@@ -34,11 +34,20 @@ import uvicorn
 from fastapi import FastAPI, Query, Request
 from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from fastapi.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from . import __version__, media, upload
@@ -53,7 +62,7 @@ from .worker import Pool
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from starlette.types import Receive, Scope, Send
 
@@ -212,10 +221,13 @@ def create_app(jobs: Jobs, settings: Settings, *, closing: Callable[[], bool] = 
         return JSONResponse(RefusedError(400, "gone", "the request ended before its end").body, 400)
 
     @app.exception_handler(HTTPException)
-    async def not_there(_: Request, error: HTTPException) -> JSONResponse:
+    async def not_there(request: Request, error: HTTPException) -> JSONResponse:
         kinds = {404: "not_found", 405: "method"}
         found = RefusedError(error.status_code, kinds.get(error.status_code, "request"), str(error.detail).lower())
-        return JSONResponse(found.body, found.status, error.headers)
+        headers = dict(error.headers or {})
+        if found.status == 405:
+            headers["Allow"] = ", ".join(_methods_at(app, request))
+        return JSONResponse(found.body, found.status, headers)
 
     @app.exception_handler(RequestValidationError)
     async def senseless(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -228,6 +240,12 @@ def create_app(jobs: Jobs, settings: Settings, *, closing: Callable[[], bool] = 
         return JSONResponse(RefusedError(500, "internal", said).body, 500)
 
     return guard
+
+
+def _methods_at(app: FastAPI, request: Request) -> list[str]:
+    """What an address can be asked for. Starlette names the methods of the first route alone that leads there."""
+    fitting = (route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE)
+    return sorted({method for route in fitting for method in getattr(route, "methods", None) or ()})
 
 
 class _Server:
@@ -378,8 +396,11 @@ def _add_interface(app: FastAPI, server: _Server) -> None:
                     "schema": {
                         "type": "object",
                         "required": ["file"],
+                        "additionalProperties": False,
                         "properties": {
-                            "file": {"type": "string", "format": "binary", "description": "a picture or a video"},
+                            "file": {
+                                "type": "string", "format": "binary", "minLength": 1, "description": "a picture or a video",
+                            },
                             "language": {"type": "string", "enum": list(LANGUAGES), "description": "of the report"},
                             "contents": {
                                 "type": "string", "enum": ["report", "record"], "default": "report",
@@ -400,8 +421,10 @@ def _add_interface(app: FastAPI, server: _Server) -> None:
         }.items()
     }  # fmt: skip
 
-    def some(*statuses: int) -> dict[int | str, dict[str, Any]]:
-        return {status: refusals[status] for status in statuses}
+    def some(*statuses: int, of: Iterable[str] = ()) -> dict[int | str, dict[str, Any]]:
+        """These refusals, and what the answer is made of where it is no JSON."""
+        found: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in of}}} if of else {}
+        return found | {status: refusals[status] for status in statuses}
 
     sending = some(400, 404, 408, 413, 415, 429, 507)
 
@@ -416,7 +439,12 @@ def _add_interface(app: FastAPI, server: _Server) -> None:
         """How far it is, with the time that is left."""
         return server.state(server.ticket(name))
 
-    @app.get("/v1/jobs/{id}/events", responses=some(404), response_class=StreamingResponse, tags=["jobs"])
+    @app.get(
+        "/v1/jobs/{id}/events",
+        responses=some(404, of=["text/event-stream"]),
+        response_class=StreamingResponse,
+        tags=["jobs"],
+    )
     def follow_it(name: Id) -> StreamingResponse:
         """The same whenever it changes, as server-sent events, until it is over."""
         server.ticket(name)
@@ -457,14 +485,24 @@ def _add_interface(app: FastAPI, server: _Server) -> None:
         path = _report_of(server, name) / "report.html"
         return _file(path, "text/html; charset=utf-8", headers={"Content-Security-Policy": _REPORT_POLICY})
 
-    @app.get("/v1/jobs/{id}/report.zip", responses=some(404, 409), response_class=StreamingResponse, tags=["results"])
+    @app.get(
+        "/v1/jobs/{id}/report.zip",
+        responses=some(404, 409, of=["application/zip"]),
+        response_class=StreamingResponse,
+        tags=["results"],
+    )
     def get_the_folder(name: Id) -> StreamingResponse:
         """The whole folder, which `deepfake-detect verify` checks."""
         folder = _report_of(server, name)
         headers = {"Content-Disposition": 'attachment; filename="report.zip"'}
         return StreamingResponse(_zipped(folder), media_type="application/zip", headers=headers)
 
-    @app.get("/v1/jobs/{id}/annotated", responses=some(404, 409), response_class=FileResponse, tags=["results"])
+    @app.get(
+        "/v1/jobs/{id}/annotated",
+        responses=some(404, 409, of=_COPIES.values()),
+        response_class=FileResponse,
+        tags=["results"],
+    )
     def get_the_annotated_copy(name: Id) -> Response:
         """The picture or the video with boxes, heat and time; all but judged faces is made unrecognisable."""
         folder = _report_of(server, name)
@@ -481,7 +519,12 @@ def _add_interface(app: FastAPI, server: _Server) -> None:
         ticket = await server.take(request, suspect=name)
         return Taken(id=ticket.id, status=ticket.status)
 
-    @app.get("/v1/jobs/{id}/picture.jpg", responses=some(404), response_class=FileResponse, tags=["comparing"])
+    @app.get(
+        "/v1/jobs/{id}/picture.jpg",
+        responses=some(404, of=["image/jpeg"]),
+        response_class=FileResponse,
+        tags=["comparing"],
+    )
     def get_the_picture(name: Id) -> Response:
         """Of a comparison: both faces and their difference side by side."""
         return _file(jobs.folder / server.ticket(name).id / "picture.jpg", "image/jpeg")
@@ -491,7 +534,7 @@ def _add_interface(app: FastAPI, server: _Server) -> None:
         """For whoever watches the server; needs no token."""
         return {"status": "ok"}
 
-    @app.get("/metrics", response_class=Response, tags=["operation"])
+    @app.get("/metrics", response_class=PlainTextResponse, tags=["operation"])
     def get_the_metrics() -> Response:
         """For Prometheus."""
         return Response(

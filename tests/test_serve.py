@@ -263,6 +263,28 @@ def test_the_description_names_every_way_in(served: Served) -> None:
     assert set(re.findall(r'(?:src|href)="(?!#|/)([^"]*)"', page)) == set()
 
 
+def test_the_description_says_what_an_answer_is_made_of(served: Served) -> None:
+    paths = served.client.get("/openapi.json").json()["paths"]
+    kinds = {path: set(way["get"]["responses"]["200"]["content"]) for path, way in paths.items() if "get" in way}
+    assert kinds["/metrics"] == {"text/plain"}
+    assert kinds["/v1/jobs/{id}/events"] == {"text/event-stream"}
+    assert kinds["/v1/jobs/{id}/report.zip"] == {"application/zip"}
+    assert kinds["/v1/jobs/{id}/annotated"] == {"video/mp4", "image/jpeg", "image/png"}
+    assert kinds["/v1/jobs/{id}/picture.jpg"] == {"image/jpeg"}
+    form = paths["/v1/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert form["additionalProperties"] is False
+    assert form["properties"]["file"]["minLength"] == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("PUT", "/v1/jobs/x", "DELETE, GET"), ("GET", "/v1/jobs", "POST"), ("DELETE", "/login", "GET, POST")],
+)
+def test_a_wrong_method_is_told_the_right_ones(method: str, path: str, allowed: str, served: Served) -> None:
+    answer = served.client.request(method, path)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, allowed)
+
+
 # The pages
 
 
