@@ -169,7 +169,7 @@ class Score:
         quality: 0 (nothing to judge) to 1: how much the picture of this face lets one judge.
         excluded: Why it does not vote, or None when it does.
         logit: The net's output; None when excluded.
-        heatmap: None when excluded, and where heatmaps were not asked for.
+        heatmap: None when excluded, and where it is not among the most telling ones, see `Options.max_heatmaps`.
     """
 
     time_s: float
