@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), help="these variants")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    left_out = frozenset(arguments.leave_out.read_text().split()) if arguments.leave_out else frozenset()
+    left_out = frozenset(arguments.leave_out.read_text().splitlines()) if arguments.leave_out else frozenset()
     arguments.out.mkdir(parents=True, exist_ok=True)
     dataset = read_dataset(arguments.validation, split=arguments.split)
     faces = found_faces(dataset.root, dataset.items, arguments.out / "faces.json")

@@ -48,7 +48,7 @@ examples:
 
 exit status:
   0  every file was judged          1  some could not be       2  wrong usage
-  3  a label of --fail-on occurred  130  interrupted
+  3  a label of --fail-on occurred, and every file was judged  130  interrupted
 
 Nothing leaves this machine. "No manipulation found" does not mean genuine: the tool knows manipulated faces,
 and says nothing about a picture whose face is authentic and whose body is not, nor about voices.
@@ -88,8 +88,8 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--sign", type=Path, metavar="KEY", help="sign it with an Ed25519 private key (PEM)")
     default = Options()
     sampling = _add_sampling(result, default)
-    sampling.add_argument("--start", type=float, metavar="S", help="begin at S seconds")
-    sampling.add_argument("--end", type=float, metavar="S", help="stop at S seconds")
+    sampling.add_argument("--start", type=float, metavar="S", help="begin S seconds after the first frame")
+    sampling.add_argument("--end", type=float, metavar="S", help="stop S seconds after the first frame")
     result.add_argument("--engine", choices=ENGINES, default=default.engine,
                         help="what runs the nets (default %(default)s: ONNX Runtime; torch is the reference)")  # fmt: skip
     voice = result.add_mutually_exclusive_group()
@@ -448,12 +448,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     _bear_any_name()
     try:
         found = compare(arguments.suspect, arguments.original)
-        if arguments.out is not None:
-            found.save(arguments.out, language=arguments.lang)
     except DeepfakeDetectError as error:
         return _stop(str(error), SOME_NOT_JUDGED)
-    except OSError as error:
-        return _stop(f"{arguments.out}: can't be written ({error.strerror}); check the folder", SOME_NOT_JUDGED)
     if arguments.json:
         print(json.dumps(found.to_dict()))
     else:
@@ -462,6 +458,13 @@ def _compare(arguments: argparse.Namespace) -> int:
         print(f"  {found.explain(words)}")
         for warning in found.warnings(words):
             print(f"  {warning}")
+    try:
+        if arguments.out is not None:
+            found.save(arguments.out, language=arguments.lang)
+    except DeepfakeDetectError as error:
+        return _stop(str(error), SOME_NOT_JUDGED)
+    except OSError as error:
+        return _stop(f"{arguments.out}: can't be written ({error.strerror}); check the folder", SOME_NOT_JUDGED)
     return ALL_JUDGED
 
 

@@ -47,7 +47,7 @@ SUMS, SIGNATURE, PUBLIC_KEY, INCOMPLETE, JSON = (
 # Every name this module writes, and what it may leave of one when it is killed.
 _OWN = re.compile(
     r"(report\.(html|json|pdf)|annotated\.(mp4|jpg|png)|contact_sheet\.jpg|SHA256SUMS(\.sig|\.pub)?|INCOMPLETE"
-    r"|evidence/person\d+_\d+\.\d+s_\d+\.npz)(\.part)?"
+    r"|evidence/person\d+_-?\d+\.\d+s_\d+\.npz)(\.part)?"
 )
 
 

@@ -83,7 +83,8 @@ class FaceFinder:
         if not faces and skipped:
             faces = self._find(pixels, smallest)
         if not faces:
-            border = round(0.3 * max(pixels.shape[:2]))
+            # Of the shorter side, which is as large as a face can be: a border as wide as a long strip takes gigabytes.
+            border = round(0.3 * min(pixels.shape[:2]))
             bordered = cv2.copyMakeBorder(pixels, border, border, border, border, cv2.BORDER_REPLICATE)
             moved = [_placed(face, 1, -border, -border) for face in self._find(bordered, smallest)]
             faces = [face for face in moved if _inside_share(face, pixels.shape[1], pixels.shape[0]) > 0.5]
@@ -101,7 +102,11 @@ class FaceFinder:
         places = np.concatenate([centres - halves, centres + halves], 1)
         # Of the frame only this part is read.
         x, y = (max(0, math.floor(edge)) for edge in places.min(0)[:2])
-        right, bottom = (math.ceil(edge) for edge in places.max(0)[2:])
+        # The frame may have become smaller on the way.
+        height, width = frame.pixels.shape[:2]
+        right, bottom = (
+            min(most, math.ceil(edge)) for most, edge in zip((width, height), places.max(0)[2:], strict=True)
+        )
         if right <= x or bottom <= y:
             return None
         pixels, times = self._reduced(frame, (y, bottom), (x, right))

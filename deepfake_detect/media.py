@@ -68,6 +68,8 @@ _ANIMATION_FRAME_S = 0.1
 # Decoders that take it packet by packet whether frames that no other needs are left out. (AV1's and VP9's take it at the
 # start only, or not at all.)
 _CAN_LEAVE_OUT = ("h264", "hevc")
+# Discs and cameras have pixels from 0.9 to 2.2 times as wide as high.
+_WIDEST_PIXEL = 3
 # A video of which fewer frames are looked at may hold a forged part that none of them shows.
 _FEW_FRAMES = 16
 # So far apart may sound and picture of one moment lie in a file.
@@ -595,6 +597,10 @@ class _Video(Media):
         claimed = self._claimed_s(container, stream)
         self._index = _list_packets(container, stream)
         self._base = float(stream.time_base or 0)
+        # AVI knows when a packet comes, not when it is shown: where frames are coded in another order than they are shown
+        # in, FFmpeg makes up stamps, and what it shows after one another goes back and forth.
+        self._by_count = container.format.name == "avi" and codec in _CAN_LEAVE_OUT
+        self._pixel_aspect = _pixel_aspect(stream)
         if not self._index.stamps:
             raise identity.error("has a video stream without a single frame; it is damaged", kind="no_frames")
         self._times = array("d", (stamp * self._base for stamp in self._index.stamps))
@@ -637,6 +643,7 @@ class _Video(Media):
         self._container = _open_container(self._file)
         self._stream = next(s for s in self._container.streams.video if s.index == self._number)
         self._stream.thread_type = "AUTO"
+        self._counted = 0
         # What a decoder makes room for before we see a frame; its rows are longer than the picture's. What is really there
         # is held to `max_pixels` itself.
         self._stream.codec_context.options = {"max_pixels": str(min(2 * self._options.max_pixels, 2**31 - 1))}
@@ -659,10 +666,17 @@ class _Video(Media):
 
     def _decoded(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
         try:
-            return self._stream.decode(packet)
+            frames = self._stream.decode(packet)
         except av.FFmpegError as error:
             log.debug("%s: %s", shown(self._identity.path), error)
             return []
+        if self._by_count:
+            # They come in the order in which they are shown: the first has the first stamp, and so on.
+            stamps = self._index.stamps[self._counted : self._counted + len(frames)]
+            self._counted += len(frames)
+            for frame, stamp in zip(frames, stamps, strict=False):
+                frame.pts = stamp
+        return frames
 
     def frames(self, *, each_second: bool = False) -> Iterator[Frame]:
         wanted, got = self._plan(self._times, end_s=self._times[0] + (self.info.duration_s or 0.0)), 0
@@ -686,9 +700,9 @@ class _Video(Media):
         stamps, keys = self._index.stamps, self._index.keys
         sampled = {stamps[i] for i in wanted}
         targets = sorted({*sampled, *(stamps[i] for i in hashed)})
-        needed = frozenset(targets) if self.info.codec in _CAN_LEAVE_OUT else None
+        needed = frozenset(targets) if self.info.codec in _CAN_LEAVE_OUT and not self._by_count else None
         self._rewind()
-        decoded, at, may_seek = self._decode(needed), None, True
+        decoded, at, may_seek = self._decode(needed), None, not self._by_count
         last: int | None = None
         for target in targets:
             if last is not None and target <= last and target not in sampled:
@@ -733,10 +747,13 @@ class _Video(Media):
         _check_pixels(shown(self._identity.path), frame.width, frame.height, self._options)
         turns = round(frame.rotation / 90) % 4
         wanted: dict[str, Any] = {}
+        # Pixels need not be square: as it is coded, a face may be a third too narrow.
+        width, height = round(frame.width * self._pixel_aspect), frame.height
         if size is not None:
             width, height = size[::-1] if turns % 2 else size
-            if (width, height) != (frame.width, frame.height):
-                wanted = {"width": width, "height": height, "interpolation": "AREA"}
+        if (width, height) != (frame.width, frame.height):
+            _check_pixels(shown(self._identity.path), width, height, self._options)
+            wanted = {"width": width, "height": height, "interpolation": "AREA" if size is not None else "BICUBIC"}
         pixels = self._converter.reformat(frame, format="rgb24", **wanted).to_ndarray()
         return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
@@ -757,7 +774,7 @@ class _Video(Media):
     def stretch(self, *, size: tuple[int, int] | None = None) -> Iterator[Frame | av.Packet[Any]]:
         first, last = self._within()
         stamps = self._index.stamps
-        parts = self._play(first, last, size, jump=True)
+        parts = self._play(first, last, size, jump=not self._by_count)
         # The sound that comes before the first frame waits until it is clear that the jump did not overshoot.
         begun: list[Frame | av.Packet[Any]] = []
         for part in parts:
@@ -820,6 +837,12 @@ class _Video(Media):
     def close(self) -> None:
         self._container.close()
         self._file.close()
+
+
+def _pixel_aspect(stream: av.video.stream.VideoStream) -> float:
+    """How wide a pixel is for its height; 1 where nothing is said, or something that no camera or disc has."""
+    said = stream.sample_aspect_ratio
+    return float(said) if said and 1 / _WIDEST_PIXEL <= said <= _WIDEST_PIXEL else 1.0
 
 
 def _list_packets(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> _PacketIndex:

@@ -35,7 +35,7 @@ class Options:
     Attributes:
         frames: How many frames of a video are looked at, spread over its whole length. Default 32.
         min_frames: With `fps`, never fewer than this many, as long as the video has them. Default 8.
-        start_s: Look from here on, seconds. Default: the beginning.
+        start_s: Look from here on, seconds after the first frame, whatever its own time stamp. Default: the beginning.
         end_s: Look up to here, seconds. Default: the end.
         fps: Look at so many frames a second instead of `frames` in all. Default: not set.
         min_face_px: A face whose box is smaller on its longer side does not vote. Default 48.

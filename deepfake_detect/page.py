@@ -164,10 +164,11 @@ def _errors(report: Report, words: Words) -> list[str]:
 
 
 def _counted(bands: Bands, rates: Bands | OtherGroups) -> dict[str, float]:
-    """Rates as numbers of the files that `bands` knows, with their intervals."""
+    """Rates as numbers of the files that `bands` knows, with their intervals: files of one group count as one there."""
     alarms, misses = round(rates.false_alarm_rate * bands.genuine), round(rates.miss_rate * bands.manipulated)
-    alarms_low, alarms_high = verdict.wilson(alarms, bands.genuine)
-    misses_low, misses_high = verdict.wilson(misses, bands.manipulated)
+    genuine, manipulated = bands.genuine_groups or bands.genuine, bands.manipulated_groups or bands.manipulated
+    alarms_low, alarms_high = verdict.wilson(rates.false_alarm_rate * genuine, genuine)
+    misses_low, misses_high = verdict.wilson(rates.miss_rate * manipulated, manipulated)
     return {
         "genuine": bands.genuine, "false_alarms": alarms, "alarms_low": alarms_low, "alarms_high": alarms_high,
         "manipulated": bands.manipulated, "misses": misses, "misses_low": misses_low, "misses_high": misses_high,

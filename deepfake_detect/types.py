@@ -365,6 +365,8 @@ class Bands:
         slope_sd: Standard error of `slope`, from a bootstrap over groups.
         offset_sd: Of `offset`, likewise.
         correlation: Of the two.
+        genuine_groups: In how many groups (people, clips) the genuine files lie; 0 where it is not known.
+        manipulated_groups: Of the manipulated ones, likewise.
     """
 
     slope: float
@@ -381,6 +383,8 @@ class Bands:
     slope_sd: float = 0.0
     offset_sd: float = 0.0
     correlation: float = 0.0
+    genuine_groups: int = 0
+    manipulated_groups: int = 0
 
     def __post_init__(self) -> None:
         if self.slope <= 0:

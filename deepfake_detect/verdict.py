@@ -30,6 +30,8 @@ _LOUDEST = 8.0
 # A segment must be this much worse than its bar to speak for the whole: the worst of many segments is always bad.
 _SEGMENT_PENALTY = 1.0
 _SHORTEST_SEGMENT = 4
+# By how much a variance found from so few means counts more, so that 1.96 deviations make the 95 % of Student's t.
+_FEW_MEANS = {count: (t / 1.96) ** 2 for count, t in ((2, 12.706), (3, 4.303), (4, 3.182), (5, 2.776))}
 # A person judged in fewer frames, or in a smaller share of the frames of the one judged most, does not decide a video's
 # verdict: the worst of many is always bad, and worst of all where little was seen of it.
 _FEW_FRAMES, _SMALL_SHARE = 3, 0.5
@@ -109,7 +111,7 @@ def interval(track: FaceTrack, bands: Bands) -> tuple[float, float] | None:
         return None
     logits = np.array([score.logit for score in track.voting], np.float64).clip(-_LOUDEST, _LOUDEST)
     stretches = [part.mean() for part in np.array_split(logits, max(1, min(5, len(logits) // 2)))]
-    frames = np.var(stretches, ddof=1) / len(stretches) if len(stretches) > 1 else 0.0
+    frames = np.var(stretches, ddof=1) / len(stretches) * _FEW_MEANS[len(stretches)] if len(stretches) > 1 else 0.0
     kept = max(1 - bands.quality_loss * (1 - track.quality), 0.1)
     fitted = (
         (track.logit * bands.slope_sd) ** 2
@@ -201,8 +203,13 @@ def strongest_moment(track: FaceTrack) -> Score | None:
     return max(track.voting, key=lambda score: -math.inf if score.logit is None else score.logit, default=None)
 
 
-def wilson(found: int, of: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson, 1927), for where a bootstrap can't tell: none, or all."""
+def wilson(found: float, of: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson, 1927), for where a bootstrap can't tell: none, or all.
+
+    Args:
+        found: How many of them; a part of one where a share of files is counted in groups of files.
+        of: How many in all, each by itself.
+    """
     if not of:
         return math.nan, math.nan
     z, share = 1.96, found / of

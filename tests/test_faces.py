@@ -119,6 +119,23 @@ def test_the_smallest_faces_are_looked_for_only_where_there_is_no_larger(
     assert len(faces) == (0 if found_from == 100 else 1)
 
 
+def test_a_long_strip_is_not_made_much_larger_to_look_at_its_edges() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Mtcnn(_Scripted):
+        def __call__(self, pixels: np.ndarray, *, smallest_px: float) -> list[Face]:
+            seen.append(pixels.shape[:2])
+            return []
+
+    assert FaceFinder(Mtcnn(), smallest_px=48).find(Frame(texture(100, 3000))) == ()
+    assert max(height * width for height, width in seen) < 2 * 100 * 3000
+
+
+def test_who_was_outside_of_what_the_frame_has_become_is_not_followed() -> None:
+    finder = FaceFinder(_Scripted())
+    assert finder.follow(Frame(texture(1080, 1920)), [_face(2900.0, 800.0, size=320.0)]) is None
+
+
 PLAIN = texture(240, 320)
 
 

@@ -8,6 +8,7 @@ import threading
 import zlib
 from array import array
 from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -238,6 +239,40 @@ def test_frames_and_times_are_those_of_plain_decoding(name: str, options: dict[s
     assert len(found) >= 4
     for frame in found:
         assert np.array_equal(frame.pixels, plain[frame.time_s])
+
+
+@pytest.mark.parametrize("options", [{"frames": 1000}, {"frames": 7}, {"start_s": 0.4, "end_s": 1.0, "frames": 5}])
+def test_frames_of_an_avi_that_are_coded_out_of_order_come_in_order(options: dict[str, float], tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.avi", numbered(40))
+    with media.open(path, Options(**options)) as opened:  # type: ignore[arg-type]
+        found = [(number_of(frame.pixels), frame.time_s) for frame in opened.frames()]
+        played = [number_of(part.pixels) for part in opened.stretch() if isinstance(part, Frame)]
+        assert "frames_not_decoded" not in [note.key for note in opened.notes]
+    # Its packets begin at 0.04 s.
+    assert [(number, round(0.04 * (number + 1), 6)) for number, _ in found] == found
+    assert played == list(range(played[0], played[-1] + 1))
+    assert len(found) == min(options["frames"], 40)
+
+
+@pytest.mark.parametrize(
+    ("aspect", "width"),
+    [((4, 3), 171), ((8, 9), 114), ((1, 1), 128), ((100, 1), 128)],
+    ids=["wide", "narrow", "square", "nonsense"],
+)
+def test_pixels_that_are_not_square_are_made_so(aspect: tuple[int, int], width: int, tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(*aspect)
+        for pixels in numbered(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    with media.open(path, Options()) as opened:
+        assert (opened.info.width, opened.info.height) == (width, 96)
+        assert [frame.pixels.shape for frame in opened.frames()] == [(96, width, 3)] * 5
+        small = [part.pixels.shape for part in opened.stretch(size=(64, 48)) if isinstance(part, Frame)]
+        assert small == [(48, 64, 3)] * 5
 
 
 def test_frames_that_nobody_needs_are_not_decoded(tmp_path: Path) -> None:

@@ -336,6 +336,28 @@ def test_calibration_finds_what_low_quality_costs() -> None:
     assert label_of(3.0, bands, quality=0.2) == "inconclusive"
 
 
+def test_the_error_of_the_offset_is_that_of_drawing_other_media() -> None:
+    def drawn(seed: int) -> list[Item]:
+        rng = np.random.default_rng(seed)
+        return items(list(rng.normal(-1, 1, 40)), list(rng.normal(1, 1, 40)), groups=80)
+
+    offsets = [calibrate.fit(drawn(seed)).offset for seed in range(60)]
+    said = [calibrate.uncertainty(drawn(seed))["offset_sd"] for seed in range(4)]
+    assert 0.7 < np.mean(said) / np.std(offsets) < 1.4
+
+
+def test_a_kind_without_media_of_its_own_follows_the_other_again(tmp_path: Path) -> None:
+    bands = {"genuine": 0, "slope": 1.0}
+    manifest = {"default": "a", "models": {"a": {"sha256": "", "calibration": {"image": bands, "video": bands}}}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    rng = np.random.default_rng(0)
+    for centre in (1.0, 2.0):
+        pictures = items(list(rng.normal(-centre, 1, 40)), list(rng.normal(centre, 1, 40)), groups=80)
+        found = calibrate.calibrate(pictures, tmp_path, data="pictures")["calibration"]
+        assert found["video"] == found["image"]
+        assert (found["image"]["genuine_groups"], found["image"]["manipulated_groups"]) == (40, 40)
+
+
 def test_calibration_finds_the_odds_that_were_put_in() -> None:
     """Logits of two normal distributions of equal spread have exactly linear log odds: slope 2m / s², offset 0."""
     rng = np.random.default_rng(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from deepfake_detect.options import Options
@@ -179,6 +180,18 @@ def test_an_interval_holds_its_probability_and_widens_with_what_is_uncertain() -
         assert 0 < bounds[0] < found.probability < bounds[1] < 1
         widths.append(bounds[1] - bounds[0])
     assert widths[3] > max(widths[:3])
+
+
+@pytest.mark.parametrize("frames", [4, 6, 8, 10, 32])
+def test_an_interval_of_frames_that_disagree_by_chance_holds_the_truth_in_95_of_100(frames: int) -> None:
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(2000):
+        found = track(1, *rng.normal(0, 1, frames))
+        bounds = interval(found, BANDS)
+        assert bounds is not None
+        held += bounds[0] <= probability(likelihood_ratio(0.0, BANDS)) <= bounds[1]
+    assert 0.92 < held / 2000 < 0.985
 
 
 def test_an_interval_widens_as_the_picture_gets_poorer() -> None:

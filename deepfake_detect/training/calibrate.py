@@ -55,6 +55,9 @@ _PRIOR_SD = (0.5, 1.0)
 def fit(items: Sequence[Item], *, others: Sequence[Item] = ()) -> Bands:
     """The bands of one kind of media.
 
+    They are kept between .01 and .99: where the media would need more than that, more of them err than is aimed at, and
+    the error rates say so.
+
     Args:
         items: Judged files of both classes.
         others: Judged files of both classes of another kind of media, whose slope and offset are a prior; or none.
@@ -77,6 +80,8 @@ def fit(items: Sequence[Item], *, others: Sequence[Item] = ()) -> Bands:
         upper=round(upper, 4),
         genuine=int((~fake).sum()),
         manipulated=int(fake.sum()),
+        genuine_groups=_groups(items, "real"),
+        manipulated_groups=_groups(items, "fake"),
         false_alarm_rate=round(float((genuine >= upper).mean()), 4),
         miss_rate=round(float((chance[fake] <= lower).mean()), 4),
         # With n media of a class, odds beyond n : 1 are extrapolation.
@@ -88,11 +93,13 @@ def fit(items: Sequence[Item], *, others: Sequence[Item] = ()) -> Bands:
 def uncertainty(items: Sequence[Item], *, others: Sequence[Item] = (), seed: int = 0) -> dict[str, float]:
     """Standard errors of slope and offset and their correlation, from fits to groups drawn with replacement."""
     logits, quality, fake = arrays(items)
-    weights, prior = source_weights(items), _line(others)
+    prior = _line(others)
     fits = []
     for chosen in group_resamples(np.array([item.group for item in items]), resamples=_RESAMPLES, seed=seed):
         if 0 < fake[chosen].sum() < len(chosen):
-            fits.append(_platt(logits[chosen], quality[chosen], fake[chosen], weights[chosen], prior)[:2])
+            # Both classes weigh alike in each, as they do in the fit itself.
+            weights = source_weights([items[i] for i in chosen])
+            fits.append(_platt(logits[chosen], quality[chosen], fake[chosen], weights, prior)[:2])
     slopes, offsets = np.array(fits).T
     # A resample that happens to be separable has no slope: quantiles bear that, a standard deviation would not.
     spreads = [float(np.subtract(*np.percentile(values, [84, 16])) / 2) for values in (slopes, offsets)]
@@ -180,9 +187,12 @@ def calibrate(scores: Sequence[Item], folder: Path, *, data: str, handled: Path 
         )
     # A kind of media without files of its own is judged by the other's.
     for kind, other in (("image", "video"), ("video", "image")):
-        if kind not in check and calibration[kind]["genuine"] == 0:
+        lent = entry["calibration"][kind] == entry["calibration"][other]
+        if kind not in check and (lent or calibration[kind]["genuine"] == 0):
             calibration[kind] = calibration[other]
-    entry["calibration"], entry["calibration_on_other_groups"] = calibration, check
+    kept = {kind: rates for kind, rates in entry.get("calibration_on_other_groups", {}).items()
+            if calibration[kind] == entry["calibration"][kind]}  # fmt: skip
+    entry["calibration"], entry["calibration_on_other_groups"] = calibration, kept | check
     write_manifest(folder, manifest)
     return entry
 
@@ -190,7 +200,11 @@ def calibrate(scores: Sequence[Item], folder: Path, *, data: str, handled: Path 
 def fewest_groups(items: Sequence[Item]) -> int:
     """Of judged files: the number of groups of the class that has fewer."""
     judged = [item for item in items if item.logit is not None]
-    return min(len({item.group for item in judged if item.label == label}) for label in ("real", "fake"))
+    return min(_groups(judged, label) for label in ("real", "fake"))
+
+
+def _groups(items: Sequence[Item], label: str) -> int:
+    return len({item.group for item in items if item.label == label})
 
 
 def arrays(items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -210,7 +210,10 @@ class PairMaker:
         seed = int(rng.integers(2**32))
         margin = self._margin(original.box, pictures[0].shape[:2], seed)
         crops = np.stack([self._finish_one(pixels, original.box, seed, margin) for pixels in pictures])
-        mask = self._cut_mask(_oval_mask(original, pictures[0].shape[:2]), original.box, seed, margin)
+        if fake.source in _UNKNOWN_PART:
+            mask = self._fake_mask(fake, seed, margin)
+        else:
+            mask = self._cut_mask(_oval_mask(original, pictures[0].shape[:2]), original.box, seed, margin)
         return _flipped(crops, mask, "whole", rng)
 
     def _finish(self, forgery: Forgery, face: TrainingFace, rng: Generator) -> Pair:

@@ -419,10 +419,14 @@ def _save_state(path: Path, net: nn.Module, average: nn.Module, optimiser: torch
 
 
 def _append(path: Path, row: dict[str, float]) -> None:
-    new = not path.exists()
+    columns = list(row)
+    if path.exists():
+        # A run that is continued without being measured, or the other way round, keeps its columns.
+        with path.open(newline="") as lines:
+            columns = next(csv.reader(lines), columns)
     with path.open("a", newline="") as lines:
-        writer = csv.DictWriter(lines, list(row))
-        if new:
+        writer = csv.DictWriter(lines, columns, restval="", extrasaction="ignore")
+        if lines.tell() == 0:
             writer.writeheader()
         writer.writerow(row)
 
@@ -470,7 +474,8 @@ def main() -> None:
     architecture = Architecture(
         **{f.name: values[f.name] for f in dataclasses.fields(Architecture) if f.name in values}
     )
-    leave_out = frozenset(arguments.leave_out.read_text().split()) if arguments.leave_out else frozenset()
+    left_out = arguments.leave_out.read_text().splitlines() if arguments.leave_out else ()
+    leave_out = frozenset(line.strip() for line in left_out)
     weights = train(
         arguments.run,
         arguments.data,
