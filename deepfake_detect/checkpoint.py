@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _Made = TypeVar("_Made", Architecture, Bands, Look, OtherGroups)
 # What a manifest raises that says something else than was expected.
 _SENSELESS = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
+# Each takes as long as the first.
+_MOST_LOOKS = 16
 # In an installed package the folder lies inside it, in a checkout beside it.
 _FOLDERS = (Path(__file__).parent / "weights", Path(__file__).parent.parent / "weights")
 
@@ -78,8 +80,9 @@ class ManifestEntry:
     graph: WeightFile | None = None
 
     def __post_init__(self) -> None:
-        if not self.image_looks or not self.video_looks:
-            raise ValueError(f"{self.name}: expected at least one look at each kind of media")
+        for looks in (self.image_looks, self.video_looks):
+            if not 1 <= len(looks) <= _MOST_LOOKS:
+                raise ValueError(f"expected 1 to {_MOST_LOOKS} looks at each kind of media, found {len(looks)}")
 
     def looks(self, kind: str) -> tuple[Look, ...]:
         """How a face in media of this kind is looked at."""

@@ -265,6 +265,10 @@ class Verdict:
             raise ValueError(f"probability must be 0 to 1, found {self.probability}")
 
 
+# Of a crop around a face: what is cut grows with its square.
+_WIDEST_MARGIN = 4
+
+
 @dataclass(frozen=True)
 class Architecture:
     """Everything that fixes the shape of a net and the crop it expects. Read from the manifest, never guessed.
@@ -303,8 +307,8 @@ class Architecture:
             raise ValueError(f"size must be at most 1024 and head 1 to 4096, found {self.size} and {self.head}")
         if self.size < 64 or self.size % 16:
             raise ValueError(f"size must be a multiple of 16 and at least 64, found {self.size}")
-        if self.margin < 0:
-            raise ValueError(f"margin must be 0 or more, found {self.margin}")
+        if not 0 <= self.margin <= _WIDEST_MARGIN:
+            raise ValueError(f"margin must be 0 to {_WIDEST_MARGIN}, found {self.margin}")
         if self.least_margin is not None and not 0 <= self.least_margin <= self.margin:
             raise ValueError(f"least_margin must lie between 0 and margin, found {self.least_margin}")
         if self.backbone not in ("lite0", "lite1", "lite2"):
@@ -336,8 +340,10 @@ class Look:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.margin < 0 or not 0 <= (self.least_margin or 0) <= self.margin:
-            raise ValueError(f"expected 0 <= least_margin <= margin, found {self.least_margin} and {self.margin}")
+        if not 0 <= self.margin <= _WIDEST_MARGIN or not 0 <= (self.least_margin or 0) <= self.margin:
+            raise ValueError(
+                f"expected 0 <= least_margin <= margin <= {_WIDEST_MARGIN}, found {self.least_margin} and {self.margin}"
+            )
         if self.weight <= 0:
             raise ValueError(f"weight must be above 0, found {self.weight}")
 

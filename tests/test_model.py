@@ -71,6 +71,7 @@ def test_nothing_in_nothing_out(net: EvidenceNet) -> None:
         {"stages": 7, "size": 240},
         {"mean": (1.0, 2.0)},
         {"size": 2**30},
+        {"margin": 128.0},
         {"head": 10**9},
     ],
 )
@@ -205,6 +206,8 @@ def test_a_manifest_speaks_of_no_files_elsewhere(name: str, copied: Path) -> Non
         {"looks": {"image": [{"margin": 0.2, "mirrored": "no"}]}},
         {"looks": {"image": [{"margin": True}]}},
         {"looks": {"image": []}},
+        {"looks": {"image": [{"margin": 0.2}] * 17}},
+        {"looks": {"video": [{"margin": 128.0}]}},
         {"looks": []},
     ],
 )
