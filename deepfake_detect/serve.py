@@ -479,7 +479,12 @@ def _add_interface(app: FastAPI, server: _Server) -> None:
             return _file(jobs.folder / name / "report" / "report.json", "application/json")
         return JSONResponse(ticket.record)
 
-    @app.get("/v1/jobs/{id}/report.html", responses=some(404, 409), response_class=HTMLResponse, tags=["results"])
+    @app.get(
+        "/v1/jobs/{id}/report.html",
+        responses=some(404, 409, of=["text/html"]),
+        response_class=Response,
+        tags=["results"],
+    )
     def get_the_page(name: Id) -> Response:
         """The report as a page that needs nothing else."""
         path = _report_of(server, name) / "report.html"
