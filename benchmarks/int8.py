@@ -89,8 +89,7 @@ def validation_views(data: Path, examiner: Examiner, most: int | None) -> Iterat
         try:
             with media.open(data / item.path, Options(frames=8)) as opened:
                 found = [(frame, finder.find(frame)) for frame in opened.frames()]
-                views = [examiner.cut(frame, max(faces, key=lambda face: face.size_px), kind=opened.info.kind)
-                         for frame, faces in found if faces]  # fmt: skip
+                views = [examiner.cut(frame, faces[0], kind=opened.info.kind) for frame, faces in found if faces]
                 yield item.label == "fake", opened.info.kind, views
         except DeepfakeDetectError as error:
             print(error, file=sys.stderr)

@@ -103,13 +103,17 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def parsers_within() -> tuple[argparse.ArgumentParser, ...]:
+    """The arguments of each command within the command."""
+    return scan_parser(), serve_parser(), verify_parser(), compare_parser()
+
+
 class _PrintCompletion(argparse.Action):
     """Prints what a shell needs to complete the command, and leaves, as `--version` does: no FILE is needed."""
 
     def __call__(self, of: argparse.ArgumentParser, _: object, shell: object, __: str | None = None) -> None:
         """Of this option."""
-        within = (scan_parser(), serve_parser(), verify_parser(), compare_parser())
-        print(completion.script(str(shell), of, within), end="")
+        print(completion.script(str(shell), of, parsers_within()), end="")
         of.exit()
 
 

@@ -85,7 +85,7 @@ def command_page() -> str:
         "# The command\n\nWhat `--help` says, of each command. Results go to stdout, everything else to stderr; the exit"
         " status says how it went."
     ]
-    for each in (cli.parser(), cli.scan_parser(), cli.serve_parser(), cli.verify_parser(), cli.compare_parser()):
+    for each in (cli.parser(), *cli.parsers_within()):
         made += _command(each)
     return "\n\n".join(made) + "\n"
 
