@@ -2,8 +2,8 @@
 
 python benchmarks/serve.py [report|record] [CLIENTS] [SECONDS] [FILES]
 
-So many clients each send a small picture, wait as long as they are told, fetch the record, delete the job, and send the
-next.
+So many clients each send a small picture, wait until it is judged, fetch the record, delete the job, and send the next.
+They share the cores with the server, so they are light: `pip install aiohttp`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import aiohttp
 import cv2
-import httpx
 import numpy as np
 import psutil
 
@@ -33,22 +33,28 @@ def picture(rng: np.random.Generator) -> bytes:
 
 
 async def one_client(
-    client: httpx.AsyncClient, data: bytes, contents: str, end: float, answers: Counter[int], ends: Counter[str]
+    client: aiohttp.ClientSession, data: bytes, contents: str, end: float, answers: Counter[int], ends: Counter[str]
 ) -> None:
     """Sends one after another until `end`, and waits for what it has sent."""
     while time.monotonic() < end:
-        answer = await client.post("/v1/jobs", files={"file": ("small.jpg", data)}, data={"contents": contents})
-        answers[answer.status_code] += 1
-        if answer.status_code != 202:
+        form = aiohttp.FormData({"contents": contents})
+        form.add_field("file", data, filename="small.jpg")
+        async with client.post("/v1/jobs", data=form) as answer:
+            answers[answer.status] += 1
+            taken = await answer.json()
+        if answer.status != 202:
             await asyncio.sleep(int(answer.headers["retry-after"]) * random.uniform(1, 1.3))
             continue
-        address = f"/v1/jobs/{answer.json()['id']}"
-        while (state := (await client.get(address)).json())["stage"]:
-            await asyncio.sleep(min(max(state["seconds_left"] or 1, 0.5), 20))
-        record = await client.get(f"{address}/report.json")
-        whole = record.status_code == 200 and record.json()["verdict"] is not None
+        address = f"/v1/jobs/{taken['id']}"
+        state = {"stage": "queued"}
+        while state["stage"]:
+            async with client.get(address, params={"wait": 60}) as answer:
+                state = await answer.json()
+        async with client.get(f"{address}/report.json") as answer:
+            whole = answer.status == 200 and (await answer.json())["verdict"] is not None
         ends[state["status"] if whole else "lost"] += 1
-        answers[(await client.delete(address)).status_code] += 1
+        async with client.delete(address) as answer:
+            answers[answer.status] += 1
 
 
 async def load(
@@ -57,11 +63,12 @@ async def load(
     """Jobs a second while the clients send, and the most memory of the server without its workers, MB."""
     rng, answers, ends = np.random.default_rng(0), Counter[int](), Counter[str]()
     pictures = [picture(rng) for _ in range(clients)]
-    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
-    async with httpx.AsyncClient(base_url=address, timeout=120, limits=limits) as client:
+    connector, timeout = aiohttp.TCPConnector(limit=clients), aiohttp.ClientTimeout(120)
+    async with aiohttp.ClientSession(address, connector=connector, timeout=timeout) as client:
         # The workers load their nets first.
         await one_client(client, pictures[0], contents, time.monotonic() + 8, Counter(), Counter())
         begin, peak = server.memory_info().rss, 0
+        before = spent(server)
         began = time.monotonic()
         running = [
             asyncio.create_task(one_client(client, data, contents, began + seconds, answers, ends)) for data in pictures
@@ -74,7 +81,9 @@ async def load(
                 done_in_time = ends.total()
         for task in running:
             task.result()
-        left = (await client.get("/metrics")).text
+        after = spent(server)
+        async with client.get("/metrics") as answer:
+            left = await answer.text()
     waiting = [
         line
         for line in left.splitlines()
@@ -82,7 +91,19 @@ async def load(
     ]
     print(f"answers {dict(sorted(answers.items()))}, jobs {dict(ends)}, accepted {answers[202]}, left {waiting}")
     print(f"memory of the server without its workers: {begin / 1e6:.0f} MB before, at most {peak / 1e6:.0f} MB")
+    each = ", ".join(f"{name} {1000 * (after[name] - before[name]) / ends.total():.1f}" for name in after)
+    print(f"milliseconds of a core that a job took: {each}")
     return done_in_time / seconds, peak / 1e6
+
+
+def spent(server: psutil.Process) -> dict[str, float]:
+    """Seconds of a core so far: of the workers, of the server without them, and of the clients."""
+    times = {
+        "workers": [worker.cpu_times() for worker in server.children(recursive=True)],
+        "server": [server.cpu_times()],
+        "clients": [psutil.Process().cpu_times()],
+    }
+    return {name: sum(one.user + one.system for one in some) for name, some in times.items()}
 
 
 def scanned(count: int, workers: int) -> float:

@@ -20,8 +20,10 @@ import shutil
 import sqlite3
 import threading
 import time
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import media
@@ -188,6 +190,7 @@ class Jobs:
         self._changed = threading.Condition(self._lock)
         self._live: dict[str, _Live] = {}
         self._stopped: set[str] = set()
+        self._awaited: dict[str, set[Future[None]]] = {}
         self._reserved = 0
         self._closed = False
         # Rows were deleted, and what was written of them is still there.
@@ -219,9 +222,9 @@ class Jobs:
         """
         with self._lock:
             if self._count("queued") + self._reserved >= self._most_waiting:
-                # When a quarter of what waits will be done: there is something to do until then.
-                quarter_s = self._mean_s * self._most_waiting / self._workers / 4
-                raise FullError(max(1, min(60, math.ceil(quarter_s))))
+                # When half of what waits will be done: there is enough to do until then, and asking in vain costs time.
+                half_s = self._mean_s * self._most_waiting / self._workers / 2
+                raise FullError(max(1, min(60, math.ceil(half_s))))
             self._reserved += 1
         name = secrets.token_urlsafe(16)
         place = self.folder / name
@@ -311,6 +314,18 @@ class Jobs:
             left = self._mean_s * (ahead // self._workers + 2) if self._mean_s else None
             return Standing("queued", 0.0, left, ahead)
 
+    def when_over(self, name: str) -> Future[None]:
+        """Done as soon as the job of this id is over or gone. Whoever no longer waits for it cancels it."""
+        found = Future[None]()
+        with self._lock:
+            ticket = self.get(name)
+            if ticket is None or ticket.over:
+                found.set_result(None)
+            else:
+                self._awaited.setdefault(name, set()).add(found)
+                found.add_done_callback(partial(self._no_longer_awaited, name))
+        return found
+
     def waiting(self) -> int:
         """How many wait."""
         with self._lock:
@@ -350,6 +365,7 @@ class Jobs:
             self._db.execute("DELETE FROM jobs WHERE id = ?", [name])
             self._live.pop(name, None)
             self._unwiped = True
+            self._tell_over(name)
         shutil.rmtree(self.folder / name, ignore_errors=True)
         return True
 
@@ -458,6 +474,19 @@ class Jobs:
             )  # fmt: skip
             self.counts[status] += 1
             self._changed.notify_all()
+            self._tell_over(name)
+
+    def _tell_over(self, name: str) -> None:
+        for one in self._awaited.pop(name, set()):
+            if one.set_running_or_notify_cancel():
+                one.set_result(None)
+
+    def _no_longer_awaited(self, name: str, one: Future[None]) -> None:
+        with self._lock:
+            left = self._awaited.get(name, set())
+            left.discard(one)
+            if not left:
+                self._awaited.pop(name, None)
 
     def _failure(self, ticket: Ticket, kind: str, found: str) -> Outcome:
         message = f"{media.shown(ticket.name)}: {found}"

@@ -17,6 +17,7 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 import webbrowser
 import zipfile
 from collections import Counter
@@ -78,6 +79,8 @@ _REPORT_POLICY = (
 _COPIES = {"annotated.mp4": "video/mp4", "annotated.jpg": "image/jpeg", "annotated.png": "image/png"}
 # How often a stream of events looks whether there is anything new, and says that it is alive.
 _LOOK_S, _ALIVE_S = 0.25, 15
+# So long may an answer be put off; meanwhile it is looked so often whether the server is about to end.
+_LONGEST_WAIT_S, _CLOSING_S = 60, 1
 # Headers that take longer end the connection.
 _HEADERS_S = 15
 _MOST_CONNECTIONS = 500
@@ -136,6 +139,9 @@ class Place:
 
 # Of a job, in an address.
 Id = Annotated[str, PathParameter(alias="id", max_length=100)]
+Wait = Annotated[
+    float, Query(ge=0, le=_LONGEST_WAIT_S, description="so many seconds at most until it is over is the answer put off")
+]
 
 
 # What programs read
@@ -347,6 +353,16 @@ class _Server:
             error=Problem(kind=error.kind, message=error.message) if error else None,
         )  # fmt: skip
 
+    async def wait(self, name: str, seconds: float) -> None:
+        """Until this job is over or gone, or so many seconds have passed, or the server is about to end."""
+        end = time.monotonic() + seconds
+        over = asyncio.wrap_future(self.jobs.when_over(name))
+        try:
+            while not over.done() and not self.closing() and (left := end - time.monotonic()) > 0:
+                await asyncio.wait([over], timeout=min(left, _CLOSING_S))
+        finally:
+            over.cancel()
+
     async def follow(self, look: Callable[[], tuple[Any, bool]]) -> AsyncIterator[bytes]:
         """Events: what `look` finds, whenever it changes, until it says that nothing more will come."""
         last, silent = None, 0.0
@@ -435,8 +451,10 @@ def _add_interface(app: FastAPI, server: _Server) -> None:
         return Taken(id=ticket.id, status=ticket.status)
 
     @app.get("/v1/jobs/{id}", responses=some(404), tags=["jobs"])
-    def ask_how_it_stands(name: Id) -> JobState:
-        """How far it is, with the time that is left."""
+    async def ask_how_it_stands(name: Id, wait: Wait = 0) -> JobState:
+        """How far it is, with the time that is left; at once, or as soon as it is over."""
+        if wait:
+            await server.wait(name, wait)
         return server.state(server.ticket(name))
 
     @app.get(

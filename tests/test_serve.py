@@ -17,6 +17,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ class Served:
     pool: StubPool
     client: httpx.Client
     port: int
+    listener: serve.Listener | None = None
 
     def send(self, order: str = "manipulated 0.9", name: str = "clip.mp4", **fields: str) -> str:
         answer = self.client.post("/v1/jobs", files={"file": (name, order.encode())}, data=fields)
@@ -92,7 +94,7 @@ def serving(folder: Path, settings: serve.Settings | None = None, **more: Any) -
             assert ready.wait(10)
             port = door.getsockname()[1]
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=20) as client:
-                yield Served(jobs, pool, client, port)
+                yield Served(jobs, pool, client, port, listener)
         finally:
             listener.should_exit = True
             thread.join()
@@ -222,6 +224,42 @@ def test_events_tell_until_it_is_over(served: Served, held: str) -> None:
         assert served.client.get(f"/v1/jobs/{held}/report.json").status_code == 409
         served.client.post(f"/v1/jobs/{held}/cancel")
         assert [event["status"] for event in events][-1] == "cancelled"
+
+
+def test_an_answer_can_be_put_off_until_it_is_over(served: Served, held: str) -> None:
+    began = time.monotonic()
+    state = served.client.get(f"/v1/jobs/{held}", params={"wait": 0.2}).json()
+    assert (state["status"], time.monotonic() - began > 0.2) == ("running", True)
+    threading.Timer(0.3, served.client.post, [f"/v1/jobs/{held}/cancel"]).start()
+    began = time.monotonic()
+    assert served.client.get(f"/v1/jobs/{held}", params={"wait": 15}).json()["status"] == "cancelled"
+    assert 0.1 < time.monotonic() - began < 10
+    assert served.client.get(f"/v1/jobs/{held}", params={"wait": 15}).json()["status"] == "cancelled"
+    assert served.jobs._awaited == {}
+
+
+def test_who_waits_for_what_is_deleted_learns_that(served: Served, held: str) -> None:
+    waits = served.send()
+    threading.Timer(0.3, served.client.delete, [f"/v1/jobs/{waits}"]).start()
+    assert served.client.get(f"/v1/jobs/{waits}", params={"wait": 15}).status_code == 404
+    assert served.client.get(f"/v1/jobs/{held}", params={"wait": 61}).status_code == 422
+
+
+def test_who_waits_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        served.pool.released.clear()
+        name = served.send("hold")
+        served.running(name)
+        with ThreadPoolExecutor(1) as threads:
+            asked = threads.submit(
+                httpx.get, f"{served.client.base_url}/v1/jobs/{name}", params={"wait": 60}, timeout=30
+            )
+            until(lambda: served.jobs._awaited or None)
+            began = time.monotonic()
+            assert served.listener is not None
+            served.listener.should_exit = True
+            assert asked.result().json()["status"] == "running"
+            assert time.monotonic() - began < 5
 
 
 def test_deleted_is_gone_for_good(served: Served) -> None:
