@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LONGEST_SIDE_PX = 1280
+_LONGEST_JPEG_PX = 65_500
 # A clock that every common frame rate fits into, and that players expect.
 _TICK = Fraction(1, 90_000)
 # What a frame lasts that nothing follows or precedes.
@@ -59,7 +60,8 @@ _AAC_RATE = 48_000
 
 
 def file_name(report: Report) -> str:
-    """What the annotated copy is called: `annotated.mp4`, `annotated.png` for a PNG, else `annotated.jpg`.
+    """What the annotated copy is called: `annotated.mp4`, `annotated.png` for a PNG or what is too long for a JPEG, else
+    `annotated.jpg`.
 
     Raises:
         ValueError: The report has no media.
@@ -68,7 +70,8 @@ def file_name(report: Report) -> str:
         raise ValueError("a file that could not be opened can't be annotated")
     if report.media.kind == "video":
         return "annotated.mp4"
-    return "annotated.png" if report.media.codec == "png" else "annotated.jpg"
+    long = max(report.media.width, report.media.height) > _LONGEST_JPEG_PX
+    return "annotated.png" if long or report.media.codec == "png" else "annotated.jpg"
 
 
 def reopen(report: Report) -> media.Media:

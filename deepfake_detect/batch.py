@@ -311,12 +311,16 @@ def _matching(pattern: str, *, follow: bool) -> Iterator[_Sighting]:
     parts = Path(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     none = True
-    for path in Path(*parts[:fixed]).glob("/".join(parts[fixed:])):
+    try:
+        for path in Path(*parts[:fixed]).glob("/".join(parts[fixed:])):
+            none = False
+            if path.is_symlink() and not follow:
+                yield _Sighting(str(path), failure=Failure("link", _NOT_FOLLOWED))
+            elif not path.is_dir():
+                yield _Sighting(str(path), follow)
+    except (ValueError, NotImplementedError) as error:
         none = False
-        if path.is_symlink() and not follow:
-            yield _Sighting(str(path), failure=Failure("link", _NOT_FOLLOWED))
-        elif not path.is_dir():
-            yield _Sighting(str(path), follow)
+        yield _Sighting(pattern, failure=Failure("not_found", f"is no pattern that can be matched ({error})"))
     if none:
         yield _Sighting(pattern, failure=Failure("not_found", "nothing matches this pattern"))
 
@@ -422,7 +426,8 @@ class _Journal:
 
     def _pages(self, query: str) -> Iterator[list[tuple[Any, ...]]]:
         """Rows of a query whose first column is a path, in order of path, some at a time: others may write meanwhile."""
-        after = b""
+        # Before every path, the empty one too: to SQLite bytes come after numbers.
+        after: bytes | int = -1
         while True:
             with self._lock:
                 joined = "AND" if " WHERE " in query else "WHERE"
@@ -507,7 +512,9 @@ class _Journal:
     def _answers(self, order: str) -> Iterator[tuple[dict[str, Any], dict[str, str], bytes]]:
         query = (
             "SELECT found.path, size, sha256, coalesce(found.error_kind, files.error_kind),"
-            " coalesce(found.error, files.error), answer, crop"
+            # A link that is not followed this time keeps no verdict of a time when it was.
+            " coalesce(found.error, files.error), iif(found.error_kind IS NULL, answer, NULL),"
+            " iif(found.error_kind IS NULL, crop, NULL)"
             " FROM found LEFT JOIN files USING (path) LEFT JOIN verdicts USING (sha256) "
         )
         # Nothing is written by then, so that one cursor may go through all of it.
@@ -690,7 +697,10 @@ def _write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, list(COLUMNS), lineterminator="\n")
         table.writeheader()
-        table.writerows(rows)
+        for row in rows:
+            # Python before 3.13 writes a carriage return bare, and readers take it for the end of a row.
+            table.writerow({key: value.replace("\r", "\\r") if isinstance(value, str) else value
+                            for key, value in row.items()})  # fmt: skip
 
 
 def _write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -447,9 +447,14 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from .compare import compare
+    from .compare import compare, spare
 
     _bear_any_name()
+    try:
+        if arguments.out is not None:
+            spare(arguments.out, arguments.suspect, arguments.original)
+    except OptionsError as error:
+        return _stop(str(error), WRONG_USAGE)
     try:
         found = compare(arguments.suspect, arguments.original)
     except DeepfakeDetectError as error:
@@ -710,8 +715,10 @@ def _serve(arguments: argparse.Namespace) -> int:
     _bear_any_name()
     for name in ("port", "queue", "workers", "time_limit", "size_limit", "rate"):
         value, least = getattr(arguments, name), 0 if name == "port" else 1
-        if value is not None and not least <= value < 2**31:
-            return _stop(f"--{name.replace('_', '-')}: expected a number from {least}, found {value:g}", WRONG_USAGE)
+        most = 65535 if name == "port" else 2**31 - 1
+        if value is not None and not least <= value <= most:
+            found = f"--{name.replace('_', '-')}: expected a number from {least} to {most}, found {value:g}"
+            return _stop(found, WRONG_USAGE)
     settings = serve.Settings(
         token=arguments.token, names=(*LOOPBACK, *(name.lower() for name in arguments.name)),
         language=arguments.lang, uploads=upload.Limits(file_bytes=int(arguments.size_limit * 2**30)),

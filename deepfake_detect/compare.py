@@ -15,6 +15,7 @@ the pixels only, and says so.
 from __future__ import annotations
 
 import math
+import os
 import textwrap
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -233,9 +234,10 @@ class Comparison:
             language: Of its words, one of `words.LANGUAGES`.
 
         Raises:
-            OptionsError: No face was compared, so there is nothing to show.
+            OptionsError: No face was compared, so there is nothing to show; or this is a file that was compared.
             OSError: The file can't be written.
         """
+        spare(path, self.suspect.path, self.original.path)
         if self.match is None:
             raise OptionsError(f"{path}: nothing to show. {self.reason}")
         with replacing(Path(path)) as partial:
@@ -323,6 +325,16 @@ def compare_faces(suspect: Frame, suspect_face: Face, original: Frame, original_
     """How one face agrees with another, as it is or mirrored, whichever agrees better."""
     both = lay_over(suspect.pixels, suspect_face, original.pixels, original_face)
     return max((FaceMatch(suspect.time_s, suspect_face, each) for each in both), key=lambda match: match.log_odds)
+
+
+def spare(path: str | PathLike[str], *compared: str) -> None:
+    """Keep what is compared from being replaced.
+
+    Raises:
+        OptionsError: The picture would be written over it.
+    """
+    if os.path.realpath(path) in {os.path.realpath(each) for each in compared if each}:
+        raise OptionsError(f"{path}: is a file to be compared and would be replaced; give another name")
 
 
 # Deciding

@@ -29,6 +29,8 @@ _OTHER_PROCESSES = ("ptrace", "process_vm_readv", "process_vm_writev", "tkill", 
 # Seldom used and often broken parts of the kernel.
 _KERNEL = ("bpf", "perf_event_open", "userfaultfd", "keyctl", "add_key", "request_key", "mount", "umount2", "pivot_root",
            "chroot")  # fmt: skip
+# F_SETOWN, F_SETSIG and F_SETOWN_EX; FIOSETOWN and SIOCSPGRP.
+_FCNTL_OWNERS, _IOCTL_OWNERS = (8, 10, 15), (0x8901, 0x8902)
 # These would do what is refused elsewhere, with arguments that a filter can't see. Programs know how to do without.
 _UNSEEN = ("io_uring_setup", "openat2", "clone3")
 _CHANGES = ("creat", "truncate", "unlink", "unlinkat", "rename", "renameat", "renameat2", "mkdir", "mkdirat", "rmdir",
@@ -185,6 +187,10 @@ def _seccomp(*, writes: bool) -> bool:
     rules.append((refuse, "clone", (seccomp.Arg(0, seccomp.MASKED_EQ, _CLONE_THREAD, 0),)))
     # abort() sends a signal to itself.
     rules += [(refuse, name, (seccomp.Arg(0, seccomp.NE, own),)) for name in ("kill", "tgkill")]
+    # Ways to have the kernel send one to others: by their limits, or by a descriptor that belongs to them.
+    rules.append((refuse, "prlimit64", (seccomp.Arg(0, seccomp.NE, 0),)))
+    rules += [(refuse, "fcntl", (seccomp.Arg(1, seccomp.EQ, what),)) for what in _FCNTL_OWNERS]
+    rules += [(refuse, "ioctl", (seccomp.Arg(1, seccomp.EQ, what),)) for what in _IOCTL_OWNERS]
     if not writes:
         rules += [(refuse, name, ()) for name in _CHANGES]
         for name, place in (("open", 1), ("openat", 2)):

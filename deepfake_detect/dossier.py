@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import annotate, draw, media, page, report
-from .errors import MediaError, OptionsError
+from . import annotate, checkpoint, draw, media, page, report
+from .errors import MediaError, OptionsError, WeightsError
 from .files import write_atomically
 from .options import ReportOptions
 from .words import Words
@@ -96,7 +96,7 @@ def save(
             if options.images:
                 pictures = _write_pictures(judged, target, options, progress)
         # The page and its PDF hold the time of day; report.json stays the same from run to run but for its times.
-        command = f"deepfake-detect verify {_quoted(target)} --media FILE"
+        command = f"deepfake-detect verify {_quoted(target)}{_again_with(judged)}"
         write_page = partial(page.html, shown, options=options, created_utc=judged.created_utc, rerun=command)
         write_atomically(target / "report.html", write_page().encode("utf-8"))
         pages = ["report.html"]
@@ -115,6 +115,17 @@ def save(
             write_atomically(target / PUBLIC_KEY, _public_pem(key))
         write_atomically(target / SUMS, listed)
     return target
+
+
+def _again_with(judged: Report) -> str:
+    """What the command that checks a report needs to repeat the examination, if that can be repeated."""
+    if judged.error is not None:
+        return ""
+    try:
+        shipped = checkpoint.find(judged.tool.model).sha256 == judged.tool.model_sha256
+    except WeightsError:
+        shipped = False
+    return " --media FILE" + ("" if shipped else " --weights DIR")
 
 
 def check(options: ReportOptions) -> None:

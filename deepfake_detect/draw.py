@@ -113,7 +113,7 @@ def annotate(
     paint(canvas, [sight(track, score, words) for track, score in people], mark=words("copy_mark"), caption=caption)
     image = Image.fromarray(canvas)
     unit = unit_of(image.width, image.height)
-    _legend(image, _font(13 * unit), unit)
+    _legend(image, _font(13 * unit), unit, words)
     return np.asarray(image)
 
 
@@ -370,7 +370,7 @@ def contact_sheet(tracks: Sequence[FaceTrack], *, words: Words, columns: int = 6
                     canvas.paste(Image.fromarray(small), (x, y + row * tile))
                 pen.text((x, y + 2 * tile + 2), f"{score.time_s:.2f} s   {score.logit:+.2f}", (20, 20, 20), font)
             y += 2 * tile + band + gap
-    _legend(canvas, font, 1.0)
+    _legend(canvas, font, 1.0, words)
     return np.asarray(canvas)
 
 
@@ -445,7 +445,7 @@ def _put(canvas: np.ndarray, picture: np.ndarray, place: tuple[int, int, int, in
     canvas[top:bottom, left:right] = picture[: bottom - top, : right - left]
 
 
-def _legend(canvas: Image.Image, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, unit: float) -> None:
+def _legend(canvas: Image.Image, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, unit: float, words: Words) -> None:
     """The fixed scale, at the lower left."""
     width, height = round(120 * unit), round(8 * unit)
     if canvas.width < 1.5 * width or canvas.height < 6 * height:
@@ -454,7 +454,7 @@ def _legend(canvas: Image.Image, font: ImageFont.FreeTypeFont | ImageFont.ImageF
     colours, opacity = heat(ramp)
     bar = mix(np.full((height, width, 3), 128, np.uint8), colours, opacity)
     pen = ImageDraw.Draw(canvas)
-    text = f"evidence 0 to {HOTTEST:g}+ (logits)"
+    text = words("copy_scale", hottest=HOTTEST)
     left, top, right, bottom = pen.textbbox((0, 0), text, font)
     x, y = round(6 * unit), canvas.height - height - round(6 * unit)
     line = y - (bottom - top) - round(5 * unit)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+#: How text with names of files is encoded, on every system; names that are no text come back as they were.
+NAMES = ("utf-8", "surrogateescape")
 _ONE_AT_A_TIME = RLock()
 
 

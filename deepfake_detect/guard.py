@@ -14,8 +14,9 @@ import ipaddress
 import json
 import time
 from collections import OrderedDict
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
+
+from starlette.requests import cookie_parser
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -209,12 +210,9 @@ def _token_in(headers: dict[bytes, list[str]]) -> str:
         if scheme.lower() == "bearer":
             return token.strip()
     for value in headers.get(b"cookie", []):
-        try:
-            found = SimpleCookie(value).get(COOKIE)
-        except CookieError:
-            continue
-        if found is not None:
-            return found.value
+        # As browsers write them: others' cookies, in whatever form, do not hide ours.
+        if found := cookie_parser(value).get(COOKIE):
+            return found
     return ""
 
 

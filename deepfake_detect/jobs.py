@@ -2,8 +2,8 @@
 
     jobs.sqlite         a row each
     <id>/media          what was sent; its name is in the row, and is never a path
-    <id>/report/        the report, see `dossier`
     <id>/picture.jpg    of a comparison: both faces and their difference
+    reports/<id>/       the report, see `dossier`: all that a worker may write to
 
 A row is there once its file is, so that a server that is killed loses nothing it had taken. What runs then is judged again.
 """
@@ -35,7 +35,7 @@ from .types import Failure, Report
 from .worker import Job, Original, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from .worker import Pool, Progress
@@ -49,11 +49,13 @@ MOST_STARTS = 3
 #: Without `keep_s` what is done goes after so many seconds, if nobody let it go before.
 UNASKED_S = 3600
 _DATABASE = "jobs.sqlite"
+#: Below the folder of jobs: where workers write.
+REPORTS = "reports"
 # As `secrets.token_urlsafe(16)` makes them; nothing else in the folder is touched.
 _ID = re.compile(r"[\w-]{22}", re.ASCII)
 _OVER = ("done", "failed", "cancelled")
 # "dfdj": a database of this module, and how its table is laid out.
-_APPLICATION, _LAYOUT = 0x6466646A, 1
+_APPLICATION, _LAYOUT = 0x6466646A, 2
 _TABLE = """
 CREATE TABLE jobs (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, suspect TEXT, page TEXT NOT NULL,
                    name TEXT NOT NULL, size_bytes INTEGER NOT NULL, language TEXT NOT NULL, contents TEXT NOT NULL,
@@ -191,7 +193,7 @@ class Jobs:
         self._live: dict[str, _Live] = {}
         self._stopped: set[str] = set()
         self._awaited: dict[str, set[Future[None]]] = {}
-        self._reserved = 0
+        self._reserved: set[str] = set()
         self._closed = False
         # Rows were deleted, and what was written of them is still there.
         self._unwiped = False
@@ -201,6 +203,8 @@ class Jobs:
         self.counts: dict[str, int] = dict.fromkeys(_OVER, 0)
         self.seconds = 0.0
         _make_private(folder)
+        self._reports = folder / REPORTS
+        self._reports.mkdir(mode=0o700, exist_ok=True)
         self._open(folder / _DATABASE)
         self._threads = [threading.Thread(target=self._work, name="jobs", daemon=True) for _ in range(self._workers)]
         self._threads.append(threading.Thread(target=self._sweep, name="sweep", daemon=True))
@@ -220,13 +224,13 @@ class Jobs:
             FullError: Too many wait.
             OSError: The disk is nearly full.
         """
+        name = secrets.token_urlsafe(16)
         with self._lock:
-            if self._count("queued") + self._reserved >= self._most_waiting:
+            if self._count("queued") + len(self._reserved) >= self._most_waiting:
                 # When half of what waits will be done: there is enough to do until then, and asking in vain costs time.
                 half_s = self._mean_s * self._most_waiting / self._workers / 2
                 raise FullError(max(1, min(60, math.ceil(half_s))))
-            self._reserved += 1
-        name = secrets.token_urlsafe(16)
+            self._reserved.add(name)
         place = self.folder / name
         try:
             if shutil.disk_usage(self.folder).free - size_bytes < _LEAST_FREE_BYTES:
@@ -235,13 +239,24 @@ class Jobs:
             yield name
         finally:
             with self._lock:
-                self._reserved -= 1
+                self._reserved.discard(name)
                 if self.get(name) is None:
                     shutil.rmtree(place, ignore_errors=True)
 
     def file_of(self, name: str) -> Path:
         """Where the file of a job lies, by its id."""
         return self.folder / name / "media"
+
+    def report_of(self, name: str) -> Path:
+        """The folder of a job's report, by its id, whether it is there or not.
+
+        Raises:
+            FileNotFoundError: A link lies in its place, which can only be a worker's that was taken over.
+        """
+        path = self._reports / name
+        if path.is_symlink():
+            raise FileNotFoundError(2, "a link in place of a report", str(path))
+        return path
 
     def add(
         self,
@@ -366,7 +381,10 @@ class Jobs:
             self._live.pop(name, None)
             self._unwiped = True
             self._tell_over(name)
-        shutil.rmtree(self.folder / name, ignore_errors=True)
+        # What was being sent meanwhile; from here on it finds no suspect.
+        for other in self.comparisons(name):
+            self.delete(other.id)
+        self._clear(name)
         return True
 
     def delete_page(self, page: str) -> None:
@@ -429,22 +447,38 @@ class Jobs:
     def _take_up(self) -> None:
         """What an earlier server left: judged again if it was to be kept, else gone."""
         if self.keep_s is None:
-            self._db.execute("DELETE FROM jobs")
+            self._unwiped |= self._db.execute("DELETE FROM jobs").rowcount > 0
         self._db.execute("UPDATE jobs SET status = 'queued' WHERE status = 'running'")
-        known = {name for (name,) in self._db.execute("SELECT id FROM jobs")}
-        for path in self._own_folders():
-            if path.name not in known:
-                shutil.rmtree(path, ignore_errors=True)
+        self._clear_unknown()
         for ticket in list(self._find("status = 'queued' AND starts >= ?", MOST_STARTS)):
             found = f"ended the server {MOST_STARTS} times and is not tried again"
             self._end(ticket.id, "failed", self._failure(ticket, "killed", found))
 
-    def _own_folders(self) -> list[Path]:
-        return [path for path in self.folder.iterdir() if _ID.fullmatch(path.name) and path.is_dir()]
+    def _own_names(self) -> set[str]:
+        """The ids of which something lies here."""
+        places = (*self.folder.iterdir(), *self._reports.iterdir())
+        return {path.name for path in places if _ID.fullmatch(path.name)}
+
+    def _clear(self, name: str) -> None:
+        """Delete what lies here of a job."""
+        for path in (self.folder / name, self._reports / name):
+            if path.is_symlink():
+                path.unlink(missing_ok=True)
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _clear_unknown(self) -> None:
+        """Delete what belongs to no job: left by a server that was killed, or in use when its job was deleted."""
+        for name in self._own_names():
+            with self._lock:
+                if name not in self._reserved and self.get(name) is None:
+                    self._clear(name)
 
     def _empty(self) -> None:
-        for path in self._own_folders():
-            shutil.rmtree(path, ignore_errors=True)
+        for name in self._own_names():
+            self._clear(name)
+        with suppress(OSError):
+            self._reports.rmdir()
         for ending in ("", "-wal", "-shm", "-journal"):
             (self.folder / f"{_DATABASE}{ending}").unlink(missing_ok=True)
         with suppress(OSError):
@@ -496,7 +530,7 @@ class Jobs:
 
     def _work(self) -> None:
         """The life of a thread that has jobs judged, one after another."""
-        while (ticket := self._next()) is not None:
+        while (ticket := self._insist(self._next)) is not None:
             began = time.monotonic()
             try:
                 outcome = self._judged(ticket)
@@ -507,7 +541,19 @@ class Jobs:
                 outcome = self._failure(
                     ticket, "internal", f"internal error ({type(error).__name__}); please report it"
                 )
-            self._finish(ticket, outcome, time.monotonic() - began)
+            self._insist(partial(self._finish, ticket, outcome, time.monotonic() - began))
+
+    def _insist(self, act: Callable[[], Ticket | None]) -> Ticket | None:
+        """What it returns, tried again as long as the database can't be written: the disk may be full for a while. None
+        when this is closed."""
+        while True:
+            try:
+                return act()
+            except sqlite3.Error as error:
+                log.warning("%s: %s; tried again in a second", self.folder, error)
+                with self._changed:
+                    if self._changed.wait_for(lambda: self._closed, 1):
+                        return None
 
     def _next(self) -> Ticket | None:
         """The next job, once there is one; None when this is closed."""
@@ -530,7 +576,7 @@ class Jobs:
         with ExitStack() as opened:
             descriptor = opened.enter_context(media.open_file(own, follow=False)).fileno()
             if ticket.suspect is None:
-                report = self.folder / ticket.id / "report" if ticket.contents == "report" else None
+                report = self.report_of(ticket.id) if ticket.contents == "report" else None
                 if report is not None:
                     # Of an earlier start, perhaps by another version.
                     shutil.rmtree(report, ignore_errors=True)
@@ -565,19 +611,20 @@ class Jobs:
         return self._pool.judge(job, progress=tell)
 
     def _finish(self, ticket: Ticket, outcome: Outcome, seconds: float) -> None:
+        if outcome.error:
+            # Not with the lock, for it may be gigabytes.
+            shutil.rmtree(self._reports / ticket.id, ignore_errors=True)
         with self._changed:
-            live = self._live[ticket.id]
+            live = self._live.get(ticket.id)
             stopped = ticket.id in self._stopped
             self._stopped.discard(ticket.id)
             cancelled = outcome.error is not None and outcome.error.kind == "cancelled"
             if not (self._closed and cancelled and not stopped):
-                if outcome.error:
-                    shutil.rmtree(self.folder / ticket.id / "report", ignore_errors=True)
                 status: Status = "cancelled" if cancelled else "failed" if outcome.error else "done"
                 self._end(ticket.id, status, outcome)
-                if not cancelled:
+                if live is not None and not cancelled:
                     self._learn(live, seconds)
-            del self._live[ticket.id]
+            self._live.pop(ticket.id, None)
             self._changed.notify_all()
 
     def _learn(self, live: _Live, seconds: float) -> None:
@@ -616,13 +663,18 @@ class Jobs:
             with self._changed:
                 if self._changed.wait_for(lambda: self._closed, _WIPE_EVERY_S):
                     return
-                if self._unwiped:
-                    # Else deleted rows would go on lying in the log of what was written. It takes a while, so not for each.
-                    self._unwiped = False
-                    self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            if time.monotonic() - swept > _SWEEP_EVERY_S:
-                swept = time.monotonic()
-                self.forget(before_s=time.time() - (UNASKED_S if self.keep_s is None else self.keep_s))
+            try:
+                with self._lock:
+                    if self._unwiped:
+                        # Else deleted rows would lie on in the log of what was written. It takes a while, so not for each.
+                        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                        self._unwiped = False
+                if time.monotonic() - swept > _SWEEP_EVERY_S:
+                    swept = time.monotonic()
+                    self.forget(before_s=time.time() - (UNASKED_S if self.keep_s is None else self.keep_s))
+                    self._clear_unknown()
+            except (sqlite3.Error, OSError) as error:
+                log.warning("%s: %s; forgotten later", self.folder, error)
 
     def forget(self, *, before_s: float) -> None:
         """Delete what was over before, Unix time."""

@@ -281,7 +281,7 @@ def _facts(report: Report, created_utc: str, words: Words) -> Sequence[tuple[str
         facts.append(("created", created_utc))
     # A saved report has its provenance anyway: no reader needs to be told that this was asked for. The engine stands above.
     default = {**asdict(Options()), "provenance": report.options.provenance, "engine": report.options.engine}
-    changed = [f"{name} {value}" for name, value in asdict(report.options).items() if value != default[name]]
+    changed = [plain(f"{name} {value}") for name, value in asdict(report.options).items() if value != default[name]]
     facts += [("tool", f"deepfake_detect {tool.version}, engine {report.options.engine}")]
     facts += [("model", f"{tool.model}, SHA-256 {tool.model_sha256}"), ("calibration", tool.calibration)]
     facts += [("options", ", ".join(changed) or words("page_fact_none"))]

@@ -234,13 +234,14 @@ class _Entry:
 _PRIVATE_NAMES = ("mwg-rs:Name", "photoshop:Source")
 _PRIVATE_PARTS = (
     "serialnumber", "location", "director", "copyright", "owner", "creatorname", "artist", "author", "country",
+    "photographer", "imageeditor", "contributor", "licensor", "imagesupplier",
 )  # fmt: skip
 _PRIVATE_BEGINNINGS = ("gps", "location", "person", "ciadr", "ciemail", "citel", "ciurl")
 _PRIVATE = frozenset({
     "actor", "actors", "artist", "albumartist",
     "author", "authors", "authorsposition", "byline", "bylinetitle", "captionwriter",
     "cameraownername", "city", "composer", "contact", "copyright", "copyrightnotice", "copyrightowner", "country",
-    "creator", "credit", "director", "filepath", "hostcomputer", "imagecreator", "imagecreatorname", "licensor",
+    "creator", "credit", "director", "filepath", "hostcomputer", "imagecreator", "imagecreatorname",
     "comapplequicktimelocationiso6709", "comapplequicktimeauthor", "comapplequicktimeartist", "ownername", "ownerid",
     "performer", "producer", "provincestate", "publisher", "rights", "serial", "state",
     "sublocation", "usageterms", "webstatement", "writer", "xpauthor", "xyz",
@@ -372,7 +373,9 @@ def _read_png_text(found: _Found, kind: bytes, body: bytes) -> None:
         _read_xmp(found, rest)
     else:
         text = rest[:_MAX_KEPT].decode("utf-8" if kind == b"iTXt" else "latin-1", "replace")
-        found.add("PNG", name.decode("latin-1"), _mended(text))
+        # ImageMagick's way to keep EXIF, IPTC and XMP: digits that no one can read and that may name people.
+        packed_away = name.lower().startswith(b"raw profile type")
+        found.add("PNG", name.decode("latin-1"), f"{len(rest)} bytes" if packed_away else _mended(text))
 
 
 # Of a file's build and not of its origin, or read elsewhere.

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import IO, TYPE_CHECKING, Any
@@ -98,18 +98,19 @@ def fetched(url: str, *, limits: Limits, stopped: Callable[[], bool]) -> Iterato
     """
     protocol, _, rest = url.partition("://")
     storage = _storage(protocol)
-    with tempfile.TemporaryFile() as file:
+    with ExitStack() as opened:
         try:
+            file = opened.enter_context(tempfile.TemporaryFile())
             known = storage.info(rest)
             _check_size(int(known.get("size") or 0), limits)
             _copy(storage, rest, file, limits=limits, stopped=stopped)
+            file.flush()
         except MediaError:
             raise
         except FileNotFoundError as error:
             raise MediaError("no such file; it was there a moment ago", kind="not_found") from error
         except Exception as error:  # each storage has errors of its own
             raise MediaError(f"can't be fetched ({_reason(error)})", kind="unreadable") from error
-        file.flush()
         file.seek(0)
         yield file, _stamp(known) or [int(known.get("size") or 0), 0, 0]
 

@@ -15,6 +15,7 @@ import re
 import secrets
 import signal
 import socket
+import sqlite3
 import tempfile
 import threading
 import time
@@ -55,7 +56,7 @@ from . import __version__, media, upload
 from .confine import Limits
 from .errors import MediaError, OptionsError
 from .guard import COOKIE, LOOPBACK, Guard, Rate, RefusedError, drain
-from .jobs import FullError, Jobs, Status
+from .jobs import REPORTS, FullError, Jobs, Status
 from .options import Options
 from .page import plain
 from .words import LANGUAGES, Words
@@ -265,6 +266,8 @@ class _Server:
         self.refused: Counter[str] = Counter()
         self.received_bytes = 0
         self._open_pages: Counter[str] = Counter()
+        # When the files of those go that have no page open.
+        self._leaving: dict[str, asyncio.TimerHandle] = {}
         self.registry = prometheus_client.CollectorRegistry()
         self.registry.register(self)
         prometheus_client.ProcessCollector(registry=self.registry)
@@ -337,8 +340,9 @@ class _Server:
             raise RefusedError(429, "full", found, retry_after_s=error.retry_after_s) from error
         except KeyError as error:
             raise RefusedError(404, "not_found", "there is no such job any more") from error
-        except OSError as error:
-            raise RefusedError(507, "disk", f"the file can't be stored ({error.strerror})") from error
+        except (OSError, sqlite3.Error) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise RefusedError(507, "disk", f"the file can't be stored ({why})") from error
         self.received_bytes += form.size_bytes
         return ticket
 
@@ -353,13 +357,15 @@ class _Server:
             error=Problem(kind=error.kind, message=error.message) if error else None,
         )  # fmt: skip
 
-    async def wait(self, name: str, seconds: float) -> None:
-        """Until this job is over or gone, or so many seconds have passed, or the server is about to end."""
+    async def wait(self, request: Request, name: str, seconds: float) -> None:
+        """Until this job is over or gone, so many seconds have passed, who asked is gone, or the server is about to end."""
         end = time.monotonic() + seconds
         over = asyncio.wrap_future(self.jobs.when_over(name))
         try:
             while not over.done() and not self.closing() and (left := end - time.monotonic()) > 0:
                 await asyncio.wait([over], timeout=min(left, _CLOSING_S))
+                if not over.done() and await request.is_disconnected():
+                    return
         finally:
             over.cancel()
 
@@ -383,6 +389,8 @@ class _Server:
     def open_page(self, visit: str) -> Iterator[None]:
         """While a page of this visit is open. When the last is closed, its files go."""
         self._open_pages[visit] += 1
+        if timer := self._leaving.pop(visit, None):
+            timer.cancel()
         try:
             yield
         finally:
@@ -392,11 +400,11 @@ class _Server:
                 if self.jobs.keep_s is None:
                     loop = asyncio.get_running_loop()
                     # Not at once, for it may only be loaded anew.
-                    loop.call_later(self.settings.page_gone_s, self._forget, loop, visit)
+                    self._leaving[visit] = loop.call_later(self.settings.page_gone_s, self._forget, loop, visit)
 
     def _forget(self, loop: asyncio.AbstractEventLoop, visit: str) -> None:
-        if visit not in self._open_pages:
-            loop.run_in_executor(None, self.jobs.delete_page, visit)
+        del self._leaving[visit]
+        loop.run_in_executor(None, self.jobs.delete_page, visit)
 
 
 # For programs
@@ -451,10 +459,10 @@ def _add_interface(app: FastAPI, server: _Server) -> None:
         return Taken(id=ticket.id, status=ticket.status)
 
     @app.get("/v1/jobs/{id}", responses=some(404), tags=["jobs"])
-    async def ask_how_it_stands(name: Id, wait: Wait = 0) -> JobState:
+    async def ask_how_it_stands(request: Request, name: Id, wait: Wait = 0) -> JobState:
         """How far it is, with the time that is left; at once, or as soon as it is over."""
         if wait:
-            await server.wait(name, wait)
+            await server.wait(request, name, wait)
         return server.state(server.ticket(name))
 
     @app.get(
@@ -494,7 +502,7 @@ def _add_interface(app: FastAPI, server: _Server) -> None:
         if not ticket.over:
             raise _too_early(ticket)
         if ticket.status == "done" and ticket.suspect is None and ticket.contents == "report":
-            return _file(jobs.folder / name / "report" / "report.json", "application/json")
+            return _file(_report_of(server, name) / "report.json", "application/json")
         return JSONResponse(ticket.record)
 
     @app.get(
@@ -579,7 +587,10 @@ def _report_of(server: _Server, name: str) -> Path:
         raise _too_early(ticket)
     if ticket.status != "done" or ticket.suspect is not None or ticket.contents != "report":
         raise RefusedError(404, "not_found", "it has no such report; report.json says why")
-    return server.jobs.folder / name / "report"
+    try:
+        return server.jobs.report_of(name)
+    except FileNotFoundError as error:
+        raise RefusedError(404, "not_found", "it has no such report any more") from error
 
 
 class _OpenFile(FileResponse):
@@ -708,9 +719,8 @@ def _add_pages(app: FastAPI, server: _Server) -> None:
         record = ticket.record or {}
         copy = ""
         if ticket.status == "done" and ticket.contents == "report":
-            copy = next(
-                (kind for name_, kind in _COPIES.items() if (jobs.folder / name / "report" / name_).is_file()), ""
-            )
+            folder = _report_of(server, name)
+            copy = next((kind for copy, kind in _COPIES.items() if (folder / copy).is_file()), "")
         timeline = _timeline(record) if copy.startswith("video/") else None
         return show(
             request, "job.html.j2", ticket=ticket, verdict=record.get("verdict"), copy=copy, timeline=timeline,
@@ -793,8 +803,9 @@ def _entered(token: str, settings: Settings) -> Response:
 
 
 def _set_cookie(response: Response, name: str, value: str) -> None:
-    # Gone when the browser is closed; never sent with what another site asks for, nor shown to a script.
-    response.set_cookie(name, value, httponly=True, samesite="strict")
+    # Gone when the browser is closed; never sent with what another site asks for, nor shown to a script. But a link from
+    # elsewhere leads to the same visit: what that cookie names, its files, the guard keeps from other sites.
+    response.set_cookie(name, value, httponly=True, samesite="lax" if name == VISIT else "strict")
 
 
 def _visit(request: Request) -> str:
@@ -841,8 +852,8 @@ def _timeline(record: dict[str, Any]) -> _Timeline | None:
     try:
         times = [float(time_s) for time_s in record["media"]["sampled_times_s"]]
         duration = max(float(record["media"]["duration_s"] or 0), times[-1] - times[0], 0.001)
-        # The copy begins at 0, whenever the media say that they begin.
-        begin = max(0.0, times[-1] - duration)
+        # The copy begins at 0, whenever the media say that they begin. Frames are looked at in the middle of their parts.
+        begin = max(0.0, times[0] - (duration - (times[-1] - times[0])) / 2)
         lines, moments = [], []
         for track in record["tracks"][:_MOST_DRAWN]:
             seen = [
@@ -971,22 +982,25 @@ def serve(place: Place, settings: Settings, *, ready: Callable[[str], None], bro
     # Written are reports, and the annotated copy of a video may be larger than the video.
     limits = Limits(
         seconds=place.seconds, cpu_s=2 * place.seconds, file_bytes=settings.uploads.file_bytes,
-        written_bytes=4 * settings.uploads.file_bytes, written_below=str(Path.cwd() / data),
+        written_bytes=4 * settings.uploads.file_bytes, written_below=str(Path.cwd() / data / REPORTS),
     )  # fmt: skip
     pool = Pool(Options(provenance=True), weights_folder=place.weights_folder, limits=limits, workers=place.workers)
     try:
         family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
         door = socket.create_server((place.host, place.port), family=family, backlog=1024)
-    except OSError as error:
-        found = f"{place.host}, port {place.port}: can't listen there ({error.strerror}); give another --port or --host"
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "no name of a machine"
+        found = f"{place.host}, port {place.port}: can't listen there ({why}); give another --port or --host"
         raise OptionsError(found) from error
     shown = f"[{place.host}]" if ":" in place.host else place.host
-    address = f"http://{shown}:{door.getsockname()[1]}/" + (f"login?token={settings.token}" if settings.token else "")
+    address = f"http://{shown}:{door.getsockname()[1]}/"
+    # No browser goes to all addresses. And what it is started with other users can see: the page asks for the token.
+    own = re.sub(r"//(0\.0\.0\.0|\[::\]):", f"//{LOOPBACK[0]}:", address)
 
     def tell() -> None:
-        ready(address)
+        ready(address + (f"login?token={settings.token}" if settings.token else ""))
         if browser:
-            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+            threading.Thread(target=webbrowser.open, args=(own,), daemon=True).start()
 
     with (
         door,

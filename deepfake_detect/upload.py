@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from python_multipart.multipart import MultipartCallbacks
 
-_LONGEST_NAME, _LONGEST_WORD, _MOST_PARTS = 255, 1024, 16
+_LONGEST_NAME, _LONGEST_WORD, _LONGEST_HEADER, _MOST_PARTS = 255, 1024, 8192, 16
 # Written when so much has come.
 _BUFFER = 2**20
 
@@ -170,9 +170,15 @@ class _Reader:
 
     def _read_header(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
+        self._check_length(self._header)
 
     def _read_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
+        self._check_length(self._value)
+
+    def _check_length(self, read: bytearray) -> None:
+        if len(read) > _LONGEST_HEADER:
+            raise RefusedError(400, "form", "a header of a field is too long")
 
     def _end_header(self) -> None:
         if self._header.lower() == b"content-disposition":

@@ -35,6 +35,8 @@ _FEW_MEANS = {count: (t / 1.96) ** 2 for count, t in ((2, 12.706), (3, 4.303), (
 # A person judged in fewer frames, or in a smaller share of the frames of the one judged most, does not decide a video's
 # verdict: the worst of many is always bad, and worst of all where little was seen of it.
 _FEW_FRAMES, _SMALL_SHARE = 3, 0.5
+# From this share on a warning names them: who is there in one or two of 32 views may be no face at all.
+_GLIMPSE_SHARE = 1 / 8
 
 
 def exclusion(face: Face, sharpness: float, options: Options) -> Exclusion | None:
@@ -172,14 +174,16 @@ def decide(
 
 def deciding(tracks: Sequence[FaceTrack]) -> FaceTrack | None:
     """The person whose evidence decides, of those judged by `judge`; None when nobody could be."""
-    judged = [track for track in tracks if track.logit is not None]
-    if not judged:
-        return None
-    most = max(len(track.voting) for track in judged)
-    enough = max(min(_FEW_FRAMES, most), _SMALL_SHARE * most)
-    seen_enough = [track for track in judged if len(track.voting) >= enough]
     # The probability and not the logit, for a poor picture's logit counts less.
-    return max(seen_enough, key=lambda track: (track.probability or 0.0, track.logit))
+    return max(_seen_enough(tracks), key=lambda track: (track.probability or 0.0, track.logit), default=None)
+
+
+def _seen_enough(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
+    """Who may decide: those judged in at least half as many views as the one judged most."""
+    judged = [track for track in tracks if track.logit is not None]
+    most = max((len(track.voting) for track in judged), default=0)
+    enough = max(min(_FEW_FRAMES, most), _SMALL_SHARE * most)
+    return [track for track in judged if len(track.voting) >= enough]
 
 
 def glimpses(
@@ -193,7 +197,7 @@ def glimpses(
         words("glimpsed", person=track.id, views=len(track.voting))
         for track in tracks
         if track.logit is not None
-        and _FEW_FRAMES <= len(track.voting) < _SMALL_SHARE * most
+        and min(_FEW_FRAMES, _GLIMPSE_SHARE * most) <= len(track.voting) < _SMALL_SHARE * most
         and label_of(track.logit, bands, quality=track.quality) == "manipulated"
     )
 
@@ -261,7 +265,8 @@ def _finding(label: Label, tracks: Sequence[FaceTrack], kind: Kind, ratio: float
         moment = strongest_moment(worst)
         return words(f"reason_manipulated_{kind}", **said, time_s=moment.time_s if moment else 0.0)
     if label == "no_manipulation_found":
-        views = sum(len(track.voting) for track in tracks)
+        # Not those of people who could not decide: nobody said that these show nothing.
+        views = sum(len(track.voting) for track in _seen_enough(tracks))
         return words(f"reason_nothing_{'one' if views == 1 else 'many'}_{kind}", **said, views=views)
     return words("reason_inconclusive", who=who)
 

@@ -15,9 +15,11 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
+import re
 import signal
 import threading
 import time
@@ -261,7 +263,11 @@ class Pool:
                 worker.end()
                 raise
             else:
-                self._release(job, worker)
+                if worker.expired:
+                    # Just as it answered: it is dead, and who comes next is no reason.
+                    worker.end()
+                else:
+                    self._release(job, worker)
                 return answer if isinstance(answer, Outcome) else self._failed(job, answer, worker.confinement)
         raise AssertionError("the last attempt returns or raises")
 
@@ -329,12 +335,13 @@ class _Worker:
         ready: It has loaded its net.
         judged: How many files it has judged.
         begun: It has begun the present job.
+        expired: It was killed because its time was over.
         confinement: What it gave up.
     """
 
     def __init__(self, prepare: Callable[[], Judge], limits: Limits) -> None:
         self.ready, self.judged, self.begun, self.confinement = False, 0, False, ""
-        self._limits, self._expired = limits, False
+        self._limits, self.expired = limits, False
         self._connection, theirs = multiprocessing.Pipe()
         # Spawned: a fork would take along the parent's threads' locks, and its open files.
         self._process: BaseProcess = multiprocessing.get_context("spawn").Process(
@@ -380,7 +387,8 @@ class _Worker:
                     reduction.send_handle(self._connection, descriptor, self._process.pid)
                     if job.original is not None:
                         reduction.send_handle(self._connection, job.original.descriptor, self._process.pid)
-            except OSError as error:
+            except (OSError, RuntimeError) as error:
+                # RuntimeError on macOS: the descriptor was not acknowledged.
                 raise self._death(job.path) from error
             while True:
                 message = self._hear(job.path)
@@ -409,7 +417,8 @@ class _Worker:
 
     def _hear(self, path: str = "") -> dict[str, Any]:
         try:
-            message = json.loads(self._connection.recv_bytes(_LARGEST_MESSAGE), parse_constant=_refuse)
+            data = self._connection.recv_bytes(_LARGEST_MESSAGE)
+            message = json.loads(data, parse_constant=_refuse, parse_float=_finite)
         except (EOFError, OSError) as error:
             raise self._death(path) from error
         except (ValueError, RecursionError) as error:
@@ -423,7 +432,7 @@ class _Worker:
         if not self._reap(5):
             # It lives, and does not speak as it should.
             return self._senseless(path)
-        kind, found = _cause_of_death(self._process.exitcode, self._limits, expired=self._expired)
+        kind, found = _cause_of_death(self._process.exitcode, self._limits, expired=self.expired)
         return WorkerError(f"{media.shown(path)}: {found}" if path else found, kind=kind)
 
     def _senseless(self, path: str) -> WorkerError:
@@ -446,7 +455,7 @@ class _Worker:
         def expire() -> None:
             with turn:
                 if not over:
-                    self._expired = True
+                    self.expired = True
                     self._process.kill()
 
         timer = threading.Timer(seconds, expire)
@@ -520,6 +529,13 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number")
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number")
+    return value
+
+
 def _understood(message: dict[str, Any], job: Job, confinement: str) -> Progress | Failure | Outcome:
     """What a worker said, checked: it may have been taken over.
 
@@ -527,10 +543,15 @@ def _understood(message: dict[str, Any], job: Job, confinement: str) -> Progress
         KeyError, TypeError, ValueError: It makes no sense.
     """
     if "stage" in message:
-        return Progress(str(message["stage"]), float(message["done"]))
+        stage, done = message["stage"], message["done"]
+        if stage not in ("judging", "writing") or not isinstance(done, (int, float)):
+            raise ValueError(f"expected a stage and a share, found {stage!r} and {done!r}")
+        return Progress(stage, min(max(float(done), 0.0), 1.0))
     if "error" in message:
         kind, text = (str(part)[:_LONGEST_ERROR] for part in message["error"])
-        return Failure(kind, text)
+        if not re.fullmatch(r"[a-z_]{1,40}", kind):
+            raise ValueError(f"expected a kind of error, found {kind!r}")
+        return Failure(kind, text.encode("utf-8", "replace").decode())
     record = dict(message["record"])
     if job.original is not None:
         return _understood_comparison(record, message, job.path, job.original.path, confinement)
@@ -540,8 +561,11 @@ def _understood(message: dict[str, Any], job: Job, confinement: str) -> Progress
     if not all(value is None or isinstance(value, (int, float)) for value in numbers):
         raise TypeError(f"expected numbers, found {numbers}")
     Verdict(found["label"], found["probability"], found["likelihood_ratio"], str(found["reason"]))
-    if info["kind"] not in get_args(Kind) or not all(0 < int(info[side]) < 2**31 for side in ("width", "height")):
+    sides = [info[side] for side in ("width", "height")]
+    if info["kind"] not in get_args(Kind) or not all(type(side) is int and 0 < side < 2**31 for side in sides):
         raise ValueError(f"expected a picture or a video, found {info}")
+    if not 0 <= (info["duration_s"] or 0) < 1e9 or not re.fullmatch(r"[0-9a-f]{64}", info["sha256"] or "0" * 64):
+        raise ValueError(f"expected seconds and a SHA-256, found {info}")
     if not isinstance(record["tracks"], list) or not all(isinstance(text, str) for text in record["warnings"]):
         raise TypeError("expected lists of tracks and of warnings")
     return Outcome(record, confinement, *_reasons_and_crop(message))

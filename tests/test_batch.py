@@ -271,8 +271,27 @@ def test_links_pipes_and_odd_names(queue: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     assert kinds["aa_itself"] == "unreadable"
     assert len(followed) == len(found)
+    again = rows(queue, out=tmp_path / "out.jsonl")
+    assert {path: (row["error_kind"], row["label"]) for path, row in again.items()} == {
+        path: (row["error_kind"], row["label"]) for path, row in found.items()
+    }
     assert len(rows(f"{queue}/**/*", out=tmp_path / "out.jsonl")) == len(found)
     assert rows(queue, queue / "link.jpg", out=tmp_path / "out.jsonl")[str(queue / "link.jpg")]["error"] is None
+
+
+def test_names_that_are_no_file_have_a_row(queue: Path, tmp_path: Path) -> None:
+    found = rows("", f"{queue}/**.jpg", out=tmp_path / "out.jsonl")
+    assert found[""]["error_kind"] == "not_found"
+    assert len(found) == 2 or sys.version_info >= (3, 13)
+
+
+def test_a_carriage_return_in_a_name_ends_no_row(queue: Path, tmp_path: Path) -> None:
+    (queue / "a\rb.jpg").write_text("no_face")
+    scan([str(queue)], tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as lines:
+        names = [row["path"] for row in csv.DictReader(lines)]
+    assert len(names) == 6
+    assert f"{queue}/a\\rb.jpg" in names
 
 
 def test_a_link_that_was_given_is_followed(queue: Path, tmp_path: Path) -> None:

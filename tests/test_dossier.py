@@ -174,8 +174,9 @@ def test_what_is_missing_added_or_unfinished_is_named(folder: Path, tmp_path: Pa
     target = shutil.copytree(folder, tmp_path / "copy")
     (target / "annotated.mp4").unlink()
     (target / "note.txt").write_text("mine")
+    (target / "elsewhere").symlink_to(tmp_path)
     (target / INCOMPLETE).touch()
-    assert bad(verify(target)).keys() == {"annotated.mp4", "note.txt", INCOMPLETE}
+    assert bad(verify(target)).keys() == {"annotated.mp4", "note.txt", "elsewhere", INCOMPLETE}
     (target / SUMS).unlink()
     assert SUMS in bad(verify(target))
     with pytest.raises(OptionsError, match="expected the folder of a report"):
@@ -511,6 +512,12 @@ def test_an_array_and_a_failure_can_be_saved(detector: Detector, tmp_path: Path)
     (failed,) = detector.detect_many([tmp_path / "none.jpg"])
     save(failed, tmp_path / "failed")
     assert names(tmp_path / "failed") == {"report.html", JSON, SUMS}
+    # There is nothing to repeat, and the page does not tell anybody to.
+    assert bad(verify(tmp_path / "failed", media=PICTURE)) == {
+        "media": f"{PICTURE}: could not be judged then, so there is nothing to repeat"
+    }
+    assert "--media" in (tmp_path / "array" / "report.html").read_text(encoding="utf-8")
+    assert "--media" not in (tmp_path / "failed" / "report.html").read_text(encoding="utf-8")
 
 
 def test_what_a_file_says_of_its_maker_stands_in_the_reason_and_moves_nothing(tmp_path: Path) -> None:
@@ -572,6 +579,10 @@ def test_the_command_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert said["label"] == "taken_from_this_photo"
     assert said["frame_matches"] is True
     assert picture.stat().st_size > 10_000
+    mine = shutil.copy(genuine, tmp_path / "mine.png")
+    assert main(["compare", str(PICTURE), str(mine), "--out", str(mine)]) == 2
+    assert "would be replaced" in capsys.readouterr().err
+    assert mine.read_bytes() == genuine.read_bytes()
     assert main(["compare", str(tmp_path / "none.jpg"), str(genuine)]) == 1
     assert "none.jpg" in capsys.readouterr().err
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import stat
 import threading
@@ -17,7 +18,7 @@ import pytest
 
 from deepfake_detect.confine import Limits
 from deepfake_detect.errors import OptionsError, WorkerError
-from deepfake_detect.jobs import MOST_STARTS, UNASKED_S, FullError, Jobs, Ticket
+from deepfake_detect.jobs import MOST_STARTS, REPORTS, UNASKED_S, FullError, Jobs, Ticket
 from deepfake_detect.report import to_dict
 from deepfake_detect.types import Failure, MediaInfo, Report, ToolInfo, Verdict
 from deepfake_detect.words import LANGUAGES
@@ -125,9 +126,9 @@ def test_what_is_sent_is_judged_in_order_and_its_report_lies_there(jobs: Jobs, p
     assert done.record is not None
     assert done.record["verdict"]["label"] == "manipulated"
     assert done.record["media"]["path"] == "clip.mp4"
-    assert (jobs.folder / first.id / "report" / "report.json").is_file()
+    assert (jobs.report_of(first.id) / "report.json").is_file()
     assert other.status == "done"
-    assert not (jobs.folder / second.id / "report").exists()
+    assert not jobs.report_of(second.id).exists()
     assert jobs.counts == {"done": 2, "failed": 0, "cancelled": 0}
 
 
@@ -186,15 +187,47 @@ def test_what_is_deleted_is_gone_with_its_comparisons_whatever_it_was_doing(jobs
     assert jobs.delete(suspect.id)
     assert not jobs.delete(suspect.id)
     assert [jobs.get(ticket.id) for ticket in (suspect, pair, held)] == [None, None, None]
-    assert [path.name for path in jobs.folder.iterdir() if path.is_dir()] == []
+    assert [path.name for path in jobs.folder.iterdir() if path.is_dir()] == [REPORTS]
+    assert list((jobs.folder / REPORTS).iterdir()) == []
 
     def stored() -> bytes:
-        return b"".join(path.read_bytes() for path in jobs.folder.iterdir())
+        return b"".join(path.read_bytes() for path in jobs.folder.iterdir() if path.is_file())
 
     assert b"CREATE TABLE jobs" in stored()
     # SQLite's log is wiped within a second.
     until(lambda: b"clip.mp4" not in stored() or None)
     assert b"0.91234" not in stored()
+
+
+def test_a_full_disk_holds_jobs_up_and_loses_none(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = 2
+    end = jobs._end
+
+    def full(*found: object) -> None:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise sqlite3.OperationalError("database or disk is full")
+        end(*found)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(jobs, "_end", full)
+    first, second = sent(jobs), sent(jobs)
+    assert [ended(jobs, ticket).status for ticket in (first, second)] == ["done", "done"]
+    assert failures == 0
+
+
+def test_a_link_that_a_worker_laid_in_place_of_a_report_leads_nowhere(jobs: Jobs, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    ticket = ended(jobs, sent(jobs))
+    shutil.rmtree(jobs.report_of(ticket.id))
+    (jobs.folder / REPORTS / ticket.id).symlink_to(precious)
+    with pytest.raises(FileNotFoundError):
+        jobs.report_of(ticket.id)
+    assert jobs.delete(ticket.id)
+    assert not (jobs.folder / REPORTS / ticket.id).is_symlink()
+    assert (precious / "file").exists()
 
 
 def test_an_original_needs_something_to_be_compared_with(jobs: Jobs) -> None:
@@ -269,7 +302,8 @@ def test_what_a_killed_server_left_is_gone_at_the_next_start(tmp_path: Path, poo
         (jobs.folder / ("x" * 22)).mkdir()
     with Jobs(tmp_path / "data", pool) as jobs:  # type: ignore[arg-type]
         assert jobs.get(kept.id) is None
-        assert [path.name for path in jobs.folder.iterdir() if path.is_dir()] == ["A-folder-never-recorded"]
+        left = {path.name for path in jobs.folder.iterdir() if path.is_dir()}
+        assert left == {"A-folder-never-recorded", REPORTS}
 
 
 def test_a_folder_that_is_not_its_own_is_left_alone(tmp_path: Path, pool: StubPool) -> None:

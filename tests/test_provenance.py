@@ -215,6 +215,13 @@ def test_private_values_of_videos_and_png_are_withheld(tmp_path: Path) -> None:
     assert "52.5" not in repr(found)
     assert "Anna" not in repr(found)
     assert value_of(examine(png(tmp_path, Author="Anna"), kind="image"), "PNG", "Author") == WITHHELD
+    packed = examine(png(tmp_path, **{"Raw profile type iptc": "\niptc\n 8\n416e6e61"}), kind="image")
+    assert value_of(packed, "PNG", "Raw profile type iptc") == "17 bytes"
+
+
+@pytest.mark.parametrize("name", ["Photographer", "contributor", "LicensorName", "ImageSupplierName", "ImageEditor"])
+def test_names_of_people_in_any_field_are_withheld(name: str, tmp_path: Path) -> None:
+    assert value_of(examine(png(tmp_path, **{name: "Anna"}), kind="image"), "PNG", name) == WITHHELD
 
 
 def test_hostile_values_become_short_plain_text(tmp_path: Path) -> None:

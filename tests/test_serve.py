@@ -33,7 +33,7 @@ from deepfake_detect import guard, serve, upload
 from deepfake_detect.cli import main
 from deepfake_detect.errors import OptionsError
 from deepfake_detect.guard import LOOPBACK, Rate
-from deepfake_detect.jobs import Jobs, Ticket
+from deepfake_detect.jobs import REPORTS, Jobs, Ticket
 from deepfake_detect.report import SCHEMA_FILE
 from deepfake_detect.words import LANGUAGES, Words
 
@@ -370,6 +370,20 @@ def test_a_page_shows_its_own_files_only_and_takes_them_along_when_it_is_closed(
     until(lambda: served.client.get(f"/v1/jobs/{name}").status_code == 404 or None)
 
 
+def test_a_page_that_was_left_and_entered_again_keeps_its_files_until_it_is_closed(tmp_path: Path) -> None:
+    with serving(tmp_path, serve.Settings(page_gone_s=0.6)) as served:
+        served.client.get("/")
+        name = served.send()
+        served.ended(name)
+        for _ in range(4):
+            # Each ends a stream of events, and each time within the time of the one before.
+            with served.client.stream("GET", "/events") as answer:
+                next(answer.iter_lines())
+            time.sleep(0.25)
+            assert served.state(name)["status"] == "done"
+        until(lambda: served.client.get(f"/v1/jobs/{name}").status_code == 404 or None)
+
+
 def test_a_page_that_is_loaded_anew_keeps_its_files(tmp_path: Path) -> None:
     with (
         serving(tmp_path, serve.Settings(page_gone_s=0.3)) as served,
@@ -514,6 +528,10 @@ def test_the_token_opens_the_pages_and_guessing_it_is_slow(tmp_path: Path) -> No
         with httpx.Client(base_url=served.client.base_url) as other:
             assert other.get("/login", params={"token": TOKEN}).status_code == 303
             assert other.get("/").status_code == 200
+            # Cookies do not know ports: others on this machine may have set some, in any form.
+            crowd = f'prefs={{"a": 1}}; {guard.COOKIE}={TOKEN}'
+            other.cookies.clear()
+            assert other.get("/", headers={"Cookie": crowd}).status_code == 200
         # An address can't be somebody else's name, but a name can.
         assert browser.get("/", headers={"Host": "192.168.1.7:80"}).status_code == 200
         assert browser.get("/", headers={"Host": "evil.example"}).status_code == 421
@@ -552,7 +570,7 @@ def test_a_name_that_is_a_path_is_refused(name: str, served: Served) -> None:
 def test_a_link_that_a_worker_laid_is_not_followed(served: Served) -> None:
     name = served.send()
     served.ended(name)
-    report = served.jobs.folder / name / "report"
+    report = served.jobs.report_of(name)
     for file in ("report.html", "report.json", "annotated.jpg", "evidence/person001.npz"):
         (report / file).unlink()
         (report / file).symlink_to("/etc/passwd")
@@ -577,7 +595,7 @@ def test_too_much_is_refused_at_once_or_when_it_is_seen(served: Served) -> None:
 
 
 def folders(served: Served) -> list[str]:
-    return sorted(path.name for path in served.jobs.folder.iterdir() if path.is_dir())
+    return sorted(path.name for path in served.jobs.folder.iterdir() if path.is_dir() and path.name != REPORTS)
 
 
 START = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"

@@ -135,6 +135,20 @@ def test_a_person_seen_half_as_long_as_another_decides_and_one_seen_less_is_told
     assert glimpses([people[0], cold], **known) == ()  # type: ignore[arg-type]
 
 
+def test_no_reason_speaks_for_people_who_did_not_decide() -> None:
+    known = {"kind": "video", "calibration": CALIBRATION}
+    people = [track(1, *[-4.0] * 32), track(2, *[6.0] * 15)]
+    answer = decide(people, **known)  # type: ignore[arg-type]
+    assert answer.label == "no_manipulation_found"
+    assert " 32 views" in answer.reason
+
+
+@pytest.mark.parametrize(("long", "brief", "told"), [(8, 2, True), (8, 1, True), (32, 3, True), (32, 2, False)])
+def test_whoever_is_there_for_an_eighth_of_the_time_is_told_of(long: int, brief: int, told: bool) -> None:
+    people = [track(1, *[-4.0] * long), track(2, *[6.0] * brief)]
+    assert bool(glimpses(people, kind="video", calibration=CALIBRATION)) is told
+
+
 def test_no_reason_claims_certainty_or_calls_anything_real() -> None:
     for logit in (-9.0, -3.0, 0.0, 3.0, 9.0):
         reason = decide([track(1, *[logit] * 5)], kind="video", calibration=CALIBRATION).reason.lower()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import gc
 import hashlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -27,8 +29,9 @@ from PIL import Image
 
 from deepfake_detect.confine import Limits
 from deepfake_detect.errors import MediaError, OptionsError, WeightsError, WorkerError
-from deepfake_detect.report import SCHEMA_FILE
+from deepfake_detect.report import SCHEMA_FILE, to_dict
 from deepfake_detect.types import MediaInfo, Report, ToolInfo, Verdict
+from deepfake_detect.words import LANGUAGES
 from deepfake_detect.worker import Job, Outcome, Pool, Progress
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits and signals are those of Unix")
@@ -68,7 +71,7 @@ def obey(source: str, tell: Callable[[float], None]) -> Report:
         return Report(source, report.tool, info, verdict=SEEN)
     elif order == "lie":
         connection = next(one for one in gc.get_objects() if isinstance(one, Connection))
-        connection.send_bytes(json.dumps(json.loads(value)).encode())
+        connection.send_bytes(value.encode())
     elif order == "bug":
         raise KeyError("a bug")
     elif order == "refuse":
@@ -94,6 +97,8 @@ def tried(what: dict[str, object]) -> str:
         "run": lambda: os.execv("/bin/true", ["true"]),
         "fork": lambda: os.fork() or os._exit(0),
         "signal": lambda: os.kill(parent, 0),
+        "limit": lambda: resource.prlimit(parent, resource.RLIMIT_CPU),
+        "own": lambda: fcntl.fcntl(0, fcntl.F_SETOWN, parent),
         "read": lambda: (folder / "old").read_bytes(),
         "thread": lambda: threading.Thread(target=int).start(),
         "many": open_many,
@@ -148,6 +153,16 @@ def pool() -> Pool:
         yield opened  # type: ignore[misc]
 
 
+def seen(**changed: object) -> str:
+    """What a worker says of a picture that it saw, with something changed."""
+    info = MediaInfo("file.jpg", "image", 1, "0" * 64, 4, 3)
+    record = to_dict(Report("file.jpg", ToolInfo("1", "net", "0" * 64, "none"), info, verdict=SEEN))
+    record["media"] |= changed
+    said = {"record": record, "reasons": dict.fromkeys(LANGUAGES, ""), "crop": ""}
+    # JSON has no infinity, but a number too large for any float.
+    return json.dumps(said).replace('"inf"', "1e999")
+
+
 def ended(*outcomes: Outcome) -> list[str]:
     return [outcome.error.kind if outcome.error else "" for outcome in outcomes]
 
@@ -166,6 +181,13 @@ def ended(*outcomes: Outcome) -> list[str]:
         ("nan", "internal", "internal error (ValueError)"),
         ('lie {"record": {"media": {}, "verdict": null}}', "crashed", "senseless answer"),
         ("lie []", "crashed", "senseless answer"),
+        ('lie {"stage": "sleeping", "done": 0}', "crashed", "senseless answer"),
+        ('lie {"stage": "judging", "done": "nan"}', "crashed", "senseless answer"),
+        ('lie {"error": ["\\u001b[2J", "x"]}', "crashed", "senseless answer"),
+        (f"lie {seen(duration_s='inf')}", "crashed", "senseless answer"),
+        (f"lie {seen(duration_s=-1)}", "crashed", "senseless answer"),
+        (f"lie {seen(width='12')}", "crashed", "senseless answer"),
+        (f"lie {seen(sha256='no')}", "crashed", "senseless answer"),
         ("refuse", "unsupported", "is not to my taste"),
     ],
 )

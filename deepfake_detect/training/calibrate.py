@@ -72,7 +72,7 @@ def fit(items: Sequence[Item], *, others: Sequence[Item] = ()) -> Bands:
              for name, count in Counter(sources).items() if count >= _ENOUGH]  # fmt: skip
     upper = min(0.99, max(0.6, *bars) + 1e-3)
     lower = max(0.01, min(0.4, float(np.sort(chance[fake])[int(MISSES * fake.sum())]) - 1e-3))
-    fewest = int(min(fake.sum(), (~fake).sum()))
+    groups = {label: _groups(items, label) for label in ("real", "fake")}
     return Bands(
         slope=round(slope, 4),
         offset=round(offset, 4),
@@ -80,12 +80,12 @@ def fit(items: Sequence[Item], *, others: Sequence[Item] = ()) -> Bands:
         upper=round(upper, 4),
         genuine=int((~fake).sum()),
         manipulated=int(fake.sum()),
-        genuine_groups=_groups(items, "real"),
-        manipulated_groups=_groups(items, "fake"),
+        genuine_groups=groups["real"],
+        manipulated_groups=groups["fake"],
         false_alarm_rate=round(float((genuine >= upper).mean()), 4),
         miss_rate=round(float((chance[fake] <= lower).mean()), 4),
-        # With n media of a class, odds beyond n : 1 are extrapolation.
-        largest_ratio=float(min(_LARGEST_RATIO, fewest + 1)),
+        # With n media of a class that know nothing of each other, odds beyond n : 1 are extrapolation.
+        largest_ratio=float(min(_LARGEST_RATIO, *(count + 1 for count in groups.values()))),
         quality_loss=round(loss, 4),
     )
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from ..errors import MediaError
+from ..files import NAMES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +78,7 @@ def read_faces(root: Path, *, split: str = "train", leave_out: frozenset[str] = 
         split: Column `split` of the index.
         leave_out: Groups not to return, such as those whose pictures ship as samples.
     """
-    with (root / "index.csv").open(newline="") as lines:
+    with (root / "index.csv").open("r", -1, *NAMES, newline="") as lines:
         rows = {row["path"]: row for row in csv.DictReader(lines) if row["split"] == split}
     faces = []
     with np.load(root / "landmarks.npz") as known:

@@ -97,7 +97,11 @@ def read_dataset(path: Path, *, split: str | None = None) -> Dataset:
     """
     table = path / "index.csv" if path.is_dir() else path
     if table.is_file():
-        return Dataset(table.parent, "csv", tuple(_read_csv(table, split)))
+        items = tuple(_read_csv(table, split))
+        if not items:
+            which = "" if split is None else f" whose column split says {split!r}"
+            raise SystemExit(f"{table}: expected rows{which}, found none")
+        return Dataset(table.parent, "csv", items)
     for layout, (recognised, read) in _LAYOUTS.items():
         if recognised(path):
             items = tuple(sorted(read(path), key=lambda item: item.path))
@@ -117,13 +121,14 @@ def _only(items: tuple[Labelled, ...], root: Path, layout: str, split: str) -> t
     listed = root / "List_of_testing_videos.txt"
     if layout != "Celeb-DF" or split != "test" or not listed.is_file():
         raise SystemExit(f"{root}: --split needs a CSV with a column `split`; found none")
-    wanted = {str(Path(line.split()[-1]).with_suffix("")) for line in listed.read_text().splitlines() if line.strip()}
+    lines = listed.read_text(encoding="utf-8").splitlines()
+    wanted = {Path(line.split()[-1]).with_suffix("").as_posix() for line in lines if line.strip()}
     # id3_id7_0002 whether its frames lie below frames/ or it is the video itself.
-    return tuple(item for item in items if f"{item.path.split('/')[0]}/{_clip(Path(item.path))}" in wanted)
+    return tuple(item for item in items if f"{Path(item.path).parts[0]}/{_clip(Path(item.path))}" in wanted)
 
 
 def _read_csv(table: Path, split: str | None) -> Iterator[Labelled]:
-    with table.open(newline="", encoding="utf-8-sig") as lines:
+    with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
         rows = csv.DictReader(lines)
         if missing := {"path", "label"} - set(rows.fieldnames or ()):
             raise SystemExit(f"{table}: expected the columns path and label; missing {', '.join(sorted(missing))}")

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import media
 from ..detector import Detector
-from ..files import write_atomically
+from ..files import NAMES, write_atomically
 from ..options import Options
 from ..verdict import deciding, label_of, likelihood_ratio, probability, wilson
 from .datasets import Labelled, read_dataset
@@ -107,7 +108,10 @@ def run(
     known = {item.path: item for item in read_scores(scores) if item.verdict != "error"}
     todo = [item for item in items if item.path not in known]
     reports = detector.detect_many(root / item.path for item in todo)
-    with scores.open("a", newline="") as score_lines, frames.open("a", newline="") as frame_lines:
+    with (
+        scores.open("a", -1, *NAMES, newline="") as score_lines,
+        frames.open("a", -1, *NAMES, newline="") as frame_lines,
+    ):
         score_rows = csv.DictWriter(score_lines, [field.name for field in fields(Item)])
         frame_rows = csv.DictWriter(frame_lines, [field.name for field in fields(FrameScore)])
         if not scores.stat().st_size:
@@ -144,7 +148,7 @@ def read_scores(path: Path) -> list[Item]:
     """What an earlier run wrote; nothing where there is no file."""
     if not path.exists():
         return []
-    with path.open(newline="") as lines:
+    with path.open("r", -1, *NAMES, newline="") as lines:
         return [_item(row) for row in csv.DictReader(lines)]
 
 
@@ -157,7 +161,7 @@ def read_frames(path: Path) -> list[FrameScore]:
     """The frames of an earlier run, each once."""
     if not path.exists():
         return []
-    with path.open(newline="") as lines:
+    with path.open("r", -1, *NAMES, newline="") as lines:
         rows = [FrameScore(row["path"], float(row["time_s"]), float(row["logit"])) for row in csv.DictReader(lines)]
     return list(dict.fromkeys(rows))
 
@@ -349,7 +353,8 @@ def write(
         "files": len(items),
         # A CSV may hold absolute paths; whose machine it was is nobody's business.
         "errors": [
-            Path(p).name if Path(p).is_absolute() else p for p in (i.path for i in items if i.verdict == "error")
+            media.shown(Path(p).name if Path(p).is_absolute() else p)
+            for p in (i.path for i in items if i.verdict == "error")
         ],
         "rows": rows,
         "reliability": {

@@ -51,7 +51,7 @@ def page(record: dict[str, Any], items: Sequence[Item], every: Scored) -> str:
         plots.append(("Evidence", "Distribution of the pooled logits.", _distributions(every)))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["shown"] = shown
-    template = environment.from_string(_TEMPLATE.read_text())
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     drawn = [(title, text, Markup(svg(figure))) for title, text, figure in plots]
     return template.render(record=record, plots=drawn, isnan=math.isnan)
 

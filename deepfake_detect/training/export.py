@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
+import io
 import json
 import struct
 from datetime import UTC, datetime
@@ -262,7 +263,9 @@ def _write_golden(net: EvidenceNet, folder: Path) -> None:
     crops = golden_crops(net.architecture.size)
     with torch.inference_mode():
         maps, logits = net(torch.from_numpy(crops).permute(0, 3, 1, 2))
-    np.savez_compressed(folder / GOLDEN, maps=maps.numpy(), logits=logits.numpy())
+    golden = io.BytesIO()
+    np.savez_compressed(golden, maps=maps.numpy(), logits=logits.numpy())
+    write_atomically(folder / GOLDEN, golden.getvalue())
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -115,7 +115,9 @@ def bootstrap(
     for name in of(scored):
         defined = [value for value in drawn.get(name, []) if not math.isnan(value)]
         low, high = np.percentile(defined, [2.5, 97.5]) if len(defined) > resamples / 2 else (math.nan, math.nan)
-        intervals[name] = (math.nan, math.nan) if low == high else (float(low), float(high))
+        # A perfect AUC is 1 but for its last digit, which differs from sample to sample.
+        same = math.isclose(low, high, abs_tol=1e-9)
+        intervals[name] = (math.nan, math.nan) if same else (float(low), float(high))
     return intervals
 
 

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 # often that its few faces are learned by heart.
 _REAL_WEIGHTS = {"aaf": 0.3, "utkface": 0.16, "ffhq256": 0.11, "ffhq512": 0.08, "us_officials": 0.08, "scut": 0.22,
                  "celebahq": 0.04, "ciplab": 0.03, "amfd": 0.03, "lfw": 0.05, "ffhq1024": 0.01, "inswapper": 0.08,
-                 "video": 0.42}  # fmt: skip
+                 "web": 0.12, "video": 0.55}  # fmt: skip
 # Whole forgeries that are not blends, and the genuine sources each is paired with.
 _FAKE_WEIGHTS = {"stylegan256": 0.18, "stylegan2_tpdne": 0.3, "mobile_stylegan": 0.16, "stylegan3": 0.12,
-                 "studio_gan": 0.08, "generated_photos": 0.1, "flux": 0.1, "diffusion": 0.2, "ciplab": 0.12,
-                 "openforensics": 0.05, "inswapper": 0.14, "still_swaps": 0.02, "talking": 0.28, "swaps": 0.24,
-                 "lips": 0.07}  # fmt: skip
+                 "studio_gan": 0.08, "generated_photos": 0.1, "flux": 0.1, "diffusion": 0.2, "generated": 0.36,
+                 "ciplab": 0.12, "openforensics": 0.05, "inswapper": 0.14, "still_swaps": 0.06, "talking": 0.34,
+                 "swaps": 0.26, "lips": 0.08}  # fmt: skip
 _TWINS = {"stylegan256": ("ffhq256", "inswapper", "us_officials", "celebahq", "amfd"),
           "stylegan2_tpdne": ("ffhq256", "ffhq512", "ffhq1024", "inswapper", "us_officials", "celebahq", "amfd"),
           "mobile_stylegan": ("ffhq512", "ffhq256", "us_officials", "celebahq"),
@@ -42,7 +42,8 @@ _TWINS = {"stylegan256": ("ffhq256", "inswapper", "us_officials", "celebahq", "a
           "generated_photos": ("ffhq256", "ffhq512", "us_officials"),
           "flux": ("us_officials", "celebahq", "scut", "ffhq256", "amfd"),
           "diffusion": ("us_officials", "celebahq", "scut", "ffhq256", "ffhq512", "amfd"),
-          "still_swaps": ("us_officials", "celebahq", "scut", "ffhq256", "lfw", "video"),
+          "generated": ("web", "us_officials", "celebahq", "scut", "ffhq256", "amfd"),
+          "still_swaps": ("web", "us_officials", "celebahq", "scut", "ffhq256", "lfw", "video"),
           "openforensics": ("ffhq256", "us_officials", "aaf"),
           # What comes out of videos stands beside what comes out of videos, or a net learns to tell the two apart.
           "talking": ("video",), "swaps": ("video",), "lips": ("video",)}  # fmt: skip

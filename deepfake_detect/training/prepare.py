@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import logging
 import multiprocessing
 import os
@@ -27,7 +28,7 @@ from .. import engine, media
 from ..crop import cut
 from ..errors import DeepfakeDetectError
 from ..faces import FaceFinder, sharpness
-from ..files import write_atomically
+from ..files import NAMES, write_atomically
 from ..options import Options
 from .data import MESH_PARTS
 from .datasets import Labelled, read_dataset
@@ -73,10 +74,12 @@ class _Kept:
 
     Attributes:
         path: Of its picture, below the folder of faces.
+        time_s: Of its frame; None of a picture.
         whole: Height and width of a picture that was kept as it is; None of one that was cut.
     """
 
     path: str
+    time_s: float | None
     box: np.ndarray
     five: np.ndarray
     confidence: float
@@ -102,7 +105,7 @@ def _keep_faces(job: tuple[Labelled, Path, Path, Wanted]) -> tuple[list[_Kept], 
                 faces = _finder.find(frame)
                 if faces:
                     moment = frame.time_s if opened.info.kind == "video" else None
-                    one = _keep(frame, faces[0], wanted, out, _name(item.path, item.label, item.source, moment))
+                    one = _keep(frame, faces[0], wanted, out, _name(item.path, item.label, item.source, moment), moment)
                     kept += [one] if one else []
                     why = "no face large, sharp and sure enough"
     except DeepfakeDetectError as error:
@@ -117,7 +120,7 @@ def _keep_faces(job: tuple[Labelled, Path, Path, Wanted]) -> tuple[list[_Kept], 
     return kept, why
 
 
-def _keep(frame: Frame, face: Face, wanted: Wanted, out: Path, path: str) -> _Kept | None:
+def _keep(frame: Frame, face: Face, wanted: Wanted, out: Path, path: str, time_s: float | None) -> _Kept | None:
     if face.size_px < wanted.min_face_px or face.confidence < _SURE:
         return None
     if sharpness(cut(frame, face, size=224, margin=0.18).pixels) < wanted.min_sharpness:
@@ -135,7 +138,7 @@ def _keep(frame: Frame, face: Face, wanted: Wanted, out: Path, path: str) -> _Ke
     encoded = cv2.imencode(".png", region[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
     (out / path).parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out / path, encoded.tobytes())
-    return _Kept(path, box, five, face.confidence, (height, width) if whole else None)
+    return _Kept(path, time_s, box, five, face.confidence, (height, width) if whole else None)
 
 
 def prepare(items: Sequence[Labelled], root: Path, out: Path, wanted: Wanted, *, workers: int = 2) -> int:
@@ -165,29 +168,34 @@ def prepare(items: Sequence[Labelled], root: Path, out: Path, wanted: Wanted, *,
                 passed_over.append(f"{item.path}: {why}")
             if len(faces) % 500 < len(kept):
                 log.info("%d faces", len(faces))
-    (out / "passed_over.txt").write_text("".join(f"{line}\n" for line in passed_over))
+    write_atomically(out / "passed_over.txt", "".join(f"{line}\n" for line in passed_over).encode(*NAMES))
     if not faces:
         raise SystemExit(f"{root}: no face was found in any of {len(items)} files; {out}/passed_over.txt says why")
-    wholes = {item.path: one for item, one in faces if one.whole is not None}
-    with (out / "index.csv").open("w", newline="") as lines:
-        writer = csv.DictWriter(lines, [*vars(faces[0][0]), "split"])
-        writer.writeheader()
-        for item, one in faces:
-            original = wholes.get(item.original)
-            # Two pictures that were cut no longer lie on each other, even where they did.
-            fits = original is not None and one.whole == original.whole
-            values = vars(replace(item, path=one.path, original=original.path if original is not None and fits else ""))
-            writer.writerow({**values, "split": "train"})
+    # Of videos only frames of the same moment.
+    wholes = {(item.path, one.time_s): one for item, one in faces if one.whole is not None}
+    index = io.StringIO(newline="")
+    writer = csv.DictWriter(index, [*vars(faces[0][0]), "split"])
+    writer.writeheader()
+    for item, one in faces:
+        original = wholes.get((item.original, one.time_s))
+        # Two pictures that were cut no longer lie on each other, even where they did.
+        fits = original is not None and one.whole == original.whole
+        values = vars(replace(item, path=one.path, original=original.path if original is not None and fits else ""))
+        writer.writerow({**values, "split": "train"})
     meshes = [fit_mean_face(one.five) for _, one in faces]
     arrays: dict[str, Any] = {part: np.stack([mesh[part] for mesh in meshes]) for part in MESH_PARTS}
+    landmarks = io.BytesIO()
     np.savez_compressed(
-        out / "landmarks.npz",
+        landmarks,
         path=np.array([one.path for _, one in faces]),
         box=np.stack([one.box for _, one in faces]).astype(np.float32),
         five=np.stack([one.five for _, one in faces]).astype(np.float32),
         confidence=np.array([one.confidence for _, one in faces], np.float32),
         **arrays,
     )
+    # All or nothing, and the landmarks last: where they are, all is.
+    write_atomically(out / "index.csv", index.getvalue().encode(*NAMES))
+    write_atomically(out / "landmarks.npz", landmarks.getvalue())
     return len(faces)
 
 
