@@ -74,14 +74,14 @@ def test_training_learns(drawn_data: Path, tmp_path: Path) -> None:
     from deepfake_detect.training.pairs import PairMaker
 
     maker = PairMaker([drawn_data], None, TINY)
-    crops, masks, labels = collate([maker.make(seed) for seed in range(8)])
+    crops, masks, labels, weights = collate([maker.make(seed) for seed in range(8)])
     torch.manual_seed(0)
     net = EvidenceNet(TINY)
     load_imagenet(net)
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3)
     losses = []
     for _ in range(60):
-        total = loss(*net(crops), masks, labels, map_weight=1.0)
+        total = loss(*net(crops), masks, labels, weights, map_weight=1.0)
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
@@ -160,22 +160,31 @@ def test_what_the_net_sees_beside_colours_starts_at_nothing() -> None:
 def test_loss_ignores_what_is_unknown() -> None:
     maps, logits, labels = torch.randn(2, 4, 4), torch.zeros(2), torch.tensor([0.0, 1.0])
     unknown = torch.full((2, 4, 4), IGNORE)
-    assert loss(maps, logits, unknown, labels, map_weight=5.0).item() == pytest.approx(math.log(2))
+    assert loss(maps, logits, unknown, labels, torch.ones(2), map_weight=5.0).item() == pytest.approx(math.log(2))
+
+
+def test_loss_counts_a_crop_by_its_weight() -> None:
+    maps, logits, labels = torch.zeros(2, 4, 4), torch.tensor([0.0, 3.0]), torch.tensor([0.0, 1.0])
+    masks = torch.ones(2, 4, 4)
+    found = loss(maps, logits, masks, labels, torch.tensor([1.0, 0.0]), map_weight=1.0)
+    assert found.item() == pytest.approx(2 * math.log(2))
 
 
 def test_loss_of_a_perfect_answer_is_nothing() -> None:
     masks = torch.zeros(2, 4, 4)
     masks[1, :2] = 1
     maps = (masks * 2 - 1) * 50
-    assert loss(maps, torch.tensor([-50.0, 50.0]), masks, torch.tensor([0.0, 1.0]), map_weight=1.0).item() < 1e-6
+    labels = torch.tensor([0.0, 1.0])
+    assert loss(maps, torch.tensor([-50.0, 50.0]), masks, labels, torch.ones(2), map_weight=1.0).item() < 1e-6
 
 
 def test_collate_puts_each_genuine_crop_before_its_forgery() -> None:
     pairs = []
     for i in range(3):
         halves = np.stack([np.full((8, 8, 3), 2 * i + j, np.uint8) for j in range(2)])
-        pairs.append(Pair(halves, np.ones((1, 1), np.float32), "self"))
-    crops, masks, labels = collate(pairs)
+        pairs.append(Pair(halves, np.ones((1, 1), np.float32), "self", weight=0.5))
+    crops, masks, labels, weights = collate(pairs)
+    assert weights.tolist() == [1, 0.5, 1, 0.5, 1, 0.5]
     assert crops[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
     assert labels.tolist() == [0, 1, 0, 1, 0, 1]
     assert masks.flatten().tolist() == [0, 1, 0, 1, 0, 1]

@@ -5,7 +5,8 @@ another person's face it is Face X-ray (Li et al., CVPR 2020). Written from the 
 one of several mask shapes, and one over all of the picture:
 
     self         a slightly moved, recoloured or resampled copy of the same face
-    other        another person's face, warped onto the landmarks and matched in colour
+    other        another person's face, warped onto the landmarks and matched in colour; or part of the same person's from
+                 another moment, laid on as it is, as reenactment and lip-sync put another expression into a frame
     regenerated  the same face smoothed, resampled, quantised, recompressed, or redrawn by a net
     redrawn      the face with all around it redrawn by a net, as reenactment and talking-head programs leave it
 
@@ -36,6 +37,8 @@ Picture = np.ndarray
 FAMILIES = ("self", "other", "regenerated", "redrawn")
 SHAPES = ("whole", "inner", "below_brows", "lower_half", "mouth", "eyes", "nose", "box")
 _SHAPE_WEIGHTS = (0.26, 0.2, 0.14, 0.1, 0.12, 0.06, 0.04, 0.08)
+# What of another moment is laid over: the parts that speak.
+_SPEAKING, _SPEAKING_WEIGHTS = ("mouth", "lower_half", "below_brows", "inner"), (0.3, 0.3, 0.2, 0.2)
 _STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
 
 
@@ -65,6 +68,7 @@ def forge(
     *,
     donor: tuple[Picture, TrainingFace] | None = None,
     restored: Picture | None = None,
+    same_person: bool = False,
 ) -> Forgery:
     """Forge one genuine face.
 
@@ -73,18 +77,21 @@ def forge(
         face: Where the face and its landmarks lie in `pixels`.
         donor: Another person's picture and face; with it the family is `other`.
         restored: The same picture with its face redrawn by a net; with it the family is `regenerated`.
+        same_person: The donor is the same person at another moment.
 
     Raises:
         ValueError: The face has no mesh.
     """
     if face.mesh is None:
         raise ValueError(f"{face.path} has no mesh to blend along")
-    shape = str(rng.choice(SHAPES, p=_SHAPE_WEIGHTS))
+    shapes, weights = (_SPEAKING, _SPEAKING_WEIGHTS) if same_person else (SHAPES, _SHAPE_WEIGHTS)
+    shape = str(rng.choice(shapes, p=weights))
     mask = draw_mask(face.mesh, pixels.shape[:2], shape, rng)
     target = source = pixels
     if donor is not None:
         family = "other"
-        source = match_colour(warp_onto(*donor, face, pixels.shape[:2]), pixels, mask, rng)
+        laid = (lay_onto if same_person else warp_onto)(*donor, face, pixels.shape[:2])
+        source = match_colour(laid, pixels, mask, rng)
         if rng.random() < 0.5:
             source, target = _differ(source, target, rng)
     elif restored is not None or rng.random() < 0.45:
@@ -391,6 +398,23 @@ def warp_onto(donor_pixels: Picture, donor: TrainingFace, face: TrainingFace, si
     xs, ys = np.meshgrid(np.arange(width, dtype=np.float32) / step, np.arange(height, dtype=np.float32) / step)
     flow = cv2.remap(coarse, xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return cv2.remap(donor_pixels, flow[..., 0], flow[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+def lay_onto(donor_pixels: Picture, donor: TrainingFace, face: TrainingFace, size: tuple[int, int]) -> Picture:
+    """The donor's face moved, turned and scaled so that eyes and nose lie on the face's; its expression stays its own.
+
+    Args:
+        size: Height and width of the result.
+    """
+    if donor.mesh is None or face.mesh is None:
+        raise ValueError("both faces need a mesh")
+    firm = ("right_eye", "left_eye", "nose")
+    origin, onto = (np.concatenate([mesh[part] for part in firm]) for mesh in (donor.mesh, face.mesh))
+    matrix = np.asarray(cv2.estimateAffinePartial2D(origin, onto, method=cv2.LMEDS)[0], np.float64)
+    if matrix.shape != (2, 3):
+        # None was found, as of points that all but coincide.
+        return warp_onto(donor_pixels, donor, face, size)
+    return cv2.warpAffine(donor_pixels, matrix, size[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _controls(mesh: dict[str, np.ndarray]) -> np.ndarray:

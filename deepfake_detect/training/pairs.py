@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -26,23 +27,23 @@ if TYPE_CHECKING:
 
 # How often each source of genuine faces is drawn. Soft sources less often than their count, sharp ones more, yet none so
 # often that its few faces are learned by heart.
-_REAL_WEIGHTS = {"aaf": 0.3, "utkface": 0.16, "ffhq256": 0.11, "ffhq512": 0.08, "us_officials": 0.08, "scut": 0.22,
+_REAL_WEIGHTS = {"aaf": 0.3, "utkface": 0.16, "ffhq256": 0.2, "ffhq512": 0.08, "us_officials": 0.08, "scut": 0.1,
                  "celebahq": 0.04, "ciplab": 0.03, "amfd": 0.03, "lfw": 0.05, "ffhq1024": 0.01, "inswapper": 0.08,
-                 "web": 0.12, "video": 0.55}  # fmt: skip
+                 "web": 0.2, "video": 0.55}  # fmt: skip
 # Whole forgeries that are not blends, and the genuine sources each is paired with.
 _FAKE_WEIGHTS = {"stylegan256": 0.18, "stylegan2_tpdne": 0.3, "mobile_stylegan": 0.16, "stylegan3": 0.12,
-                 "studio_gan": 0.08, "generated_photos": 0.1, "flux": 0.1, "diffusion": 0.2, "generated": 0.36,
-                 "ciplab": 0.12, "openforensics": 0.05, "inswapper": 0.14, "still_swaps": 0.06, "talking": 0.34,
-                 "swaps": 0.26, "lips": 0.08}  # fmt: skip
+                 "studio_gan": 0.08, "generated_photos": 0.1, "flux": 0.03, "diffusion": 0.2, "generated": 0.36,
+                 "ciplab": 0.06, "openforensics": 0.05, "inswapper": 0.14, "still_swaps": 0.06, "talking": 0.34,
+                 "swaps": 0.24, "lips": 0.03}  # fmt: skip
 _TWINS = {"stylegan256": ("ffhq256", "inswapper", "us_officials", "celebahq", "amfd"),
           "stylegan2_tpdne": ("ffhq256", "ffhq512", "ffhq1024", "inswapper", "us_officials", "celebahq", "amfd"),
           "mobile_stylegan": ("ffhq512", "ffhq256", "us_officials", "celebahq"),
           "stylegan3": ("ffhq512", "ffhq256", "us_officials"),
           "studio_gan": ("scut", "us_officials", "ffhq256"),
-          "generated_photos": ("ffhq256", "ffhq512", "us_officials"),
+          "generated_photos": ("ffhq512", "amfd", "celebahq", "web"),
           "flux": ("us_officials", "celebahq", "scut", "ffhq256", "amfd"),
           "diffusion": ("us_officials", "celebahq", "scut", "ffhq256", "ffhq512", "amfd"),
-          "generated": ("web", "us_officials", "celebahq", "scut", "ffhq256", "amfd"),
+          "generated": ("web", "us_officials", "celebahq", "ffhq256", "amfd"),
           "still_swaps": ("web", "us_officials", "celebahq", "scut", "ffhq256", "lfw", "video"),
           "openforensics": ("ffhq256", "us_officials", "aaf"),
           # What comes out of videos stands beside what comes out of videos, or a net learns to tell the two apart.
@@ -51,8 +52,19 @@ _UNKNOWN_WEIGHT = 0.1
 # Forgeries of a part of the face, and nobody says which pixels.
 _UNKNOWN_PART = ("openforensics", "lips")
 
+# Forgeries whose face is another's and whose surroundings are genuine.
+_FACE_ALONE = ("swaps", "still_swaps")
 # Of the pairs that are blended here: another person's face; a redrawn face inside a mask; one redrawn all over.
 _OTHER, _RESTORED, _REDRAWN = 0.26, 0.22, 0.12
+# How often a frame of a video gets part of the same person's face from another of its frames, as reenactment and lip-sync
+# leave it, where otherwise it would get another person's.
+_ANOTHER_MOMENT = 0.4
+# A copy redrawn all over ends this far from the face: crops of it must not show where.
+_REDRAWN_MARGIN = 0.25
+# Swaps come out of nets of 96 to 256 pixels: how often a donor is reduced to the lower part of that first.
+_SMALL_DONOR, _SMALL_DONOR_PX = 0.5, (96, 160)
+# What differs by so many grey levels on the average, inside of the mask, counts in full, and what can't be seen a quarter.
+_PLAIN_TO_SEE, _LEAST_WEIGHT = 3.0, 0.25
 # How often another person's face comes redrawn, as swapped faces do, or is nobody's but drawn by a generator, and how
 # often both halves are retouched first.
 _OTHER_REDRAWN, _OTHER_GENERATED = 0.45, 0.15
@@ -73,11 +85,13 @@ class Pair:
         crops: uint8 (2, S, S, 3): genuine, forged.
         mask: float32 (S / 8, S / 8): how much of each cell was altered in the forged one; `IGNORE` where unknown.
         family: Of the forgery: a blend family, or `whole` for what was not blended here.
+        weight: Of the forged half in training, 0 to 1: of what wear has made equal nothing can be learned but doubt.
     """
 
     crops: np.ndarray
     mask: np.ndarray
     family: str
+    weight: float = 1.0
 
 
 class PairMaker:
@@ -109,15 +123,19 @@ class PairMaker:
         faces = [
             face for folder in data for face in read_faces(folder, leave_out=leave_out) if face.held_back == held_back
         ]
-        self._real: dict[str, list[TrainingFace]] = {}
-        self._fake: dict[str, list[TrainingFace]] = {}
+        # By source and group: a clip of eighty frames is no more often seen than a picture.
+        self._real: dict[str, dict[str, list[TrainingFace]]] = {}
+        self._fake: dict[str, dict[str, list[TrainingFace]]] = {}
         for face in faces:
             if face.mesh is not None:
-                (self._real if face.label == "real" else self._fake).setdefault(face.source, []).append(face)
+                source = (self._real if face.label == "real" else self._fake).setdefault(face.source, {})
+                source.setdefault(face.group, []).append(face)
         if not self._real:
             raise ValueError(f"no genuine training faces found in {', '.join(map(str, data))}")
-        self._everyone = [face for faces in self._real.values() for face in faces]
-        self._generated = [face for source in _GENERATED for face in self._fake.get(source, ())]
+        self._everyone = [face for groups in self._real.values() for some in groups.values() for face in some]
+        self._generated = [
+            face for source in _GENERATED for some in self._fake.get(source, {}).values() for face in some
+        ]
         self._redrawn = {net: found for net, found in _redrawn_faces(restored, self._everyone).items() if found}
         self._originals = {(face.root, face.path): face for face in self._everyone}
 
@@ -136,6 +154,10 @@ class PairMaker:
         draw = rng.random()
         if draw < _OTHER:
             face = _choose(self._real, _REAL_WEIGHTS, rng)
+            moments = [one for one in self._real[face.source][face.group] if one is not face]
+            if face.source == "video" and moments and rng.random() < _ANOTHER_MOMENT:
+                moment = moments[int(rng.integers(len(moments)))]
+                return self._forge(face, rng, donor=(moment.read(), moment), same_person=True)
             how = rng.random()
             if self._redrawn and how < _OTHER_REDRAWN:
                 other, copy = self._redrawn_face(rng, but=face)
@@ -152,7 +174,7 @@ class PairMaker:
             genuine, redrawn = face.read(), _read(copy)
             retouched = _retouching(rng)
             forgery = redrawn_whole(retouched(genuine, face), retouched(redrawn, face), face)
-            return self._finish(forgery, face, rng), face
+            return self._finish(forgery, face, rng, most=_REDRAWN_MARGIN), face
         return self._forge(_choose(self._real, _REAL_WEIGHTS, rng), rng)
 
     def _forge(
@@ -162,13 +184,18 @@ class PairMaker:
         *,
         donor: tuple[np.ndarray, TrainingFace] | None = None,
         restored: np.ndarray | None = None,
+        same_person: bool = False,
     ) -> tuple[Pair, TrainingFace]:
         pixels = face.read()
         retouched = _retouching(rng)
         pixels = retouched(pixels, face)
         restored = None if restored is None else retouched(restored, face)
-        donor = None if donor is None else (retouched(*donor), donor[1])
-        return self._finish(forge(pixels, face, rng, donor=donor, restored=restored), face, rng), face
+        if donor is not None:
+            most = rng.uniform(*_SMALL_DONOR_PX) if rng.random() < _SMALL_DONOR else math.inf
+            donor = _reduced(*donor, min(_size(face), most))
+            donor = (retouched(*donor), donor[1])
+        forgery = forge(pixels, face, rng, donor=donor, restored=restored, same_person=same_person)
+        return self._finish(forgery, face, rng), face
 
     def _whole(self, rng: Generator) -> tuple[Pair, TrainingFace]:
         fake = _choose(self._fake, _FAKE_WEIGHTS, rng)
@@ -181,48 +208,49 @@ class PairMaker:
         # One face size for both, so that neither class is the sharper one by its scale, and one first compression: that of
         # the files differs, and where the wear is light a net would learn it instead of the faces.
         wanted = rng.uniform(0.55, 1.0) * min(_size(real), _size(fake))
-        (down, right), quality = rng.integers(8, size=2).tolist(), int(rng.integers(55, 88))
-        seed = int(rng.integers(2**32))
         retouched = rng.random() < _RETOUCHED
-        pictures = {face: face.read() for face in (real, fake)}
-        # One margin for both: how a picture is framed says where it comes from.
-        margin = min(self._margin(face.box, pixels.shape[:2], seed) for face, pixels in pictures.items())
+        halves = [_reduced(face.read(), face, wanted, exactly=True) for face in (real, fake)]
+        # As much around both: how a picture is framed says where it comes from, and the edge that repeats where it ends.
+        halves = _framed_alike(halves)
+        saved = _saving(rng)
+        seed = int(rng.integers(2**32))
+        margin = min(self._margin(face.box, pixels.shape[:2], seed) for pixels, face in halves)
         crops = []
-        for face, pixels in pictures.items():
-            scale = wanted / _size(face)
-            size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
-            small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-            small = compressed_off_grid(small, down=down, right=right, quality=quality)
-            ratio = np.array(size) / (pixels.shape[1], pixels.shape[0])
+        for pixels, face in halves:
+            small = saved(pixels)
             if retouched and face.mesh is not None:
-                small = retouch(small, {part: points * ratio for part, points in face.mesh.items()}, seed)
-            box = face.box * np.tile(ratio, 2)
-            crops.append(self._finish_one(small, box, seed, margin))
-        return _flipped(np.stack(crops), self._fake_mask(fake, seed, margin), "whole", rng), real
+                small = retouch(small, face.mesh, seed)
+            crops.append(self._finish_one(small, face.box, seed, margin))
+        mask = self._fake_mask(*halves[1], seed, margin, face_alone=fake.source in _FACE_ALONE)
+        return _flipped(np.stack(crops), mask, "whole", rng), real
 
     def _with_original(self, fake: TrainingFace, original: TrainingFace, rng: Generator) -> Pair:
         """A forgery made elsewhere, beside the very picture it was made from: one crop for both."""
         retouched = _retouching(rng)
-        pictures = [retouched(face.read(), original) for face in (original, fake)]
+        pictures = [face.read() for face in (original, fake)]
         if pictures[0].shape != pictures[1].shape:
             raise ValueError(
                 f"{fake.path} and its original {original.path} differ in size; one is not made from the other"
             )
+        # The files were not saved alike, see `_whole`.
+        wanted, saved = rng.uniform(0.55, 1.0) * _size(original), _saving(rng)
+        reduced = [_reduced(pixels, original, wanted, exactly=True) for pixels in pictures]
+        face = reduced[0][1]
+        pictures = [retouched(saved(pixels), face) for pixels, _ in reduced]
         seed = int(rng.integers(2**32))
-        margin = self._margin(original.box, pictures[0].shape[:2], seed)
-        crops = np.stack([self._finish_one(pixels, original.box, seed, margin) for pixels in pictures])
-        if fake.source in _UNKNOWN_PART:
-            mask = self._fake_mask(fake, seed, margin)
-        else:
-            mask = self._cut_mask(_oval_mask(original, pictures[0].shape[:2]), original.box, seed, margin)
-        return _flipped(crops, mask, "whole", rng)
+        margin = self._margin(face.box, pictures[0].shape[:2], seed)
+        crops = np.stack([self._finish_one(pixels, face.box, seed, margin) for pixels in pictures])
+        seen = replace(face, source=fake.source, path=fake.path)
+        # What fits its original pixel by pixel is the original but for the face.
+        return _flipped(crops, self._fake_mask(pictures[1], seen, seed, margin, face_alone=True), "whole", rng)
 
-    def _finish(self, forgery: Forgery, face: TrainingFace, rng: Generator) -> Pair:
+    def _finish(self, forgery: Forgery, face: TrainingFace, rng: Generator, *, most: float = math.inf) -> Pair:
         seed = int(rng.integers(2**32))
-        margin = self._margin(face.box, forgery.mask.shape, seed)
+        margin = min(most, self._margin(face.box, forgery.mask.shape, seed))
         halves = (forgery.genuine, forgery.forged)
         crops = np.stack([self._finish_one(half, face.box, seed, margin) for half in halves])
-        return _flipped(crops, self._cut_mask(forgery.mask, face.box, seed, margin), forgery.family, rng)
+        mask = self._cut_mask(forgery.mask, face.box, seed, margin)
+        return _flipped(crops, mask, forgery.family, rng, weight=_visible(crops, mask))
 
     def _margin(self, box: np.ndarray, size: tuple[int, ...], seed: int) -> float:
         """Of the pair of this seed, for a face in a picture of this height and width."""
@@ -259,15 +287,24 @@ class PairMaker:
         unknown = cv2.resize((region < 0).astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
         return np.where(unknown > 0.05, np.float32(IGNORE), small)
 
-    def _fake_mask(self, fake: TrainingFace, seed: int, margin: float) -> np.ndarray:
+    def _fake_mask(
+        self, pixels: np.ndarray, fake: TrainingFace, seed: int, margin: float, *, face_alone: bool
+    ) -> np.ndarray:
+        """Of a forgery that was not blended here, as far as it is known what was altered.
+
+        Args:
+            face_alone: Its surroundings are genuine.
+        """
         side = self._architecture.size // 8
         if fake.source in _UNKNOWN_PART:
             return np.full((side, side), IGNORE, np.float32)
-        if fake.source == "swaps":
-            return self._cut_mask(_oval_mask(fake, fake.read().shape[:2]), fake.box, seed, margin)
-        if fake.source != "ciplab":
-            return np.ones((side, side), np.float32)
-        return self._cut_mask(ciplab_mask(fake), fake.box, seed, margin)
+        if fake.source == "ciplab":
+            height, width = pixels.shape[:2]
+            whole = ciplab_mask(fake, (height, width))
+        else:
+            # Of what is drawn as a whole the face is what is asked about: whether its surroundings look drawn is left open.
+            whole = _oval_mask(fake, pixels.shape[:2], outside=0.0 if face_alone else IGNORE)
+        return self._cut_mask(whole, fake.box, seed, margin)
 
     def _redrawn_face(self, rng: Generator, *, but: TrainingFace | None = None) -> tuple[TrainingFace, Path]:
         """A genuine face that a net has redrawn, and the redrawn copy; every net as often as the others."""
@@ -277,17 +314,20 @@ class PairMaker:
         return (others or found)[int(rng.integers(len(others or found)))]
 
 
-def ciplab_mask(fake: TrainingFace) -> np.ndarray:
+def ciplab_mask(fake: TrainingFace, size: tuple[int, int] = (340, 340)) -> np.ndarray:
     """Which parts were replaced, from the four digits of the file's name: left eye, right eye, nose, mouth.
 
+    Args:
+        size: Height and width of the picture in which the face lies.
+
     Returns:
-        float32 (340, 340): 1 inside, 0 outside, `IGNORE` over both eyes where only one was replaced, since whose left
+        float32 (height, width): 1 inside, 0 outside, `IGNORE` over both eyes where only one was replaced, since whose left
         is meant is not documented.
     """
     digits = fake.path.rsplit("_", 1)[-1][:4]
     if fake.mesh is None:
         raise ValueError(f"{fake.path} has no mesh")
-    mask = np.zeros((340, 340), np.float32)
+    mask = np.zeros(size, np.float32)
     eyes = (digits[0] == "1") + (digits[1] == "1")
     parts = [(("right_eye", "right_brow"), eyes), (("left_eye", "left_brow"), eyes),
              (("nose",), 2 * (digits[2] == "1")), (("lips_outer",), 2 * (digits[3] == "1"))]  # fmt: skip
@@ -300,10 +340,12 @@ def ciplab_mask(fake: TrainingFace) -> np.ndarray:
     return mask
 
 
-def _choose(pools: dict[str, list[TrainingFace]], weights: dict[str, float], rng: Generator) -> TrainingFace:
+def _choose(pools: dict[str, dict[str, list[TrainingFace]]], weights: dict[str, float], rng: Generator) -> TrainingFace:
+    """A source by its weight, one of its groups, one of the group's faces."""
     names = sorted(pools)
     shares = np.array([weights.get(name, _UNKNOWN_WEIGHT) for name in names])
-    pool = pools[names[int(rng.choice(len(names), p=shares / shares.sum()))]]
+    groups = list(pools[names[int(rng.choice(len(names), p=shares / shares.sum()))]].values())
+    pool = groups[int(rng.integers(len(groups)))]
     return pool[int(rng.integers(len(pool)))]
 
 
@@ -317,6 +359,55 @@ def _lookalike(face: TrainingFace, among: Sequence[TrainingFace], rng: Generator
     shape = _shape(face)
     closest: TrainingFace = min(others, key=lambda other: float(np.abs(_shape(other) - shape).mean()))
     return closest
+
+
+def _placed(face: TrainingFace, scale: np.ndarray, corner: np.ndarray) -> TrainingFace:
+    """The face in its picture reduced by (x, y) and then cut at a corner."""
+    scale, corner = scale.astype(np.float32), corner.astype(np.float32)
+    mesh = face.mesh and {part: points * scale - corner for part, points in face.mesh.items()}
+    box = face.box * np.tile(scale, 2) - np.tile(corner, 2)
+    return replace(face, box=box, five=face.five * scale - corner, mesh=mesh)
+
+
+def _reduced(
+    pixels: np.ndarray, face: TrainingFace, size_px: float, *, exactly: bool = False
+) -> tuple[np.ndarray, TrainingFace]:
+    """The picture with a face of at most, or exactly, so many pixels, and the face in it."""
+    scale = size_px / _size(face)
+    if scale >= 1 and not exactly:
+        return pixels, face
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return small, _placed(face, np.array(size) / (pixels.shape[1], pixels.shape[0]), np.zeros(2))
+
+
+def _framed_alike(halves: Sequence[tuple[np.ndarray, TrainingFace]]) -> list[tuple[np.ndarray, TrainingFace]]:
+    """Pictures with faces of one size cut so that each reaches as far from its face, on each side, as the tightest."""
+    centres = [(face.box[:2] + face.box[2:]) / 2 for _, face in halves]
+    sides = [np.array(pixels.shape[1::-1]) for pixels, _ in halves]
+    before = np.maximum(1, np.floor(np.min(centres, axis=0)).astype(int))
+    after = np.maximum(1, np.floor(np.min([s - c for s, c in zip(sides, centres, strict=True)], axis=0)).astype(int))
+    cut_out = []
+    for (pixels, face), centre in zip(halves, centres, strict=True):
+        corner = np.maximum(0, centre.round().astype(int) - before)
+        (left, top), (right, bottom) = corner.tolist(), (corner + before + after).tolist()
+        cut_out.append((np.ascontiguousarray(pixels[top:bottom, left:right]), _placed(face, np.ones(2), corner)))
+    return cut_out
+
+
+def _saving(rng: Generator) -> Callable[[np.ndarray], np.ndarray]:
+    """A first compression, the same for both halves."""
+    (down, right), quality = rng.integers(8, size=2).tolist(), int(rng.integers(55, 88))
+    return lambda pixels: compressed_off_grid(pixels, down=down, right=right, quality=quality)
+
+
+def _visible(crops: np.ndarray, mask: np.ndarray) -> float:
+    """How much a forgery that has been worn still weighs, by how it differs from its twin where it was altered."""
+    apart = np.abs(crops[0].astype(np.float32) - crops[1]).mean(2)
+    cells = cv2.resize(apart, mask.shape[::-1], interpolation=cv2.INTER_AREA)
+    altered = mask > 0.25 * mask.max(initial=0)
+    seen = float(cells[altered].mean()) if altered.any() else 0.0
+    return min(1.0, max(_LEAST_WEIGHT, seen / _PLAIN_TO_SEE))
 
 
 def _size(face: TrainingFace) -> float:
@@ -345,16 +436,16 @@ def _retouching(rng: Generator) -> Callable[[np.ndarray, TrainingFace], np.ndarr
     return lambda pixels, face: pixels if face.mesh is None else retouch(pixels, face.mesh, seed)
 
 
-def _flipped(crops: np.ndarray, mask: np.ndarray, family: str, rng: Generator) -> Pair:
+def _flipped(crops: np.ndarray, mask: np.ndarray, family: str, rng: Generator, *, weight: float = 1.0) -> Pair:
     """A pair of these, mirrored every other time."""
     if rng.random() < 0.5:
         crops, mask = crops[:, :, ::-1], mask[:, ::-1]
-    return Pair(np.ascontiguousarray(crops), np.ascontiguousarray(mask), family)
+    return Pair(np.ascontiguousarray(crops), np.ascontiguousarray(mask), family, weight)
 
 
-def _oval_mask(face: TrainingFace, size: tuple[int, int]) -> np.ndarray:
-    """1 inside the face, 0 well outside, `IGNORE` between, where a swap's own mask may or may not reach."""
-    mask = np.zeros(size, np.float32)
+def _oval_mask(face: TrainingFace, size: tuple[int, int], *, outside: float = 0.0) -> np.ndarray:
+    """1 inside the face, `outside` well outside, `IGNORE` between, where a swap's own mask may or may not reach."""
+    mask = np.full(size, outside, np.float32)
     oval = cv2.convexHull(face.points())
     centre = oval.mean(0)
     for scale, value in ((1.4, IGNORE), (0.9, 1.0)):
@@ -368,7 +459,7 @@ def _read(path: Path) -> np.ndarray:
 
 def _turned(pixels: np.ndarray, box: np.ndarray, seed: int, interpolation: int) -> np.ndarray:
     """Mostly the picture itself; now and then it turned about the middle of the face, mirrored at its edges."""
-    rng = np.random.default_rng([seed, 2])
+    rng = np.random.default_rng([seed, 4])
     if rng.random() >= _TURNED:
         return pixels
     degrees = float(np.clip(rng.normal(0, _TURN_DEGREES), -_MOST_DEGREES, _MOST_DEGREES))

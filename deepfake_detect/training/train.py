@@ -88,7 +88,7 @@ class Settings:
             raise ValueError(f"batch: with norms 'strangers' a multiple of 4 is expected, found {self.batch}")
 
 
-def loss(maps: Tensor, logits: Tensor, masks: Tensor, labels: Tensor, *, map_weight: float) -> Tensor:
+def loss(maps: Tensor, logits: Tensor, masks: Tensor, labels: Tensor, weights: Tensor, *, map_weight: float) -> Tensor:
     """Cross-entropy of the crops' logits, plus that of the maps against the masks.
 
     Args:
@@ -96,12 +96,14 @@ def loss(maps: Tensor, logits: Tensor, masks: Tensor, labels: Tensor, *, map_wei
         logits: (N,).
         masks: (N, h, w) in 0 to 1, `IGNORE` where unknown.
         labels: (N,) 0 genuine, 1 forged.
+        weights: (N,) 0 to 1, of each crop.
         map_weight: Of the second term.
     """
-    known = (masks >= 0).float()
+    known = (masks >= 0) * weights[:, None, None]
     cells = functional.binary_cross_entropy_with_logits(maps, masks.clamp(0, 1), reduction="none")
     map_loss = (cells * known).sum() / known.sum().clamp(min=1)
-    return functional.binary_cross_entropy_with_logits(logits, labels) + map_weight * map_loss
+    crops = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    return (crops * weights).sum() / weights.sum() + map_weight * map_loss
 
 
 def load_imagenet(net: EvidenceNet) -> None:
@@ -202,13 +204,15 @@ def learning_rate(seen: int, settings: Settings) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def collate(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor, Tensor]:
-    """Pairs -> crops (2N, 3, S, S) uint8, masks (2N, h, w), labels (2N,); each genuine crop right before its forgery."""
+def collate(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pairs -> crops (2N, 3, S, S) uint8, masks (2N, h, w), labels and weights (2N,); each genuine crop right before its
+    forgery."""
     crops = np.concatenate([pair.crops for pair in pairs])
     masks = np.zeros((len(crops), *pairs[0].mask.shape), np.float32)
     masks[1::2] = np.stack([pair.mask for pair in pairs])
     labels = torch.tensor([0.0, 1.0]).repeat(len(pairs))
-    return torch.from_numpy(crops).permute(0, 3, 1, 2), torch.from_numpy(masks), labels
+    weights = torch.tensor([weight for pair in pairs for weight in (1.0, pair.weight)])
+    return torch.from_numpy(crops).permute(0, 3, 1, 2), torch.from_numpy(masks), labels, weights
 
 
 def _prepare(arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
@@ -258,7 +262,7 @@ def measure(net: nn.Module, pairs: Sequence[Pair]) -> dict[str, float]:
     net.eval()
     logits, inside, outside = [], [], []
     for start in range(0, len(pairs), 16):
-        crops, masks, _ = collate(pairs[start : start + 16])
+        crops, masks, _, _ = collate(pairs[start : start + 16])
         maps, scores = net(crops.contiguous(memory_format=torch.channels_last))
         logits.append(scores.numpy())
         for one_map, mask, pair in zip(maps[1::2].numpy(), masks[1::2].numpy(), pairs[start : start + 16], strict=True):
@@ -359,11 +363,11 @@ def train(
         for pairs in _batches(pool, settings, seen, workers):
             if seen >= settings.pictures:
                 break
-            crops, masks, labels = collate(pairs)
+            crops, masks, labels, counts = collate(pairs)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(seen, settings)
             maps, logits = forward(net, crops, settings.norms)
-            total = loss(maps, logits, masks, labels, map_weight=settings.map_weight)
+            total = loss(maps, logits, masks, labels, counts, map_weight=settings.map_weight)
             optimiser.zero_grad(set_to_none=True)
             total.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(net.parameters(), 5.0)
