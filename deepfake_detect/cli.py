@@ -369,7 +369,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except DeepfakeDetectError as error:
         return _stop(str(error), SOME_NOT_JUDGED)
     _bear_any_name()
-    out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+    out, err = Console(highlight=False, emoji=False), Console(stderr=True, highlight=False, emoji=False)
     folders = _folders(arguments.files, arguments.report)
     status = ALL_JUDGED
     labels = set()
@@ -562,6 +562,11 @@ def _scan(arguments: argparse.Namespace) -> int:
 def _names(paths: Sequence[str], *, null: bool) -> Iterator[str]:
     """The paths, and in place of each - those that stdin lists. A name may hold any byte but zero."""
     end = b"\0" if null else b"\n"
+
+    def name_of(line: bytes) -> str:
+        # Windows ends lines by two bytes, and its programs write in code pages of their own.
+        return line.removesuffix(b"\r").decode("utf-8", "replace") if os.name == "nt" else os.fsdecode(line)
+
     for path in paths:
         if path != "-":
             yield path
@@ -569,9 +574,9 @@ def _names(paths: Sequence[str], *, null: bool) -> Iterator[str]:
         rest = b""
         while chunk := os.read(sys.stdin.fileno(), 65536):
             *whole, rest = (rest + chunk).split(end)
-            yield from (os.fsdecode(name) for name in whole if name)
+            yield from (name_of(line) for line in whole if line)
         if rest:
-            yield os.fsdecode(rest)
+            yield name_of(rest)
 
 
 class _ScanBar:
@@ -619,7 +624,7 @@ def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> 
     if verdict is None or info is None:
         return
     out.print(f"[bold]{escape(shown(report.path))}[/bold]", soft_wrap=True)
-    label = _stable(verdict.label, words(f"label_{verdict.label}"), words)
+    label = escape(_stable(verdict.label, words(f"label_{verdict.label}"), words))
     if verdict.probability is not None:
         label += f"   P(manipulated) {verdict.probability:.2f}"
         if verdict.interval is not None:

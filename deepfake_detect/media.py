@@ -32,7 +32,7 @@ import av
 import numpy as np
 import pillow_heif
 from av.video.reformatter import VideoReformatter
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from .errors import MediaError
 from .files import quietly
@@ -62,6 +62,14 @@ _VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,
 _DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError,
                    ZeroDivisionError, RuntimeError, MemoryError, struct.error, zlib.error,
                    Image.DecompressionBombError)  # fmt: skip
+# By the orientation in EXIF.
+_TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+          8: Image.Transpose.ROTATE_90}  # fmt: skip
+# A clock that goes back by more than this begins again: recordings were joined. Less is the order of decoding, or jitter.
+_CLOCK_BACK_S = 1.0
+# The colour matrices that FFmpeg's converter knows, and that which means "not said": what files say is often nonsense.
+_MATRICES, _UNSAID_MATRIX = (0, 1, 2, 4, 5, 6, 7, 9), 2
 # A shorter loss than this at the end is rounding, not damage.
 _TOLERATED_LOSS_S = 0.5
 _ANIMATION_FRAME_S = 0.1
@@ -427,9 +435,22 @@ def _read_picture(image: Image.Image) -> tuple[np.ndarray, list[Note]]:
         missing = _blank_share(np.asarray(image))
         if missing >= 1:
             raise
-        notes.append(Note("picture_cut_short", {"missing": f"{missing:.0%}"}))
-    upright = ImageOps.exif_transpose(image)
-    return _to_rgb(upright if upright is not None else image), notes
+        if image.info.get("progressive"):
+            # Coarse all over at first, then finer and finer.
+            notes.append(Note("picture_coarse"))
+        else:
+            notes.append(Note("picture_cut_short", {"missing": f"{missing:.0%}"}))
+    turn = _turn_of(image)
+    return _to_rgb(image if turn is None else image.transpose(turn)), notes
+
+
+def _turn_of(image: Image.Image) -> Image.Transpose | None:
+    """What brings a picture upright, by its EXIF; where that can't be read the picture is no worse for it."""
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except _DECODER_ERRORS as error:
+        log.debug("EXIF: %s", error)
+        return None
 
 
 def _pages(image: Image.Image) -> int:
@@ -486,7 +507,8 @@ class _Animation(Media):
                 break
             times.append(clock)
             clock += float(image.info.get("duration") or 0) / 1000 or _ANIMATION_FRAME_S
-        width, height = image.size
+        self._turn = _turn_of(image)
+        width, height = (image if self._turn is None else image.transpose(self._turn)).size
         codec = (image.format or "").lower()
         super().__init__(
             MediaInfo(identity.path, "video", identity.size, identity.sha256, width, height,
@@ -520,18 +542,20 @@ class _Animation(Media):
     def _pixels(self, i: int) -> np.ndarray:
         with quietly():
             try:
-                self._image.seek(i)
-                return _to_rgb(self._image)
+                return self._upright(i)
             except _DECODER_ERRORS as error:
                 log.debug("%s: %s", shown(self._identity.path), error)
             # Where a frame was damaged the reader may not find back to those before; a new one does.
             try:
                 self._file.seek(0)
                 self._image = Image.open(self._file, formats=_PICTURE_FORMATS)
-                self._image.seek(i)
-                return _to_rgb(self._image)
+                return self._upright(i)
             except _DECODER_ERRORS as error:
                 raise self._identity.error(f"damaged animation ({_first_line(error)})", kind="damaged") from error
+
+    def _upright(self, i: int) -> np.ndarray:
+        self._image.seek(i)
+        return _to_rgb(self._image if self._turn is None else self._image.transpose(self._turn))
 
     def close(self) -> None:
         self._file.close()
@@ -542,10 +566,19 @@ class _Animation(Media):
 
 @dataclass
 class _PacketIndex:
-    """What a pass over the packets tells: time stamps in stream ticks, in order of presentation, and the key frames."""
+    """What a pass over the packets tells.
+
+    Attributes:
+        stamps: Time stamps in stream ticks, in order of presentation; where the clock starts again they are counted on.
+        keys: Those of the key frames.
+        end: Where the last frame ends, as far as the file says how long it is shown.
+        starts_again: Whether the clock does, as in recordings that were joined.
+    """
 
     stamps: array[int] = field(default_factory=lambda: array("q"))
     keys: array[int] = field(default_factory=lambda: array("q"))
+    end: int = 0
+    starts_again: bool = False
 
 
 def _open_video(file: io.BufferedReader, identity: _Identity, options: Options) -> Media:
@@ -599,13 +632,13 @@ class _Video(Media):
         self._base = float(stream.time_base or 0)
         # AVI knows when a packet comes, not when it is shown: where frames are coded in another order than they are shown
         # in, FFmpeg makes up stamps, and what it shows after one another goes back and forth.
-        self._by_count = container.format.name == "avi" and codec in _CAN_LEAVE_OUT
+        self._by_count = self._index.starts_again or (container.format.name == "avi" and codec in _CAN_LEAVE_OUT)
         self._pixel_aspect = _pixel_aspect(stream)
         if not self._index.stamps:
             raise identity.error("has a video stream without a single frame; it is damaged", kind="no_frames")
         self._times = array("d", (stamp * self._base for stamp in self._index.stamps))
-        # The last frame is shown for as long as any other.
-        present = self._times[-1] - self._times[0] + (1 / fps if fps else 0.0)
+        # The last frame is shown for as long as any other, or as the file says.
+        present = max(self._times[-1] + (1 / fps if fps else 0.0), self._index.end * self._base) - self._times[0]
         duration = max(claimed or 0.0, present)
         first = self._first_frame()
         height, width = first.shape[:2]
@@ -618,6 +651,8 @@ class _Video(Media):
             lost = 1 - present / claimed
             said = {"claimed": f"{claimed:.1f}", "present": f"{present:.1f}", "missing": f"{lost:.0%}"}
             self.notes.append(Note("video_cut_short", said))
+        if self._index.starts_again:
+            self.notes.append(Note("times_start_again"))
 
     @staticmethod
     def _claimed_s(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float | None:
@@ -745,7 +780,10 @@ class _Video(Media):
     def _upright(self, frame: av.VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
         # The size may change on the way, and what the container says of it need not be true.
         _check_pixels(shown(self._identity.path), frame.width, frame.height, self._options)
-        turns = round(frame.rotation / 90) % 4
+        turns, mirrored = round(frame.rotation / 90) % 4, _is_mirrored(frame)
+        if mirrored:
+            # The angle is that of the first column, which points the other way then.
+            turns = (turns + 2) % 4
         wanted: dict[str, Any] = {}
         # Pixels need not be square: as it is coded, a face may be a third too narrow.
         width, height = round(frame.width * self._pixel_aspect), frame.height
@@ -754,8 +792,11 @@ class _Video(Media):
         if (width, height) != (frame.width, frame.height):
             _check_pixels(shown(self._identity.path), width, height, self._options)
             wanted = {"width": width, "height": height, "interpolation": "AREA" if size is not None else "BICUBIC"}
+        if frame.colorspace not in _MATRICES:
+            frame.colorspace = _UNSAID_MATRIX
         pixels = self._converter.reformat(frame, format="rgb24", **wanted).to_ndarray()
-        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+        seen = pixels[:, ::-1] if mirrored else pixels
+        return np.ascontiguousarray(np.rot90(seen, turns))
 
     @property
     def sounds(self) -> tuple[av.audio.stream.AudioStream, ...]:
@@ -803,7 +844,8 @@ class _Video(Media):
         sound_from = start * self._base if self._options.start_s else -math.inf
         sound_to = math.inf if self._options.end_s is None else _next(stamps, end) * self._base
         self._rewind()
-        sound = next(iter(self.sounds), None)
+        # Where the clock starts again nobody knows which sound goes with which frame.
+        sound = None if self._index.starts_again else next(iter(self.sounds), None)
         # Some files hold the sound later than the picture of the same moment, some earlier: begin a little before.
         early = bisect_right(keys, start - round(_SOUND_LEADS_S / self._base)) - 1
         if jump and early > 0:
@@ -839,6 +881,15 @@ class _Video(Media):
         self._file.close()
 
 
+def _is_mirrored(frame: av.VideoFrame) -> bool:
+    """Whether the display matrix mirrors: its determinant is negative."""
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return False
+    a, b, _, c, d = (int(value) for value in np.frombuffer(data, np.int32)[:5])
+    return a * d - b * c < 0
+
+
 def _pixel_aspect(stream: av.video.stream.VideoStream) -> float:
     """How wide a pixel is for its height; 1 where nothing is said, or something that no camera or disc has."""
     said = stream.sample_aspect_ratio
@@ -847,6 +898,9 @@ def _pixel_aspect(stream: av.video.stream.VideoStream) -> float:
 
 def _list_packets(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> _PacketIndex:
     index = _PacketIndex()
+    back = round(_CLOCK_BACK_S / float(stream.time_base or 1))
+    before: int | None = None
+    counted_on = 0
     try:
         for packet in container.demux(stream):
             if packet.size == 0 or packet.is_discard:
@@ -854,7 +908,13 @@ def _list_packets(container: av.container.InputContainer, stream: av.video.strea
             stamp = packet.pts if packet.pts is not None else packet.dts
             if stamp is None:
                 continue
+            clock = packet.dts if packet.dts is not None else stamp
+            if before is not None and clock < before - back:
+                index.starts_again, counted_on = True, index.end - stamp
+            before = clock
+            stamp += counted_on
             index.stamps.append(stamp)
+            index.end = max(index.end, stamp + (packet.duration or 0))
             if packet.is_keyframe and not packet.is_corrupt:
                 index.keys.append(stamp)
     except (av.FFmpegError, OSError) as error:

@@ -31,8 +31,8 @@ Exclusion = Literal["too_small", "too_blurred", "too_uncertain"]
 NoteKey = Literal[
     "changed_before_taken", "credentials_elsewhere", "digital_source_type", "editing_software", "encoded_again",
     "few_frames", "frames_missing", "frames_not_decoded", "generator_data", "generator_named", "hashes_cut", "metadata_cut",
-    "metadata_unreadable", "no_camera_data", "other_faces", "other_pages", "picture_cut_short", "times_disagree",
-    "video_cut_short",
+    "metadata_unreadable", "no_camera_data", "other_faces", "other_pages", "picture_coarse", "picture_cut_short",
+    "times_disagree", "times_start_again", "video_cut_short",
 ]  # fmt: skip
 CredentialState = Literal["not_read", "absent", "valid", "invalid", "untrusted"]
 

@@ -32,6 +32,8 @@ _SEGMENT_PENALTY = 1.0
 _SHORTEST_SEGMENT = 4
 # By how much a variance found from so few means counts more, so that 1.96 deviations make the 95 % of Student's t.
 _FEW_MEANS = {count: (t / 1.96) ** 2 for count, t in ((2, 12.706), (3, 4.303), (4, 3.182), (5, 2.776))}
+# A smaller likelihood ratio supports neither proposition.
+LEAST_SUPPORT = 2.0
 # A person judged in fewer frames, or in a smaller share of the frames of the one judged most, does not decide a video's
 # verdict: the worst of many is always bad, and worst of all where little was seen of it.
 _FEW_FRAMES, _SMALL_SHARE = 3, 0.5
@@ -224,7 +226,7 @@ def wilson(found: float, of: int) -> tuple[float, float]:
 def strength(ratio: float) -> str:
     """How strongly a likelihood ratio supports its proposition: a word's key (scale of the ENFSI guideline)."""
     size = max(ratio, 1 / ratio)
-    for limit, key in ((2, "no"), (10, "weak"), (100, "moderate"), (1000, "moderately_strong")):
+    for limit, key in ((LEAST_SUPPORT, "no"), (10, "weak"), (100, "moderate"), (1000, "moderately_strong")):
         if size < limit:
             return f"strength_{key}"
     return "strength_strong"

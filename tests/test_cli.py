@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -153,3 +154,11 @@ def test_one_way_to_choose_frames_at_a_time(both: list[str], capsys: pytest.Capt
         main([*both, str(SAMPLES / "clip_genuine.mp4")])
     assert stopped.value.code == 2
     assert "not allowed with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("language", ["de", "es"])
+def test_the_stable_label_is_there_in_every_language(language: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(SAMPLES / "portrait_genuine.jpg"), "--lang", language]) == 0
+    out = capsys.readouterr().out
+    (label,) = re.findall(r"\[([a-z ]+)\]", out)
+    assert label in ("manipulated", "inconclusive", "no manipulation found")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import struct
 import threading
 import zlib
 from array import array
@@ -158,6 +159,90 @@ def test_exif_rotation_is_applied(orientation: int, tmp_path: Path) -> None:
     assert np.array_equal(frame.pixels, LEFT_RED)
 
 
+@pytest.mark.parametrize("exif", [b"Exif\0\0" + bytes(60), b"Exif\0\0nonsense"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_a_picture_is_none_the_worse_for_odd_exif(name: str, exif: bytes, tmp_path: Path) -> None:
+    Image.fromarray(LEFT_RED).save(tmp_path / name, exif=exif, quality=95)
+    (frame,) = frames_of(tmp_path / name)
+    assert frame.pixels.shape == LEFT_RED.shape
+
+
+def test_what_can_not_be_written_back_does_not_keep_a_picture_from_being_turned(tmp_path: Path) -> None:
+    # Orientation 6, and a resolution below nothing (signed rationals).
+    entries = struct.pack("<HHI4s", 0x0112, 3, 1, b"\6\0\0\0") + struct.pack("<HHII", 0x011A, 10, 1, 38)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 0) + struct.pack("<ii", -72, 1)
+    Image.fromarray(LEFT_RED).save(tmp_path / "a.jpg", exif=exif)
+    (frame,) = frames_of(tmp_path / "a.jpg")
+    assert frame.pixels.shape == (LEFT_RED.shape[1], LEFT_RED.shape[0], 3)
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.png"])
+def test_an_animation_is_turned_too(name: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(LEFT_RED)))
+    other = Image.fromarray(255 - np.asarray(stored))
+    stored.save(tmp_path / name, save_all=True, append_images=[other], duration=100, exif=exif, lossless=True)
+    with media.open(tmp_path / name, Options()) as opened:
+        assert (opened.info.height, opened.info.width) == LEFT_RED.shape[:2]
+        first, second = opened.frames()
+    assert np.array_equal(first.pixels, LEFT_RED)
+    assert np.array_equal(second.pixels, 255 - LEFT_RED)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "corner"),
+    [((-1, 0, 0, 1), "top right"), ((1, 0, 0, -1), "bottom left"), ((0, 1, 1, 0), "top left"),
+     ((0, -1, -1, 0), "bottom right")],
+)  # fmt: skip
+def test_a_mirrored_video_is_mirrored_and_not_turned(matrix: tuple[int, ...], corner: str, tmp_path: Path) -> None:
+    stored = np.zeros((96, 128, 3), np.uint8)
+    stored[:48, :64] = 220
+    path = write_video(tmp_path / "a.mp4", [stored] * 3)
+    write_matrix(path, *(0x10000 * value for value in matrix))
+    pixels = frames_of(path, frames=1)[0].pixels
+    height, width = pixels.shape[:2]
+    assert (height > width) == (matrix[0] == 0)
+    rows, columns = corner.split()
+    part = pixels[: height // 2] if rows == "top" else pixels[height // 2 :]
+    part = part[:, : width // 2] if columns == "left" else part[:, width // 2 :]
+    assert part.mean() > 200
+    assert pixels.mean() < 70
+
+
+def test_recordings_that_were_joined_are_seen_to_their_end(tmp_path: Path) -> None:
+    parts = [write_video(tmp_path / f"{i}.ts", [np.full((96, 128, 3), 60 + 120 * i, np.uint8)] * 50) for i in range(2)]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with media.open(joined, Options(frames=10)) as opened:
+        frames = list(opened.frames())
+        assert opened.info.duration_s == pytest.approx(4.0, abs=0.2)
+        assert "times_start_again" in {note.key for note in opened.notes}
+    assert [frame.pixels.mean() > 120 for frame in frames] == [False] * 5 + [True] * 5
+    assert [frame.time_s for frame in frames] == sorted({frame.time_s for frame in frames})
+
+
+def test_a_last_picture_that_stays_is_no_loss(tmp_path: Path) -> None:
+    path = tmp_path / "slide.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        packets = [packet for seed in range(20) for packet in
+                   stream.encode(av.VideoFrame.from_ndarray(texture(96, 128, seed), format="rgb24"))]  # fmt: skip
+        packets += stream.encode()
+        packets[-1].duration = round(5 / packets[-1].time_base)
+        for packet in packets:
+            container.mux(packet)
+    with media.open(path, Options()) as opened:
+        assert opened.info.duration_s == pytest.approx(6.9, abs=0.2)
+        assert opened.notes == []
+
+
+def test_an_unknown_colour_matrix_costs_no_frame(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", [texture(96, 128)] * 3, options={"x264-params": "colormatrix=YCgCo"})
+    assert len(frames_of(path, frames=3)) == 3
+
+
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
 def test_container_rotation_is_applied(degrees: int, tmp_path: Path) -> None:
     upright = np.zeros((96, 128, 3), np.uint8)
@@ -173,11 +258,15 @@ def test_container_rotation_is_applied(degrees: int, tmp_path: Path) -> None:
 
 def rotate_track(path: Path, degrees: int) -> None:
     """Write the display matrix of a phone held askew into the track header of an MP4 (ISO 14496-12, 8.3.2)."""
-    data = bytearray(path.read_bytes())
-    at = data.index(b"tkhd") + 4 + 40
     one = 0x10000
     a, b = {0: (one, 0), 90: (0, one), 180: (-one, 0), 270: (0, -one)}[degrees]
-    for place, value in ((0, a), (1, b), (3, -b), (4, a)):
+    write_matrix(path, a, b, -b, a)
+
+
+def write_matrix(path: Path, a: int, b: int, c: int, d: int) -> None:
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    for place, value in ((0, a), (1, b), (3, c), (4, d)):
         data[at + 4 * place : at + 4 * place + 4] = value.to_bytes(4, "big", signed=True)
     path.write_bytes(bytes(data))
 
@@ -389,6 +478,16 @@ def test_a_picture_cut_short_says_how_much_is_missing(tmp_path: Path) -> None:
     (note,) = opened.notes
     assert note.key == "picture_cut_short"
     assert 35 <= int(note.values["missing"].rstrip("%")) <= 65
+
+
+def test_a_progressive_picture_cut_short_is_coarse_all_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(texture(200, 200)).save(path, progressive=True, quality=95)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with media.open(path, Options()) as opened:
+        (frame,) = opened.frames()
+    assert frame.pixels.shape == (200, 200, 3)
+    assert [note.key for note in opened.notes] == ["picture_coarse"]
 
 
 def test_a_damaged_packet_costs_its_frames_only(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from deepfake_detect.training.train import (
     train,
 )
 from deepfake_detect.types import Architecture, Look
-from deepfake_detect.verdict import label_of
+from deepfake_detect.verdict import label_of, limited
 
 TINY = Architecture(size=64, head=8)
 
@@ -365,6 +365,15 @@ def test_a_kind_without_media_of_its_own_follows_the_other_again(tmp_path: Path)
         found = calibrate.calibrate(pictures, tmp_path, data="pictures")["calibration"]
         assert found["video"] == found["image"]
         assert (found["image"]["genuine_groups"], found["image"]["manipulated_groups"]) == (40, 40)
+
+
+@pytest.mark.parametrize("groups", [5, 9, 400])
+def test_no_label_is_given_that_the_stated_ratio_does_not_support(groups: int) -> None:
+    rng = np.random.default_rng(2)
+    bands = calibrate.fit(items(list(rng.normal(-3, 1, groups)), list(rng.normal(3, 1, groups)), groups=groups))
+    for chance, least in ((bands.upper, 2.0), (bands.lower, 0.5)):
+        ratio = limited(math.log(chance / (1 - chance)), bands.largest_ratio)
+        assert ratio >= least if least > 1 else ratio <= least
 
 
 def test_calibration_finds_the_odds_that_were_put_in() -> None:

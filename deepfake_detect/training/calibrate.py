@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ from scipy.stats import spearmanr
 from sklearn.model_selection import StratifiedGroupKFold
 
 from ..types import Bands
-from ..verdict import weighed
+from ..verdict import LEAST_SUPPORT, weighed
 from .evaluate import Item, read_scores
 from .export import read_manifest, write_manifest
 from .metrics import calibration_error, group_resamples
@@ -70,9 +71,12 @@ def fit(items: Sequence[Item], *, others: Sequence[Item] = ()) -> Bands:
     bars = [_quantile(genuine, 1 - FALSE_ALARMS)]
     bars += [_quantile(genuine[sources == name], 1 - FALSE_ALARMS)
              for name, count in Counter(sources).items() if count >= _ENOUGH]  # fmt: skip
-    upper = min(0.99, max(0.6, *bars) + 1e-3)
-    lower = max(0.01, min(0.4, float(np.sort(chance[fake])[int(MISSES * fake.sum())]) - 1e-3))
     groups = {label: _groups(items, label) for label in ("real", "fake")}
+    # With n media of a class that know nothing of each other, odds beyond n : 1 are extrapolation.
+    largest = float(min(_LARGEST_RATIO, *(count + 1 for count in groups.values())))
+    floor = _supported(largest)
+    upper = min(0.99, max(floor, *bars) + 1e-3)
+    lower = max(0.01, min(1 - floor, float(np.sort(chance[fake])[int(MISSES * fake.sum())])) - 1e-3)
     return Bands(
         slope=round(slope, 4),
         offset=round(offset, 4),
@@ -84,10 +88,15 @@ def fit(items: Sequence[Item], *, others: Sequence[Item] = ()) -> Bands:
         manipulated_groups=groups["fake"],
         false_alarm_rate=round(float((genuine >= upper).mean()), 4),
         miss_rate=round(float((chance[fake] <= lower).mean()), 4),
-        # With n media of a class that know nothing of each other, odds beyond n : 1 are extrapolation.
-        largest_ratio=float(min(_LARGEST_RATIO, *(count + 1 for count in groups.values()))),
+        largest_ratio=largest,
         quality_loss=round(loss, 4),
     )
+
+
+def _supported(largest_ratio: float) -> float:
+    """The probability from which the ratio that is stated, see `verdict.limited`, is called any support at all."""
+    limit = math.log(max(largest_ratio, 2 * LEAST_SUPPORT))
+    return 1 / (1 + math.exp(-limit * math.atanh(math.log(LEAST_SUPPORT) / limit)))
 
 
 def uncertainty(items: Sequence[Item], *, others: Sequence[Item] = (), seed: int = 0) -> dict[str, float]:
