@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections import defaultdict, deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -42,8 +42,11 @@ log = logging.getLogger(__name__)
 _AT_A_TIME = 2
 
 
-class _LeftError(Exception):
-    """Nobody waits for the report any more."""
+def _waited_for(report: Future[Report]) -> Report:
+    """Its result. A wait without an end can't be interrupted on Windows, before Python 3.14."""
+    while not wait([report], timeout=0.5).done:
+        pass
+    return report.result()
 
 
 class Detector:
@@ -90,10 +93,14 @@ class Detector:
         Raises:
             MediaError: The file can't be read. An error is never turned into a score.
         """
+        return self._detect(source, progress, Event())
+
+    def _detect(self, source: Source, progress: Progress | None, left: Event) -> Report:
+        """As `detect`; gives up as soon as nobody waits any more."""
         clock = _Clock()
         began = datetime.now(UTC).isoformat(timespec="seconds")
         with clock.stage("open"):
-            opened = media.take(source, self.options)
+            opened = media.take(source, self.options, left=left)
         kind = opened.info.kind
         sightings = _Sightings(self.options, self._examiner, kind)
         times: list[float] = []
@@ -177,16 +184,25 @@ class Detector:
         Args:
             progress: Called with the source whose report is waited for and the share that is done, from another thread.
         """
-        awaited, left = 0, Event()
+        awaited, over = 0, False
+        at_work: set[Event] = set()
 
         def judge(number: int, source: Source) -> Report:
             def tell(share: float) -> None:
-                if left.is_set():
-                    raise _LeftError
+                if over:
+                    raise media.LeftError
                 if progress and number == awaited:
                     progress(source, share)
 
-            return self._report(source, tell)
+            # One for each: where a file's frames are all there, its own is set, too.
+            left = Event()
+            at_work.add(left)
+            try:
+                if over:
+                    raise media.LeftError
+                return self._report(source, tell, left)
+            finally:
+                at_work.discard(left)
 
         with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="judge") as pool:
             try:
@@ -194,22 +210,24 @@ class Detector:
                 for number, source in enumerate(sources):
                     begun.append(pool.submit(judge, number, source))
                     if len(begun) > _AT_A_TIME:
-                        yield begun.popleft().result()
+                        yield _waited_for(begun.popleft())
                         awaited += 1
                 while begun:
-                    yield begun.popleft().result()
+                    yield _waited_for(begun.popleft())
                     awaited += 1
             finally:
-                left.set()
+                over = True
+                for left in list(at_work):
+                    left.set()
                 pool.shutdown(cancel_futures=True)
 
-    def _report(self, source: Source, progress: Progress) -> Report:
+    def _report(self, source: Source, progress: Progress, left: Event) -> Report:
         """As `detect`, with an error as a report of its own."""
         try:
-            return self.detect(source, progress=progress)
+            return self._detect(source, progress, left)
         except DeepfakeDetectError as error:
             return self._failed(source, Failure(error.kind, str(error)))
-        except _LeftError:
+        except media.LeftError:
             raise
         except Exception as error:
             # A bug, ours or a decoder's. It must not cost the files that come after, and is told as what it is.

@@ -10,8 +10,8 @@ decoded, in order; or, for a copy, every frame of the time asked for, with the p
 
 from __future__ import annotations
 
-import builtins
 import hashlib
+import io
 import logging
 import math
 import os
@@ -39,7 +39,6 @@ from .files import quietly
 from .types import Frame, MediaInfo, Note
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Container, Generator, Iterator, Sequence
     from os import PathLike
     from types import TracebackType
@@ -80,6 +79,7 @@ _CAN_LEAVE_OUT = ("h264", "hevc")
 _WIDEST_PIXEL = 3
 # A video of which fewer frames are looked at may hold a forged part that none of them shows.
 _FEW_FRAMES = 16
+_READ_AHEAD = 2**16
 # So far apart may sound and picture of one moment lie in a file.
 _SOUND_LEADS_S = 1.0
 
@@ -174,14 +174,17 @@ class Media:
         self.close()
 
 
-def open(path: str | PathLike[str], options: Options) -> Media:  # noqa: A001 - media.open reads as what it does
+def open(path: str | PathLike[str], options: Options, *, left: Event | None = None) -> Media:  # noqa: A001 - media.open
     """Open a file.
+
+    Args:
+        left: As `Media.left`; opening, too, then ends in the middle of its way, by a `LeftError`.
 
     Raises:
         MediaError: It is not there, not a file, empty, or neither a picture nor a video that can be read.
     """
     name = os.fspath(path)
-    file = open_file(name)
+    file = open_file(name, left=left)
     try:
         size = os.fstat(file.fileno()).st_size
         if size == 0:
@@ -191,24 +194,26 @@ def open(path: str | PathLike[str], options: Options) -> Media:  # noqa: A001 - 
         head = file.read(4096)
         file.seek(0)
         identity = _Identity(name, size, digest)
-        if _is_picture(head):
-            return _open_picture(file, identity, options)
-        return _open_video(file, identity, options)
+        opened = (_open_picture if _is_picture(head) else _open_video)(file, identity, options)
+        if left is not None:
+            opened.left = left
+        return opened
     except BaseException:
         file.close()
         raise
 
 
-def take(source: Source, options: Options) -> Media:
+def take(source: Source, options: Options, *, left: Event | None = None) -> Media:
     """Open a file, or take a picture from memory.
 
     Args:
         source: A path, or a picture as uint8 (H, W, 3) RGB.
+        left: As for `open`.
 
     Raises:
         MediaError: As `open` and `from_array`.
     """
-    return from_array(source, options) if isinstance(source, np.ndarray) else open(source, options)
+    return from_array(source, options) if isinstance(source, np.ndarray) else open(source, options, left=left)
 
 
 def from_array(pixels: np.ndarray, options: Options) -> Media:
@@ -233,8 +238,20 @@ def from_array(pixels: np.ndarray, options: Options) -> Media:
     return _Picture(info, options, data)
 
 
-class _LeftError(Exception):
-    """Nobody waits for the frame any more."""
+class LeftError(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class _Raw(io.FileIO):
+    """A file that is read no further once nobody waits for what comes of it."""
+
+    left: Event | None = None
+
+    def readinto(self, buffer: Any) -> int | None:
+        """As the system does it."""
+        if self.left is not None and self.left.is_set():
+            raise LeftError
+        return super().readinto(buffer)
 
 
 def ahead(items: Iterator[_Item], *, stopped: Event | None = None, count: int = 2) -> Generator[_Item, None, None]:
@@ -305,11 +322,12 @@ class _Identity:
         return MediaError(f"{shown(self.path)}: {found}", kind=kind)
 
 
-def open_file(path: str | PathLike[str], *, follow: bool = True) -> io.BufferedReader:
+def open_file(path: str | PathLike[str], *, follow: bool = True, left: Event | None = None) -> io.BufferedReader:
     """Open a regular file for reading, and nothing else: what was looked at is what is read.
 
     Args:
         follow: Whether the name may be a link to the file.
+        left: Once it is set, reading on raises a `LeftError`.
 
     Raises:
         MediaError: It is not there, not a regular file, or must not be read.
@@ -321,7 +339,9 @@ def open_file(path: str | PathLike[str], *, follow: bool = True) -> io.BufferedR
         _check_regular(name, os.stat(name, follow_symlinks=follow))
         flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
         flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
-        file = builtins.open(name, "rb", opener=lambda path, _: os.open(path, flags))  # noqa: SIM115 - it is returned
+        raw = _Raw(name, opener=lambda path, _: os.open(path, flags))
+        raw.left = left
+        file: io.BufferedReader = io.BufferedReader(raw, _READ_AHEAD)
         try:
             _check_regular(name, os.fstat(file.fileno()))
         except BaseException:
@@ -927,7 +947,7 @@ def _list_packets(container: av.container.InputContainer, stream: av.video.strea
 def _first_from(frames: Iterator[av.VideoFrame], stamp: int, left: Event) -> av.VideoFrame | None:
     for frame in frames:
         if left.is_set():
-            raise _LeftError
+            raise LeftError
         if frame.pts is not None and frame.pts >= stamp:
             return frame
     return None

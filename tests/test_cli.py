@@ -97,7 +97,7 @@ def test_an_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: py
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("deepfake_detect.detector.Detector.detect", interrupted)
+    monkeypatch.setattr("deepfake_detect.detector.Detector._detect", interrupted)
     assert main(["-q", str(PICTURE)]) == 130
     assert capsys.readouterr().err == "interrupted\n"
 

@@ -57,6 +57,23 @@ def test_an_interrupted_report_says_that_it_is_not_finished(after_s: float, tmp_
     assert status == 130 or (finished and after_s > 0.1)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+def test_a_file_that_takes_long_to_read_is_let_go_at_once(tmp_path: Path) -> None:
+    large = tmp_path / "large.mp4"
+    with large.open("wb") as file:
+        file.write((SAMPLES / "clip_forged.mp4").read_bytes())
+        # Nothing but a hole, which takes a while to read all the same.
+        file.truncate(200 * 2**30)
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen([sys.executable, "-m", "deepfake_detect", str(large)], stdout=quiet, stderr=quiet) as process:
+        time.sleep(3)
+        assert process.poll() is None
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+    assert time.monotonic() - began < 10
+
+
 class _Drops:
     """An exception does not get out of this, as out of what FFmpeg calls back."""
 

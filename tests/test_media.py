@@ -608,6 +608,6 @@ def test_who_wants_no_more_frames_does_not_wait_for_the_next(tmp_path: Path) -> 
         assert opened.left.is_set()
         assert "decoder" not in {thread.name for thread in threading.enumerate()}
         decoded = iter([av.VideoFrame(16, 16, "rgb24")] * 5)
-        with pytest.raises(media._LeftError):
+        with pytest.raises(media.LeftError):
             media._first_from(decoded, 10**6, opened.left)
         assert len(list(decoded)) == 4
