@@ -324,3 +324,52 @@ def test_ciplab_masks_follow_the_file_name(digits: str, eyes: float, mouth: floa
 
     assert at("left_eye") == at("right_eye") == eyes
     assert at("lips_outer") == mouth
+
+
+def test_what_is_drawn_as_a_whole_is_framed_as_its_twin() -> None:
+    """Each side reaches as far from the face as in the tighter picture, so that no border tells the two apart."""
+    halves = []
+    for seed, (left, top, right, bottom) in ((1, (30, 5, 0, 40)), (2, (0, 25, 12, 0))):
+        pixels, face = drawn_face(seed)
+        padded = np.pad(pixels, ((top, bottom), (left, right), (0, 0)), mode="edge")
+        halves.append(pairs_module._reduced(padded, pairs_module._placed(face, np.ones(2), -np.array([left, top])), 60))
+    (first, one), (second, two) = pairs_module._framed_alike(halves)
+    assert first.shape == second.shape
+    assert np.abs((one.box[:2] + one.box[2:]) / 2 - (two.box[:2] + two.box[2:]) / 2).max() <= 1.5
+    assert one.mesh is not None
+    assert one.mesh["oval"].min() >= -1
+    for pixels, face in ((first, one), (second, two)):
+        assert max(face.box[2:] - face.box[:2]) == pytest.approx(60, abs=1.5)
+        assert pixels.flags.c_contiguous
+
+
+def test_another_moment_of_the_same_person_changes_what_speaks_alone() -> None:
+    shapes = set()
+    for seed in range(12):
+        (pixels, face), donor = drawn_face(seed), drawn_face(seed + 50)
+        forgery = forge(pixels, face, np.random.default_rng(seed), donor=donor, same_person=True)
+        shapes.add(forgery.shape)
+        assert forgery.family == "other"
+        assert np.array_equal(forgery.genuine[forgery.mask == 0], forgery.forged[forgery.mask == 0])
+        assert (forgery.genuine[forgery.mask > 0.5] != forgery.forged[forgery.mask > 0.5]).mean() > 0.5
+    assert shapes == {"mouth", "lower_half", "below_brows", "inner"}
+
+
+def test_a_forgery_that_wear_made_equal_to_its_twin_counts_little() -> None:
+    crops, mask = np.full((2, 64, 64, 3), 100, np.uint8), np.zeros((8, 8), np.float32)
+    mask[2:5, 2:5] = 1
+    assert pairs_module._visible(crops, mask) == 0.25
+    # What lies outside of the mask is no forgery.
+    crops[1, 48:] = 200
+    assert pairs_module._visible(crops, mask) == 0.25
+    crops[1, 16:40, 16:40] = 102
+    assert pairs_module._visible(crops, mask) == pytest.approx(2 / 3)
+    crops[1, 16:40, 16:40] = 150
+    assert pairs_module._visible(crops, mask) == 1
+
+
+def test_a_clip_of_many_frames_is_drawn_no_more_often_than_a_picture() -> None:
+    clip, picture = [drawn_face(seed)[1] for seed in range(9)], [drawn_face(20)[1]]
+    rng = np.random.default_rng(0)
+    drawn = [pairs_module._choose({"video": {"clip": clip, "picture": picture}}, {}, rng) for _ in range(400)]
+    assert 150 < sum(face is picture[0] for face in drawn) < 250
