@@ -31,7 +31,7 @@ from deepfake_detect import checkpoint, dossier, engine, media, provenance, serv
 from deepfake_detect.confine import Limits
 from deepfake_detect.detector import Detector
 from deepfake_detect.errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError, WorkerError
-from deepfake_detect.jobs import Jobs
+from deepfake_detect.jobs import REPORTS, Jobs
 from deepfake_detect.options import Options
 from deepfake_detect.report import to_dict
 from deepfake_detect.types import Face, Failure, Frame, MediaInfo, Report, ToolInfo, Verdict
@@ -644,15 +644,20 @@ class Http:
             said, self._logged[:] = self._logged[0], []
             raise BrokenError(f"the server logged: {said[-1500:]}")
 
+    def _names(self) -> set[str]:
+        """What lies beside the database, and among the reports."""
+        data = self._folder / "data"
+        places = (*data.iterdir(), *(data / REPORTS).iterdir())
+        return {path.name for path in places if path.name != REPORTS and not path.name.startswith("jobs.sqlite")}
+
     def _tidy(self) -> None:
         """Only jobs that are known have a folder, and nothing else is there."""
         with self._jobs._lock:
-            known = {ticket.id for ticket in self._jobs._find("1")}
-            found = {path.name for path in (self._folder / "data").iterdir() if not path.name.startswith("jobs.sqlite")}
+            known, found = {ticket.id for ticket in self._jobs._find("1")}, self._names()
         # Uploads over a connection may be on their way.
         if found - known:
             time.sleep(0.5)
-            found = {name for name in found if (self._folder / "data" / name).exists()}
+            found &= self._names()
             known |= {ticket.id for ticket in self._jobs._find("1")}
         if found - known:
             raise BrokenError(f"left behind: {found - known}")
