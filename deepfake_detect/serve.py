@@ -720,7 +720,7 @@ def _add_pages(app: FastAPI, server: _Server) -> None:
         copy = ""
         if ticket.status == "done" and ticket.contents == "report":
             folder = _report_of(server, name)
-            copy = next((kind for copy, kind in _COPIES.items() if (folder / copy).is_file()), "")
+            copy = next((kind for name_, kind in _COPIES.items() if (folder / name_).is_file()), "")
         timeline = _timeline(record) if copy.startswith("video/") else None
         return show(
             request, "job.html.j2", ticket=ticket, verdict=record.get("verdict"), copy=copy, timeline=timeline,

@@ -363,11 +363,11 @@ def train(
         for pairs in _batches(pool, settings, seen, workers):
             if seen >= settings.pictures:
                 break
-            crops, masks, labels, counts = collate(pairs)
+            crops, masks, labels, crop_weights = collate(pairs)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(seen, settings)
             maps, logits = forward(net, crops, settings.norms)
-            total = loss(maps, logits, masks, labels, counts, map_weight=settings.map_weight)
+            total = loss(maps, logits, masks, labels, crop_weights, map_weight=settings.map_weight)
             optimiser.zero_grad(set_to_none=True)
             total.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(net.parameters(), 5.0)
