@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from threading import Event
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,7 +102,6 @@ class Detector:
         with clock.stage("open"):
             opened = media.take(source, self.options, left=left)
         kind = opened.info.kind
-        sightings = _Sightings(self.options, self._examiner, kind)
         times: list[float] = []
         hashes: list[HashedMoment] = []
         decoded = opened.frames(each_second=self.options.provenance)
@@ -111,11 +110,13 @@ class Detector:
         # Frames are decoded, searched and judged side by side: decoder and search each work ahead in a thread of their own,
         # and are stopped before the file is let go.
         with (
+            ThreadPoolExecutor(self._examiner.at_a_time, thread_name_prefix="classify") as pool,
             opened,
             closing(media.ahead(decoded, stopped=opened.left)) as frames,
             closing(media.ahead(self._find(frames, clock), stopped=opened.left)) as found,
         ):
             tracker = Tracker()
+            sightings = _Sightings(self.options, self._examiner, kind, pool, clock)
             for frame, faces in found:
                 times.append(frame.time_s)
                 with clock.stage("track"):
@@ -123,13 +124,9 @@ class Detector:
                 with clock.stage("crop"):
                     for face, person in zip(faces, people, strict=True):
                         sightings.add(person, frame.time_s, face, self._examiner.cut(frame, face, kind=kind))
-                if sightings.waiting >= self.options.batch_size:
-                    with clock.stage("classify"):
-                        sightings.score()
                 if progress:
                     progress(min(0.99, len(times) / opened.planned))
-        with clock.stage("classify"):
-            sightings.score()
+            tracks = sightings.tracks()
         known: Provenance | None = None
         if self.options.provenance and not isinstance(source, np.ndarray):
             with clock.stage("provenance"):
@@ -138,9 +135,7 @@ class Detector:
                     source, kind=kind, hashes=hashes, hashed_s=hashed_s, trust_anchors=self._trust_anchors
                 )
         with clock.stage("verdict"):
-            tracks = tuple(
-                verdict.judge(track, kind=kind, calibration=self.calibration) for track in sightings.tracks()
-            )
+            tracks = tuple(verdict.judge(track, kind=kind, calibration=self.calibration) for track in tracks)
             answer = verdict.decide(tracks, kind=kind, calibration=self.calibration, provenance=known)
         if progress:
             progress(1.0)
@@ -273,10 +268,11 @@ def _shown(source: Source) -> str:
 
 @dataclass
 class _Clock:
-    """Seconds by stage."""
+    """Seconds by stage, of all threads."""
 
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     began: float = field(default_factory=time.perf_counter)
+    lock: Lock = field(default_factory=Lock)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -284,7 +280,8 @@ class _Clock:
         try:
             yield
         finally:
-            self.seconds[name] += time.perf_counter() - began
+            with self.lock:
+                self.seconds[name] += time.perf_counter() - began
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,20 +299,19 @@ class _Waiting:
 class _Sightings:
     """The faces of a file by person, and those whose crop still waits to be judged.
 
-    Keeps memory flat: crops are let go once judged, but for the most telling ones.
+    Judges in threads of its own, while the next frames are searched. Keeps memory flat: few crops wait at a time, and they
+    are let go once judged, but for the most telling ones.
     """
 
-    def __init__(self, options: Options, examiner: Examiner, kind: str) -> None:
-        self._options, self._examiner, self._kind = options, examiner, kind
+    def __init__(
+        self, options: Options, examiner: Examiner, kind: str, pool: ThreadPoolExecutor, clock: _Clock
+    ) -> None:
+        self._options, self._examiner, self._kind, self._pool, self._clock = options, examiner, kind, pool, clock
         # None holds the place of a face that waits.
         self._scores: dict[int, list[Score | None]] = defaultdict(list)
         self._waiting: list[_Waiting] = []
+        self._at_work: deque[tuple[list[_Waiting], Future[tuple[np.ndarray, np.ndarray]]]] = deque()
         self._kept: list[tuple[float, int, int]] = []
-
-    @property
-    def waiting(self) -> int:
-        """How many crops wait."""
-        return len(self._waiting)
 
     def add(self, person: int, time_s: float, face: Face, crops: tuple[Crop, ...]) -> None:
         """A face, as each look sees it; it waits to be judged unless it may not vote."""
@@ -326,18 +322,30 @@ class _Sightings:
         if excluded is None:
             self._waiting.append(_Waiting(person, len(scores), time_s, face, worth, crops))
             scores.append(None)
+            if len(self._waiting) >= self._options.batch_size:
+                self._begin()
         else:
             scores.append(Score(time_s, face, worth, excluded))
 
-    def score(self) -> None:
-        """Judge what waits."""
-        views = [one.crops for one in self._waiting]
-        maps, logits = self._examiner.score(views, kind=self._kind, batch_size=self._options.batch_size)
-        for one, evidence, raw in zip(self._waiting, maps, logits, strict=True):
+    def _begin(self) -> None:
+        """Have judged what waits. What is judged together depends on their order alone, so that a run can be repeated."""
+        batch, self._waiting = self._waiting, []
+        self._at_work.append((batch, self._pool.submit(self._judge, batch)))
+        while len(self._at_work) > 2 * self._examiner.at_a_time:
+            self._finish()
+
+    def _judge(self, batch: Sequence[_Waiting]) -> tuple[np.ndarray, np.ndarray]:
+        with self._clock.stage("classify"):
+            views = [one.crops for one in batch]
+            return self._examiner.score(views, kind=self._kind, batch_size=self._options.batch_size)
+
+    def _finish(self) -> None:
+        """Wait for what was begun first."""
+        batch, judged = self._at_work.popleft()
+        for one, evidence, raw in zip(batch, *judged.result(), strict=True):
             logit = float(raw)
             heatmap = Heatmap(evidence, one.crops[0]) if self._keeps(one, logit) else None
             self._scores[one.person][one.place] = Score(one.time_s, one.face, one.quality, logit=logit, heatmap=heatmap)
-        self._waiting.clear()
 
     def _keeps(self, one: _Waiting, logit: float) -> bool:
         """Whether this heatmap is among the most telling; the one it displaces is dropped."""
@@ -354,9 +362,11 @@ class _Sightings:
         return True
 
     def tracks(self) -> tuple[FaceTrack, ...]:
-        """The people, in order of appearance. Everything must have been judged."""
+        """The people, in order of appearance, once all faces are judged."""
         if self._waiting:
-            raise ValueError(f"{self.waiting} crops still wait")
+            self._begin()
+        while self._at_work:
+            self._finish()
         return tuple(
             FaceTrack(person, tuple(score for score in scores if score is not None))
             for person, scores in sorted(self._scores.items())

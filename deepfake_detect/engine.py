@@ -49,6 +49,11 @@ class Engine(Protocol):
         """As `Options.engine` has it."""
         ...
 
+    @property
+    def at_a_time(self) -> int:
+        """From how many threads it is worth calling a scorer."""
+        ...
+
     def scorer(self, entry: checkpoint.ManifestEntry) -> Scorer:
         """The net of a manifest's entry, ready to judge.
 
@@ -83,6 +88,9 @@ def choose(options: Options | None = None) -> Engine:
 class Examiner:
     """A net with its looks at a face: their maps averaged by weight into one, and that one pooled.
 
+    Attributes:
+        at_a_time: From how many threads it is worth calling `score`.
+
     Args:
         engine: Runs the net.
         entry: The net.
@@ -94,6 +102,7 @@ class Examiner:
 
     def __init__(self, engine: Engine, entry: checkpoint.ManifestEntry) -> None:
         self._entry, self._net = entry, engine.scorer(entry)
+        self.at_a_time = engine.at_a_time
 
     def cut(self, frame: Frame, face: Face, *, kind: str) -> tuple[Crop, ...]:
         """What each look gets to see of a face in media of this kind, see `crop.look_at`."""
@@ -156,6 +165,11 @@ class OnnxEngine:
 
     threads: int = 1
     name: str = "onnx"
+
+    @property
+    def at_a_time(self) -> int:
+        """See `Engine`: as many as the cores have room for; more than four would be left waiting for faces."""
+        return max(1, min(4, (os.cpu_count() or 1) // self.threads))
 
     def scorer(self, entry: checkpoint.ManifestEntry) -> Scorer:
         """See `Engine`."""
@@ -248,6 +262,8 @@ class TorchEngine:
 
     device: str = "cpu"
     name: str = "torch"
+    # Torch spreads each call over the cores itself.
+    at_a_time: int = 1
 
     def scorer(self, entry: checkpoint.ManifestEntry) -> EvidenceNet:
         """See `Engine`."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from conftest import SAMPLES, read_rgb, texture
 
 from deepfake_detect import Detector
+from deepfake_detect.errors import WeightsError
 from deepfake_detect.report import to_dict
 
 if TYPE_CHECKING:
@@ -91,3 +94,32 @@ def test_an_error_while_faces_are_looked_for_reaches_the_caller(
     assert report.error is not None
     assert report.error.kind == "internal"
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("judge", "ahead"))]
+
+
+def test_how_many_threads_judge_changes_nothing(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches are put together by order alone, also where later ones are done first."""
+    wanted = detector.detect(SAMPLES / "clip_forged.mp4")
+    turn, score = itertools.count(), detector._examiner.score
+
+    def by_turns(*arguments: Any, **named: Any) -> tuple[np.ndarray, np.ndarray]:
+        if next(turn) % 2 == 0:
+            time.sleep(0.05)
+        return score(*arguments, **named)
+
+    monkeypatch.setattr(detector._examiner, "score", by_turns)
+    for threads in (1, 3):
+        monkeypatch.setattr(detector._examiner, "at_a_time", threads)
+        found = detector.detect(SAMPLES / "clip_forged.mp4")
+        assert [track.scores for track in found.tracks] == [track.scores for track in wanted.tracks]
+        assert len(found.tracks[0].scores) > 2 * 3 * detector.options.batch_size
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("classify")]
+
+
+def test_an_error_while_judging_reaches_the_caller(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise WeightsError("torn")
+
+    monkeypatch.setattr(detector._examiner, "score", fail)
+    with pytest.raises(WeightsError, match="torn"):
+        detector.detect(SAMPLES / "clip_forged.mp4")
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("classify")]

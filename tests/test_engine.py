@@ -76,6 +76,7 @@ class _Stub:
 
 class _StubEngine:
     name = "stub"
+    at_a_time = 1
 
     def scorer(self, entry: checkpoint.ManifestEntry) -> _Stub:
         return _Stub()
@@ -200,3 +201,11 @@ def test_a_graph_of_another_shape_is_refused_in_one_line(tmp_path: Path) -> None
         with pytest.raises(WeightsError, match=graph.name) as found:
             OnnxEngine(1).scorer(replace(entry, graph=file)).score([crop])
         assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(("cores", "threads", "wanted"), [(1, 1, 1), (2, 1, 2), (16, 1, 4), (8, 4, 2), (2, 8, 1)])
+def test_as_many_judge_as_the_cores_have_room_for(
+    cores: int, threads: int, wanted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert OnnxEngine(threads).at_a_time == wanted

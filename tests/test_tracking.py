@@ -11,7 +11,7 @@ import pytest
 from conftest import SAMPLES, read_rgb, texture, write_video
 
 from deepfake_detect import Detector, Options, media
-from deepfake_detect.tracking import Tracker, appearance, iou
+from deepfake_detect.tracking import Tracker, appearance, iou, lab
 from deepfake_detect.types import Face, Frame
 
 HEIGHT, WIDTH, HEAD = 360, 640, 220
@@ -129,3 +129,11 @@ def test_iou(a: tuple[float, ...], b: tuple[float, ...], expected: float) -> Non
 def test_landmarks_in_one_point_do_not_break_the_appearance() -> None:
     face = Face((10, 10, 60, 60), ((30.0, 30.0),) * 5, 1.0)
     assert np.isfinite(appearance(texture(100, 100), face)).all()
+
+
+def test_lab_is_that_of_opencv() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)
+    pixels[0, :5] = [[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 0, 255], [3, 3, 3]]
+    wanted = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    assert lab(pixels).dtype == np.float32
+    assert np.abs(lab(pixels) - wanted).max() < 0.5
