@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zlib
 from pathlib import Path
 
@@ -256,6 +257,23 @@ def test_a_forgery_with_its_original_shares_its_crop(drawn_data: Path, tmp_path:
         assert small[pair.mask == 0].mean() < 0.3 * small[14:18, 12:16].mean()
         assert (pair.mask == IGNORE).any()
         assert pair.mask[14:18, 12:16].min() == pytest.approx(1, abs=1e-5)
+
+
+def test_forgeries_mostly_stand_beside_what_was_published_with_them(drawn_data: Path, tmp_path: Path) -> None:
+    table = (drawn_data / "index.csv").read_text().splitlines()
+    fakes, reals = ([line for line in table if f",{label}," in line] for label in ("fake", "real"))
+    shared = {line.split(",")[0] for line in (*fakes[:4], *reals[:3])}
+    rows = [f"{table[0]},publication", *(f"{row},{'p' if row.split(',')[0] in shared else ''}" for row in table[1:])]
+    data = shutil.copytree(drawn_data, tmp_path / "data")
+    (data / "index.csv").write_text("\n".join(rows))
+    maker = PairMaker([data], None, Architecture(), whole_share=1.0)
+    rng = np.random.default_rng(0)
+    for fake in [face for groups in maker._fake.values() for some in groups.values() for face in some]:
+        twins = [maker._twin(fake, rng) for _ in range(200)]
+        together = sum(twin.publication == "p" for twin in twins) / len(twins)
+        assert 0.5 < together < 0.8 if fake.publication else together < 0.2
+        assert {twin.label for twin in twins} == {"real"}
+    assert maker.make(1).family == "whole"
 
 
 def test_a_turned_face_takes_its_mask_along(drawn_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def test_media_become_training_faces(tmp_path: Path) -> None:
     cv2.imwrite(str(media / "empty.png"), np.full((200, 200, 3), 128, np.uint8))
     items = [
         Labelled("portrait_genuine.jpg", "real", "s", "", "a"),
-        Labelled("portrait_forged.jpg", "fake", "s", "blend", "a", "portrait_genuine.jpg"),
+        Labelled("portrait_forged.jpg", "fake", "s", "blend", "a", "portrait_genuine.jpg", "samples"),
         Labelled("clip_genuine.mp4", "real", "s", "", "b"),
         Labelled("broken.jpg", "real", "s", "", "c"),
         Labelled("empty.png", "real", "s", "", "d"),
@@ -67,6 +67,7 @@ def test_media_become_training_faces(tmp_path: Path) -> None:
     assert [face.group for face in faces] == ["a", "a", "b", "b", "b", "b"]
     by_label = {face.label: face for face in faces[:2]}
     assert by_label["fake"].original == by_label["real"].path
+    assert [by_label[label].publication for label in ("real", "fake")] == ["", "samples"]
     assert by_label["fake"].read().shape == by_label["real"].read().shape
     for face in faces:
         assert face.mesh is not None

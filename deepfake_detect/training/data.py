@@ -35,6 +35,7 @@ class TrainingFace:
         five: float (5, 2): eyes, nose, mouth corners.
         mesh: Part name -> float (n, 2) points around its outline, or None where no mesh was found.
         original: Path of the genuine picture that this forgery fits pixel by pixel; empty where there is none.
+        publication: What it was published with, by the same hands and encoders; empty where that isn't known.
     """
 
     root: Path
@@ -46,6 +47,7 @@ class TrainingFace:
     five: np.ndarray
     mesh: dict[str, np.ndarray] | None
     original: str = ""
+    publication: str = ""
 
     @property
     def held_back(self) -> bool:
@@ -94,7 +96,7 @@ def read_faces(root: Path, *, split: str = "train", leave_out: frozenset[str] = 
         faces.append(
             TrainingFace(
                 root, path, row["label"], row["source"], row["group"], boxes[i], fives[i], mesh if complete else None,
-                row.get("original") or "",
+                row.get("original") or "", row.get("publication") or "",
             )
         )  # fmt: skip
     return faces

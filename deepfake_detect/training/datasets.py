@@ -1,7 +1,7 @@
 """Labelled media on disk: recognises how the usual research sets are laid out, a plain pair of folders, and any CSV.
 
-    CSV                 columns path and label; source, method, group, original and split where there are any; paths from
-                        its folder
+    CSV                 columns path and label; source, method, group, original, publication and split where there are
+                        any; paths from its folder
     FaceForensics++     original_sequences/ and manipulated_sequences/ with videos/, or where there are none frames/ or
                         images/ (Rossler et al., ICCV 2019); masks are passed over
     Celeb-DF            Celeb-real/, YouTube-real/, Celeb-synthesis/ (Li et al., CVPR 2020); `--split test` takes those of
@@ -60,6 +60,7 @@ class Labelled:
         group: What it must stay together with.
         original: Path of the genuine picture that a forgery was made from and fits pixel by pixel; empty where there is
             none.
+        publication: What it was published with, by the same hands and encoders; empty where that isn't known.
     """
 
     path: str
@@ -68,6 +69,7 @@ class Labelled:
     method: str
     group: str
     original: str = ""
+    publication: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def _read_csv(table: Path, split: str | None) -> Iterator[Labelled]:
                 raise SystemExit(f"{table}, line {number}: expected the label real or fake, found {row['label']!r}")
             yield Labelled(row["path"], "real" if label in _REAL else "fake", row.get("source") or "media",
                            row.get("method") or "", row.get("group") or Path(row["path"]).stem,
-                           row.get("original") or "")  # fmt: skip
+                           row.get("original") or "", row.get("publication") or "")  # fmt: skip
 
 
 def _media(folder: Path) -> Iterator[Path]:

@@ -49,6 +49,9 @@ _TWINS = {"stylegan256": ("ffhq256", "inswapper", "us_officials", "celebahq", "a
           # What comes out of videos stands beside what comes out of videos, or a net learns to tell the two apart.
           "talking": ("video",), "swaps": ("video",), "lips": ("video",)}  # fmt: skip
 _UNKNOWN_WEIGHT = 0.1
+# How often a forgery stands beside a genuine face of the same publication, if there is one: both were filmed, cut out and
+# encoded by the same hands, and what is left to tell them apart is the forgery.
+_PUBLISHED_TOGETHER = 0.6
 # Forgeries of a part of the face, and nobody says which pixels.
 _UNKNOWN_PART = ("openforensics", "lips")
 
@@ -132,6 +135,12 @@ class PairMaker:
                 source.setdefault(face.group, []).append(face)
         if not self._real:
             raise ValueError(f"no genuine training faces found in {', '.join(map(str, data))}")
+        self._published: dict[str, dict[str, list[TrainingFace]]] = {}
+        for groups in self._real.values():
+            for group, some in groups.items():
+                for face in some:
+                    if face.publication:
+                        self._published.setdefault(face.publication, {}).setdefault(group, []).append(face)
         self._everyone = [face for groups in self._real.values() for some in groups.values() for face in some]
         self._generated = [
             face for source in _GENERATED for some in self._fake.get(source, {}).values() for face in some
@@ -202,9 +211,7 @@ class PairMaker:
         original = self._originals.get((fake.root, fake.original))
         if original is not None:
             return self._with_original(fake, original, rng), original
-        wanted_twins = _TWINS.get(fake.source, (fake.source,))
-        twins = {source: self._real[source] for source in wanted_twins if source in self._real}
-        real = _choose(twins or self._real, _REAL_WEIGHTS, rng)
+        real = self._twin(fake, rng)
         # One face size for both, so that neither class is the sharper one by its scale, and one first compression: that of
         # the files differs, and where the wear is light a net would learn it instead of the faces.
         wanted = rng.uniform(0.55, 1.0) * min(_size(real), _size(fake))
@@ -223,6 +230,15 @@ class PairMaker:
             crops.append(self._finish_one(small, face.box, seed, margin))
         mask = self._fake_mask(*halves[1], seed, margin, face_alone=fake.source in _FACE_ALONE)
         return _flipped(np.stack(crops), mask, "whole", rng), real
+
+    def _twin(self, fake: TrainingFace, rng: Generator) -> TrainingFace:
+        """A genuine face to stand beside a forgery that was not blended here."""
+        beside = self._published.get(fake.publication)
+        if beside and rng.random() < _PUBLISHED_TOGETHER:
+            return _choose({fake.publication: beside}, {}, rng)
+        wanted = _TWINS.get(fake.source, (fake.source,))
+        twins = {source: self._real[source] for source in wanted if source in self._real}
+        return _choose(twins or self._real, _REAL_WEIGHTS, rng)
 
     def _with_original(self, fake: TrainingFace, original: TrainingFace, rng: Generator) -> Pair:
         """A forgery made elsewhere, beside the very picture it was made from: one crop for both."""
