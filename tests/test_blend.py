@@ -214,6 +214,22 @@ def test_pairs_draw_their_margins_and_both_halves_share_it(drawn_data: Path) -> 
     assert np.mean(areas["wide"]) < np.mean(areas["drawn"]) < np.mean(areas["narrow"])
 
 
+def test_only_what_is_drawn_throughout_is_looked_at_closely(drawn_data: Path) -> None:
+    maker = PairMaker([drawn_data], None, Architecture(margin=0.6), margins=(0.2, 0.6), closest=-0.2)
+    box = np.array([200.0, 200, 300, 300])
+    drawn, seam = (
+        np.array([maker._margin(box, (500, 500), seed, family) for seed in range(400)]) for family in ("whole", "self")
+    )
+    assert seam.min() >= 0.2
+    assert -0.2 <= drawn.min() < -0.15
+    assert 0.4 < (drawn < 0.2).mean() < 0.6
+    assert np.array_equal(drawn[drawn >= 0.2], seam[drawn >= 0.2])
+    # A crop of the inside lies within the picture, whose mask is altered all over.
+    close = PairMaker([drawn_data], None, Architecture(margin=0.6), margins=(0.2, 0.2), closest=-0.2, whole_share=1.0)
+    masks = [close.make(seed).mask for seed in range(30)]
+    assert sum((mask[mask != IGNORE] > 0.9).mean() > 0.95 for mask in masks) > 5
+
+
 def test_redrawn_faces_are_used_inside_and_all_over(drawn_data: Path, tmp_path: Path) -> None:
     """With copies in the folder of redrawn faces there is a fourth family, altered everywhere."""
     for i in range(40):

@@ -49,6 +49,9 @@ _TWINS = {"stylegan256": ("ffhq256", "inswapper", "us_officials", "celebahq", "a
           # What comes out of videos stands beside what comes out of videos, or a net learns to tell the two apart.
           "talking": ("video",), "swaps": ("video",), "lips": ("video",)}  # fmt: skip
 _UNKNOWN_WEIGHT = 0.1
+# What is drawn by a net shows it inside of the face, too, and is looked at closely so often. The other blends show their
+# seams, and nothing between them.
+_DRAWN, _CLOSE = ("regenerated", "redrawn", "whole"), 0.5
 # How often a forgery stands beside a genuine face of the same publication, if there is one: both were filmed, cut out and
 # encoded by the same hands, and what is left to tell them apart is the forgery.
 _PUBLISHED_TOGETHER = 0.6
@@ -109,6 +112,8 @@ class PairMaker:
         whole_share: Share of pairs whose forgery is not a blend.
         margins: Narrowest and widest margin, of which each pair draws its own, as far as its pictures have room; None
             for the architecture's.
+        closest: Narrowest margin where a net has drawn the inside of the face; negative ones leave out its rim. None for
+            that of `margins`.
     """
 
     def __init__(
@@ -121,8 +126,10 @@ class PairMaker:
         held_back: bool = False,
         whole_share: float = 0.25,
         margins: tuple[float, float] | None = None,
+        closest: float | None = None,
     ) -> None:
         self._architecture, self._whole_share, self._margins = architecture, whole_share, margins
+        self._closest = closest
         faces = [
             face for folder in data for face in read_faces(folder, leave_out=leave_out) if face.held_back == held_back
         ]
@@ -221,7 +228,7 @@ class PairMaker:
         halves = _framed_alike(halves)
         saved = _saving(rng)
         seed = int(rng.integers(2**32))
-        margin = min(self._margin(face.box, pixels.shape[:2], seed) for pixels, face in halves)
+        margin = min(self._margin(face.box, pixels.shape[:2], seed, "whole") for pixels, face in halves)
         crops = []
         for pixels, face in halves:
             small = saved(pixels)
@@ -254,7 +261,7 @@ class PairMaker:
         face = reduced[0][1]
         pictures = [retouched(saved(pixels), face) for pixels, _ in reduced]
         seed = int(rng.integers(2**32))
-        margin = self._margin(face.box, pictures[0].shape[:2], seed)
+        margin = self._margin(face.box, pictures[0].shape[:2], seed, "whole")
         crops = np.stack([self._finish_one(pixels, face.box, seed, margin) for pixels in pictures])
         seen = replace(face, source=fake.source, path=fake.path)
         # What fits its original pixel by pixel is the original but for the face.
@@ -262,19 +269,22 @@ class PairMaker:
 
     def _finish(self, forgery: Forgery, face: TrainingFace, rng: Generator, *, most: float = math.inf) -> Pair:
         seed = int(rng.integers(2**32))
-        margin = min(most, self._margin(face.box, forgery.mask.shape, seed))
+        margin = min(most, self._margin(face.box, forgery.mask.shape, seed, forgery.family))
         halves = (forgery.genuine, forgery.forged)
         crops = np.stack([self._finish_one(half, face.box, seed, margin) for half in halves])
         mask = self._cut_mask(forgery.mask, face.box, seed, margin)
         return _flipped(crops, mask, forgery.family, rng, weight=_visible(crops, mask))
 
-    def _margin(self, box: np.ndarray, size: tuple[int, ...], seed: int) -> float:
-        """Of the pair of this seed, for a face in a picture of this height and width."""
+    def _margin(self, box: np.ndarray, size: tuple[int, ...], seed: int, family: str) -> float:
+        """Of the pair of this seed and family, for a face in a picture of this height and width."""
         architecture = self._architecture
         wanted, least = architecture.margin, architecture.least_margin
         if self._margins is not None:
-            low, high = np.log(self._margins)
-            wanted = float(np.exp(np.random.default_rng([seed, 3]).uniform(low, high)))
+            low, high = self._margins
+            rng = np.random.default_rng([seed, 3])
+            wanted = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+            if self._closest is not None and family in _DRAWN and rng.random() < _CLOSE:
+                wanted = float(rng.uniform(self._closest, low))
             least = min(wanted, architecture.margin if least is None else least)
         if least is None:
             return wanted

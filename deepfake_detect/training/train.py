@@ -59,6 +59,7 @@ class Settings:
         whole_share: Share of pairs whose forgery is not a blend.
         narrowest: The narrowest margin that pairs draw; 0 for that of the architecture alone.
         widest: The widest one.
+        closest: The narrowest one where the inside of the face is altered throughout, -0.3 or more; None for `narrowest`.
         norms: Whose statistics the net's norms use: `batch`, those of each batch, and the weights keep their mean;
             `strangers`, the same of batches in which no crop meets its twin, see `strangers`; or `kept`, those the run
             starts with, see `apart`.
@@ -76,12 +77,15 @@ class Settings:
     whole_share: float = 0.25
     narrowest: float = 0.0
     widest: float = 0.0
+    closest: float | None = None
     norms: str = "batch"
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not (self.narrowest == self.widest == 0 or 0 < self.narrowest <= self.widest):
             raise ValueError(f"expected margins 0 < narrowest <= widest, found {self.narrowest} and {self.widest}")
+        if self.closest is not None and not -0.3 <= self.closest <= self.narrowest:
+            raise ValueError(f"closest: expected -0.3 to narrowest ({self.narrowest}), found {self.closest}")
         if self.norms not in _NORMS:
             raise ValueError(f"norms: expected {' or '.join(_NORMS)}, found {self.norms!r}")
         if self.norms == "strangers" and self.batch % 4:
@@ -328,7 +332,8 @@ def train(
     context = multiprocessing.get_context("spawn")
     arguments = (data, restored, architecture)
     margins = (settings.narrowest, settings.widest) if settings.widest else None
-    options: dict[str, Any] = {"leave_out": leave_out, "whole_share": settings.whole_share, "margins": margins}
+    options: dict[str, Any] = {"leave_out": leave_out, "whole_share": settings.whole_share, "margins": margins,
+                               "closest": settings.closest}  # fmt: skip
     with _own_allocator(context, workers, (arguments, options)) as pool:
         measured: list[Pair] = []
         if measured_pairs:
@@ -459,7 +464,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--stop-after", type=int, help="stop at so many crops; the schedule stays that of --pictures")
     for of in (Settings, Architecture):
         for field in dataclasses.fields(of):
-            if isinstance(field.default, int | float) or field.name in ("backbone", "norms", "least_margin"):
+            if isinstance(field.default, int | float) or field.name in ("backbone", "norms", "least_margin", "closest"):
                 result.add_argument(
                     "--" + field.name.replace("_", "-"),
                     type=float if field.default is None else type(field.default),
