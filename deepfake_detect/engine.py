@@ -88,6 +88,8 @@ def choose(options: Options | None = None) -> Engine:
 class Examiner:
     """A net with its looks at a face: their maps averaged by weight into one, and that one pooled.
 
+    Of what a look does not see it says nothing: there the others alone are averaged.
+
     Attributes:
         at_a_time: From how many threads it is worth calling `score`.
 
@@ -122,14 +124,15 @@ class Examiner:
         """
         architecture = self._entry.architecture
         looks, side = self._entry.looks(kind), architecture.size // 8
-        maps = np.zeros((len(views), side, side), np.float32)
-        whole = sum(look.weight for look in looks)
+        maps, shares = (np.zeros((len(views), side, side), np.float32) for _ in range(2))
         for i, look in enumerate(looks):
             crops = [view[i].mirrored() if look.mirrored else view[i] for view in views]
-            seen, _ = self._net.score(crops, batch_size=batch_size)
-            share = np.float32(look.weight / whole)
-            for j, (view, evidence) in enumerate(zip(views, seen, strict=True)):
-                maps[j] += share * _moved_onto(view[0], view[i], evidence[:, ::-1] if look.mirrored else evidence)
+            found, _ = self._net.score(crops, batch_size=batch_size)
+            for j, (view, evidence) in enumerate(zip(views, found, strict=True)):
+                moved, seen = _moved_onto(view[0], view[i], evidence[:, ::-1] if look.mirrored else evidence)
+                maps[j] += np.float32(look.weight) * seen * moved
+                shares[j] += np.float32(look.weight) * seen
+        maps /= shares
         return maps, _pooled(maps, sharpness=architecture.sharpness)
 
 
@@ -141,18 +144,18 @@ def _pooled(maps: np.ndarray, *, sharpness: float) -> np.ndarray:
     return np.asarray(pooled / sharpness, np.float32)
 
 
-def _moved_onto(first: Crop, crop: Crop, evidence: np.ndarray) -> np.ndarray:
-    """A map over one crop of a face as the map over another crop of it; beyond the edge the edge repeats."""
+def _moved_onto(first: Crop, crop: Crop, evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A map over one crop of a face as the map over another crop of it, and how much of each cell that one shows."""
     if np.array_equal(first.to_frame, crop.to_frame):
-        return evidence
+        return evidence, np.ones_like(evidence)
     # Crops are upright, so there is a scale and a shift in each direction. Cell c lies at pixel 8 c + 3.5.
     scale = np.diag(first.to_frame) / np.diag(crop.to_frame)
     shift = (first.to_frame[:, 2] - crop.to_frame[:, 2]) / np.diag(crop.to_frame)
     across = np.hstack([np.diag(scale), ((scale * 3.5 + shift - 3.5) / 8)[:, None]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(
-        np.ascontiguousarray(evidence), across, evidence.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE
-    )
+    size = evidence.shape[::-1]
+    moved = cv2.warpAffine(np.ascontiguousarray(evidence), across, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return moved, cv2.warpAffine(np.ones_like(evidence), across, size, flags=flags)
 
 
 @dataclass(frozen=True)

@@ -265,8 +265,8 @@ class Verdict:
             raise ValueError(f"probability must be 0 to 1, found {self.probability}")
 
 
-# Of a crop around a face: what is cut grows with its square.
-_WIDEST_MARGIN = 4
+# Of a crop around a face: what is cut grows with its square. Closer than this there is hardly a face.
+_CLOSEST_MARGIN, _WIDEST_MARGIN = -0.3, 4
 
 
 @dataclass(frozen=True)
@@ -328,7 +328,8 @@ class Look:
     """One way to look at a face; the maps of all looks are averaged.
 
     Attributes:
-        margin: Extra around the face on each side, as a fraction of the longer side of its box.
+        margin: Extra around the face on each side, as a fraction of the longer side of its box; a negative one leaves out
+            the face's rim.
         least_margin: As in `Architecture`.
         mirrored: Whether it sees the face mirrored.
         weight: Its share of the average, above 0.
@@ -340,9 +341,11 @@ class Look:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.margin <= _WIDEST_MARGIN or not 0 <= (self.least_margin or 0) <= self.margin:
+        least = self.margin if self.least_margin is None else self.least_margin
+        if not _CLOSEST_MARGIN <= least <= self.margin <= _WIDEST_MARGIN:
             raise ValueError(
-                f"expected 0 <= least_margin <= margin <= {_WIDEST_MARGIN}, found {self.least_margin} and {self.margin}"
+                f"expected {_CLOSEST_MARGIN} <= least_margin <= margin <= {_WIDEST_MARGIN},"
+                f" found {self.least_margin} and {self.margin}"
             )
         if self.weight <= 0:
             raise ValueError(f"weight must be above 0, found {self.weight}")

@@ -126,6 +126,29 @@ def test_every_look_s_map_lies_over_the_first_one_s_crop(other: Look) -> None:
     assert np.abs(found - wanted)[inner, inner].max() < 3
 
 
+def test_a_close_look_has_no_say_in_what_it_does_not_see() -> None:
+    """Of the map over the first crop only the cells that the close one shows are the mean of both."""
+
+    class Louder(_Stub):
+        """Says 40 more of the second look than of the first."""
+
+        asked = 0
+
+        def score(self, crops: Sequence[Crop], *, batch_size: int = 32) -> tuple[np.ndarray, np.ndarray]:
+            maps, logits = super().score(crops)
+            self.asked += 1
+            return maps + 40 * (self.asked - 1), logits
+
+    frame, first = soft(), Look(0.5)
+    alone, both = examiner(first), examiner(first, Look(-0.2))
+    both._net = Louder()
+    (wanted,), (found,) = (one.score([one.cut(frame, FACE, kind="image")], kind="image")[0] for one in (alone, both))
+    # The face's inside is 0.6 / 2 of the crop's side: 8.4 of 28 cells.
+    assert np.abs((found - wanted)[11:17, 11:17] - 20).max() < 2
+    assert np.allclose(found[:9], wanted[:9])
+    assert np.allclose(found[:, 19:], wanted[:, 19:])
+
+
 def test_an_examiner_judges_nothing_in_nothing() -> None:
     maps, logits = examiner(Look(0.1)).score([], kind="image")
     assert maps.shape == (0, 28, 28)
