@@ -78,23 +78,26 @@ def misses(folders: list[Path], restored: Path | None, pairs: int) -> None:
     )
     judged = JudgedPairs(entry, Examiner(choose(), entry), folders, restored, held_back=True, whole_share=0.0,
                          leave_out=strangers)  # fmt: skip
-    known, logits = [], np.zeros((0, 2))
+    known, seen, logits = [], [], np.zeros((0, 2))
     for seed in range(pairs):
         _, pair, face = judged.make_of(5 * 10**6 + seed)
         found = traits(Path(face.path).name)
         if found:
             known.append(found)
+            seen.append(face.path)
             logits = np.vstack([logits, judged.score(list(pair.crops))[1]])
     bar = float(np.quantile(logits[:, 0], 0.95))
-    print("\n| trait | | blends | missed at 5 % false alarms overall (95 %) | false alarms | AUC |")
-    print("|---|---|---|---|---|---|")
+    print("\n| trait | | faces | blends | missed at 5 % false alarms overall (95 %) | false alarms | AUC |")
+    print("|---|---|---|---|---|---|---|")
     rows = [(traits, float(i)) for i, traits in enumerate(known)]
     for trait, value, indices in by_trait(rows):
         mine = logits[indices.astype(int)]
         missed = mine[:, 1] <= bar
-        low, high = wilson(int(missed.sum()), len(missed))
+        # Several blends of one face are not independent: as many count as there are faces.
+        faces = len({seen[int(i)] for i in indices})
+        low, high = wilson(float(missed.mean()) * faces, faces)
         area = roc_auc_score(np.repeat([0, 1], len(mine)), np.concatenate([mine[:, 0], mine[:, 1]]))
-        print(f"| {trait} | {value} | {len(mine)} | {missed.mean():.3f} ({low:.2f}–{high:.2f})"
+        print(f"| {trait} | {value} | {faces} | {len(mine)} | {missed.mean():.3f} ({low:.2f}–{high:.2f})"
               f" | {(mine[:, 0] > bar).mean():.3f} | {area:.3f} |")  # fmt: skip
 
 

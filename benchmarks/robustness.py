@@ -232,14 +232,17 @@ class Row:
 
 
 def row(name: str, altered: Sequence[Item], unaltered: Sequence[Item]) -> Row:
+    """A line: its AUC, and the change, are of the files that could be judged before and after."""
+    both = [pair for pair in zip(altered, unaltered, strict=True) if None not in (pair[0].logit, pair[1].logit)]
+    after, before = [one for one, _ in both], [other for _, other in both]
     changes = [
-        _auc([altered[i] for i in drawn]) - _auc([unaltered[i] for i in drawn])
-        for drawn in group_resamples(np.array([item.group for item in altered]), resamples=500)
+        _auc([after[i] for i in drawn]) - _auc([before[i] for i in drawn])
+        for drawn in group_resamples(np.array([item.group for item in after]), resamples=500)
     ]
     defined = [value for value in changes if not math.isnan(value)]
     low, high = np.percentile(defined, [2.5, 97.5]) if defined else (math.nan, math.nan)
     genuine = [item for item in altered if item.label == "real"]
-    return Row(name, _auc(altered), _auc(altered) - _auc(unaltered), (float(low), float(high)),
+    return Row(name, _auc(after), _auc(after) - _auc(before), (float(low), float(high)),
                sum(item.verdict == "manipulated" for item in genuine) / max(1, len(genuine)),
                sum(item.verdict == "inconclusive" for item in altered) / len(altered),
                sum(item.logit is None for item in altered))  # fmt: skip

@@ -27,9 +27,10 @@ _Logits = TypeVar("_Logits", float, np.ndarray)
 
 # One frame counts no more than this, in logits: beyond it a net is not surer, only louder.
 _LOUDEST = 8.0
-# A segment must be this much worse than its bar to speak for the whole: the worst of many segments is always bad.
-_SEGMENT_PENALTY = 1.0
-_SHORTEST_SEGMENT = 4
+# A stretch of a quarter of the views must be this much worse to speak for the whole, and one half as long by so much more
+# again: the worst of many stretches is always bad. Halved they are down to so many views and such a share of all.
+_STRETCH_PENALTY, _SHORTEST_OF_MANY, _SMALLEST_PART = 1.0, 8, 1 / 64
+_SHORTEST_STRETCH = 4
 # By how much a variance found from so few means counts more, so that 1.96 deviations make the 95 % of Student's t.
 _FEW_MEANS = {count: (t / 1.96) ** 2 for count, t in ((2, 12.706), (3, 4.303), (4, 3.182), (5, 2.776))}
 # A smaller likelihood ratio supports neither proposition.
@@ -37,6 +38,8 @@ LEAST_SUPPORT = 2.0
 # A person judged in fewer frames, or in a smaller share of the frames of the one judged most, does not decide a video's
 # verdict: the worst of many is always bad, and worst of all where little was seen of it.
 _FEW_FRAMES, _SMALL_SHARE = 3, 0.5
+# A person's own probability is told beside the verdict's where it is so much higher.
+_TOLD_APART = 0.05
 # From this share on a warning names them: who is there in one or two of 32 views may be no face at all.
 _GLIMPSE_SHARE = 1 / 8
 
@@ -53,11 +56,11 @@ def exclusion(face: Face, sharpness: float, options: Options) -> Exclusion | Non
 
 
 def pool(scores: Sequence[Score]) -> float | None:
-    """One logit for a person: the quality-weighted mean of the frames, or the worst segment if that is much worse.
+    """One logit for a person: the quality-weighted mean of the frames, or the worst stretch if that is much worse.
 
-    Single frames are limited in how much they count, and a segment is represented by its median, so that one glitch does
-    not convict; a quarter of the frames is enough for a segment, so that a short forged part does not drown. Three or four
-    frames are pooled by their median.
+    Single frames are limited in how much they count, and a stretch is represented by its median, in which poor views weigh
+    less, so that one glitch does not convict; a quarter of the frames is enough for a stretch, and of many frames a smaller
+    part that is worse still, so that a short forged part does not drown. Three or four frames are pooled by their median.
 
     Args:
         scores: Of one person, in order of time.
@@ -65,17 +68,39 @@ def pool(scores: Sequence[Score]) -> float | None:
     Returns:
         The logit, or None when none of the scores votes.
     """
-    voting = [score for score in scores if score.logit is not None]
+    return _pooled([score for score in scores if score.logit is not None])[0]
+
+
+def _pooled(voting: Sequence[Score]) -> tuple[float | None, Sequence[Score]]:
+    """The logit of `pool`, and the views it rests on."""
     if not voting:
-        return None
+        return None, voting
     logits = np.array([score.logit for score in voting], np.float64).clip(-_LOUDEST, _LOUDEST)
     weights = np.array([max(score.quality, 0.05) for score in voting], np.float64)
     mean = float((logits * weights).sum() / weights.sum())
-    length = max(_SHORTEST_SEGMENT, math.ceil(len(logits) / 4))
+    length, penalty = max(_SHORTEST_STRETCH, math.ceil(len(logits) / 4)), _STRETCH_PENALTY
     if length >= len(logits):
-        return mean if len(logits) < 3 else float(np.median(logits))
-    worst = float(np.median(np.lib.stride_tricks.sliding_window_view(logits, length), axis=1).max())
-    return max(mean, worst - _SEGMENT_PENALTY)
+        return mean if len(logits) < 3 else _median(logits, weights), voting
+    best, part = mean, slice(None)
+    shortest = max(_SHORTEST_OF_MANY, _SMALLEST_PART * len(logits))
+    while True:
+        last = len(logits) - length
+        # Of long ones not every beginning is tried: what differs by a few views is about the same.
+        for start in (*range(0, last, max(1, length // 8)), last):
+            tried = slice(start, start + length)
+            if (found := _median(logits[tried], weights[tried]) - penalty) > best:
+                best, part = found, tried
+        if length // 2 < shortest:
+            return best, voting[part]
+        length, penalty = length // 2, penalty + _STRETCH_PENALTY
+
+
+def _median(values: np.ndarray, weights: np.ndarray) -> float:
+    """The value in the middle of the weight; the mean of two between which it is halved."""
+    order = np.argsort(values, kind="stable")
+    share = np.cumsum(weights[order]) / weights.sum()
+    low, high = (int(np.searchsorted(share, 0.5 + sign * 1e-9)) for sign in (-1, 1))
+    return float((values[order[low]] + values[order[min(high, len(values) - 1)]]) / 2)
 
 
 def weighed(logit: _Logits, quality: _Logits, *, slope: float, offset: float, quality_loss: float) -> _Logits:
@@ -114,7 +139,8 @@ def interval(track: FaceTrack, bands: Bands) -> tuple[float, float] | None:
     if track.logit is None:
         return None
     logits = np.array([score.logit for score in track.voting], np.float64).clip(-_LOUDEST, _LOUDEST)
-    stretches = [part.mean() for part in np.array_split(logits, max(1, min(5, len(logits) // 2)))]
+    count = len(logits) if len(logits) < 4 else min(5, len(logits) // 2)
+    stretches = [part.mean() for part in np.array_split(logits, count)]
     frames = np.var(stretches, ddof=1) / len(stretches) * _FEW_MEANS[len(stretches)] if len(stretches) > 1 else 0.0
     kept = max(1 - bands.quality_loss * (1 - track.quality), 0.1)
     fitted = (
@@ -138,10 +164,32 @@ def label_of(logit: float, bands: Bands, *, quality: float = 1.0) -> Label:
 
     The bands lie on the probability before the ratio's limit: the limit is on what is stated, not on what is decided.
     """
-    unlimited = 1 / (1 + math.exp(-log_odds(logit, bands, quality=quality)))
-    if unlimited >= bands.upper:
-        return "manipulated"
-    return "no_manipulation_found" if unlimited <= bands.lower else "inconclusive"
+    return finding([(logit, quality)], bands)[0]
+
+
+def finding(
+    people: Sequence[tuple[float, float]], bands: Bands, *, brief: Sequence[tuple[float, float]] = ()
+) -> tuple[Label, float]:
+    """Label and likelihood ratio of media with these people: whether one of them, nobody knows which, is manipulated.
+
+    That is as many times more probable as the people's ratios are on average: the worst of many faces is always bad, and of
+    ten people one must speak ten times as strongly as one who is alone. Each ratio is limited before it is stated.
+
+    Args:
+        people: Logit and quality of each who decides.
+        brief: Of those who are there for a good part of the time and too little to decide: if one of them would be called
+            manipulated, it is not said that nothing was found.
+    """
+    odds = [log_odds(logit, bands, quality=quality) for logit, quality in people]
+    unlimited = float(np.exp(np.clip(odds, -500, 500)).mean())
+    chance, ratio = unlimited / (1 + unlimited), float(np.mean([limited(one, bands.largest_ratio) for one in odds]))
+    if chance >= bands.upper:
+        return "manipulated", ratio
+    if chance > bands.lower or any(
+        label_of(logit, bands, quality=quality) == "manipulated" for logit, quality in brief
+    ):
+        return "inconclusive", ratio
+    return "no_manipulation_found", ratio
 
 
 def judge(track: FaceTrack, *, kind: Kind, calibration: Calibration) -> FaceTrack:
@@ -157,7 +205,10 @@ def judge(track: FaceTrack, *, kind: Kind, calibration: Calibration) -> FaceTrac
 def decide(
     tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration, provenance: Provenance | None = None
 ) -> Verdict:
-    """The media's verdict: that of the person with the strongest evidence of manipulation.
+    """The media's verdict: whether one of the people is manipulated, see `finding`; the one who shows most is named.
+
+    Nothing is found only where nothing was seen: it is inconclusive if someone who was seen too little to decide, yet for a
+    good part of the time, would be called manipulated.
 
     Args:
         tracks: Judged by `judge`.
@@ -169,23 +220,42 @@ def decide(
         label: Label = "inconclusive" if tracks else "no_face"
         return Verdict(label, None, None, reason(label, ratio=None))
     bands = calibration.bands(kind)
-    ratio = likelihood_ratio(worst.logit, bands, quality=worst.quality)
-    label = label_of(worst.logit, bands, quality=worst.quality)
-    return Verdict(label, probability(ratio), ratio, reason(label, ratio=ratio), worst.interval)
+    able = seen_enough(tracks)
+    label, ratio = finding(evidence(able), bands, brief=evidence(seen_in_part(tracks)))
+    bounds = worst.interval
+    if bounds is not None and len(able) > 1:
+        # The others' part of the mean as it is found; of the worst one, its interval.
+        own = likelihood_ratio(worst.logit, bands, quality=worst.quality)
+        low, high = (probability(ratio + (bound / (1 - bound) - own) / len(able)) for bound in bounds)
+        bounds = low, high
+    return Verdict(label, probability(ratio), ratio, reason(label, ratio=ratio), bounds)
 
 
 def deciding(tracks: Sequence[FaceTrack]) -> FaceTrack | None:
     """The person whose evidence decides, of those judged by `judge`; None when nobody could be."""
     # The probability and not the logit, for a poor picture's logit counts less.
-    return max(_seen_enough(tracks), key=lambda track: (track.probability or 0.0, track.logit), default=None)
+    return max(seen_enough(tracks), key=lambda track: (track.probability or 0.0, track.logit), default=None)
 
 
-def _seen_enough(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
-    """Who may decide: those judged in at least half as many views as the one judged most."""
+def seen_enough(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
+    """Who may decide, of those judged by `judge`: in at least half as many views as the one judged most."""
     judged = [track for track in tracks if track.logit is not None]
     most = max((len(track.voting) for track in judged), default=0)
     enough = max(min(_FEW_FRAMES, most), _SMALL_SHARE * most)
     return [track for track in judged if len(track.voting) >= enough]
+
+
+def seen_in_part(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
+    """Who may not decide, and yet was judged in a good part of the views of the one judged most."""
+    able = seen_enough(tracks)
+    most = max((len(track.voting) for track in able), default=0)
+    enough = max(_FEW_FRAMES, _GLIMPSE_SHARE * most)
+    return [track for track in tracks if track.logit is not None and track not in able and len(track.voting) >= enough]
+
+
+def evidence(tracks: Sequence[FaceTrack]) -> list[tuple[float, float]]:
+    """Logit and quality of each who was judged, as `finding` takes them."""
+    return [(track.logit, track.quality) for track in tracks if track.logit is not None]
 
 
 def glimpses(
@@ -193,20 +263,31 @@ def glimpses(
 ) -> tuple[str, ...]:
     """A sentence for each person seen too little to decide, whose few views alone would be called manipulated."""
     words = words or Words()
-    most = max((len(track.voting) for track in tracks), default=0)
-    bands = calibration.bands(kind)
     return tuple(
         words("glimpsed", person=track.id, views=len(track.voting))
-        for track in tracks
-        if track.logit is not None
-        and min(_FEW_FRAMES, _GLIMPSE_SHARE * most) <= len(track.voting) < _SMALL_SHARE * most
-        and label_of(track.logit, bands, quality=track.quality) == "manipulated"
+        for track in _glimpsed(tracks, calibration.bands(kind))
     )
 
 
+def _glimpsed(tracks: Sequence[FaceTrack], bands: Bands) -> list[FaceTrack]:
+    """Who was seen too little to decide, and more than once or twice among many views, and would be called manipulated."""
+    most = max((len(track.voting) for track in tracks), default=0)
+    able = seen_enough(tracks)
+    return [
+        track
+        for track in tracks
+        if track.logit is not None
+        and track not in able
+        and len(track.voting) >= min(_FEW_FRAMES, _GLIMPSE_SHARE * most)
+        and label_of(track.logit, bands, quality=track.quality) == "manipulated"
+    ]
+
+
 def strongest_moment(track: FaceTrack) -> Score | None:
-    """The frame that speaks most for manipulation."""
-    return max(track.voting, key=lambda score: -math.inf if score.logit is None else score.logit, default=None)
+    """The frame that speaks most for manipulation, of those on which the person's logit rests."""
+    return max(
+        _pooled(track.voting)[1], key=lambda score: -math.inf if score.logit is None else score.logit, default=None
+    )
 
 
 def wilson(found: float, of: int) -> tuple[float, float]:
@@ -268,8 +349,11 @@ def _finding(label: Label, tracks: Sequence[FaceTrack], kind: Kind, ratio: float
         return words(f"reason_manipulated_{kind}", **said, time_s=moment.time_s if moment else 0.0)
     if label == "no_manipulation_found":
         # Not those of people who could not decide: nobody said that these show nothing.
-        views = sum(len(track.voting) for track in _seen_enough(tracks))
+        views = sum(len(track.voting) for track in seen_enough(tracks))
         return words(f"reason_nothing_{'one' if views == 1 else 'many'}_{kind}", **said, views=views)
+    others = [track for track in tracks if track not in seen_enough(tracks)]
+    if ratio <= 1 / LEAST_SUPPORT and any((track.probability or 0) > 0.5 for track in others):
+        return words("reason_glimpsed", who=who)
     return words("reason_inconclusive", who=who)
 
 
@@ -320,7 +404,19 @@ def warnings(
         *(words(f"note_{note.key}", **note.values) for note in notes),
         *exclusions(tracks, words),
         *glimpses(tracks, kind=kind, calibration=calibration, words=words),
+        *_one_of_many(tracks, kind=kind, calibration=calibration, words=words),
     )
+
+
+def _one_of_many(tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration, words: Words) -> tuple[str, ...]:
+    """That a figure of the verdict speaks of several people, where that of one of them alone is clearly higher."""
+    worst, able, bands = deciding(tracks), seen_enough(tracks), calibration.bands(kind)
+    if worst is None or worst.probability is None or len(able) < 2:
+        return ()
+    ratio = finding(evidence(able), bands)[1]
+    if worst.probability - probability(ratio) < _TOLD_APART:
+        return ()
+    return (words("one_of_many", people=len(able), person=worst.id, probability=worst.probability),)
 
 
 def _main_exclusion(tracks: Sequence[FaceTrack]) -> str:

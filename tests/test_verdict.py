@@ -22,6 +22,8 @@ from deepfake_detect.verdict import (
     pool,
     probability,
     strength,
+    strongest_moment,
+    warnings,
 )
 from deepfake_detect.words import Words
 
@@ -75,6 +77,33 @@ def test_one_glitch_does_not_convict() -> None:
 def test_a_short_forged_segment_does_not_drown() -> None:
     quarter = scores(*[-3.0] * 24, *[4.0] * 8)
     assert pool(quarter) == pytest.approx(4.0 - 1.0)
+
+
+@pytest.mark.parametrize(("views", "forged", "penalty"), [(320, 40, 2), (320, 20, 3), (3200, 100, 4), (3200, 50, 5)])
+def test_of_many_views_a_smaller_part_speaks_if_it_is_worse_still(views: int, forged: int, penalty: int) -> None:
+    logits = [-3.0] * views
+    logits[101 : 101 + forged] = [7.0] * forged
+    assert pool(scores(*logits)) == pytest.approx(7.0 - penalty)
+    (moment, *_) = [strongest_moment(FaceTrack(1, scores(*logits)))]
+    assert moment is not None
+    assert 101 <= moment.time_s < 101 + forged
+    assert pool(scores(*[-3.0] * views)) == pytest.approx(-3.0)
+
+
+def test_poor_views_do_not_convict() -> None:
+    good, poor = scores(*[-3.0] * 24), scores(*[3.0] * 8, quality=0.05)
+    assert pool((*good[:12], *poor[:4], *good[12:], *poor[4:])) == pytest.approx(-3.0, abs=0.2)
+    clear = [*scores(-3.0, -3.0), *scores(3.0, quality=0.05)]
+    assert pool(clear) == pytest.approx(-3.0)
+    assert pool(scores(-1.0, 1.0, 2.0, 3.0)) == pytest.approx(1.5)
+
+
+def test_the_moment_named_is_one_of_those_that_decided() -> None:
+    logits = [-2.0] * 20 + [3.0] * 12
+    logits[4] = 6.0
+    moment = strongest_moment(FaceTrack(1, scores(*logits)))
+    assert moment is not None
+    assert moment.time_s >= 20
 
 
 @pytest.mark.parametrize(("logit", "ratio"), [(0.0, 1.0), (0.3, math.exp(0.3)), (99.0, 50.0), (-99.0, 0.02)])
@@ -138,9 +167,61 @@ def test_a_person_seen_half_as_long_as_another_decides_and_one_seen_less_is_told
 def test_no_reason_speaks_for_people_who_did_not_decide() -> None:
     known = {"kind": "video", "calibration": CALIBRATION}
     people = [track(1, *[-4.0] * 32), track(2, *[6.0] * 15)]
-    answer = decide(people, **known)  # type: ignore[arg-type]
+    answer = decide(people[:1], **known)  # type: ignore[arg-type]
     assert answer.label == "no_manipulation_found"
     assert " 32 views" in answer.reason
+    briefly = decide([people[0], track(2, *[6.0] * 3)], **known)  # type: ignore[arg-type]
+    assert briefly.label == "no_manipulation_found"
+    assert " 32 views" in briefly.reason
+
+
+@pytest.mark.parametrize(("long", "brief"), [(32, 15), (32, 4), (12, 5)])
+def test_nothing_is_found_only_where_nobody_seen_for_long_shows_traces(long: int, brief: int) -> None:
+    people = [track(1, *[-4.0] * long), track(2, *[6.0] * brief)]
+    answer = decide(people, kind="video", calibration=CALIBRATION)
+    assert answer.label == "inconclusive"
+    assert "someone seen too briefly" in answer.reason
+    assert answer.probability == people[0].probability
+
+
+@pytest.mark.parametrize(("first", "second"), [(4, 2), (3, 2), (2, 1), (5, 2)])
+def test_whoever_does_not_decide_is_told_of_in_few_views_too(first: int, second: int) -> None:
+    people = [track(1, *[-4.0] * first), track(2, *[6.0] * second)]
+    decides = deciding(people) == people[1]
+    assert decides != bool(glimpses(people, kind="video", calibration=CALIBRATION))
+
+
+def test_of_several_people_one_must_speak_as_many_times_as_strongly() -> None:
+    """One of ten, nobody knows which: the ratio is the mean of theirs."""
+    one = track(1, 2.2)
+    nine = [track(number, -2.5) for number in range(2, 11)]
+    alone = decide([one], kind="image", calibration=CALIBRATION)
+    among = decide([one, *nine], kind="image", calibration=CALIBRATION)
+    assert (alone.label, among.label) == ("manipulated", "inconclusive")
+    ratios = [likelihood_ratio(person.logit or 0.0, BANDS) for person in (one, *nine)]
+    assert among.likelihood_ratio == pytest.approx(np.mean(ratios))
+    assert among.probability == pytest.approx(probability(float(np.mean(ratios))))
+    known = {"kind": "image", "calibration": CALIBRATION, "words": Words()}
+    (said,) = warnings([], [one, *nine], **known)  # type: ignore[arg-type]
+    assert said.startswith("10 people were judged")
+    assert f"{one.probability:.2f}" in said
+    assert warnings([], [one], **known) == ()  # type: ignore[arg-type]
+    # Equal people say together what each says, and a very strong one is still enough.
+    assert decide([track(i, 1.0) for i in (1, 2, 3)], kind="image", calibration=CALIBRATION).probability == (
+        pytest.approx(track(1, 1.0).probability)
+    )
+    assert decide([track(1, 7.0), *nine], kind="image", calibration=CALIBRATION).label == "manipulated"
+
+
+def test_an_interval_of_several_people_is_narrower_towards_certainty() -> None:
+    wide = replace(CALIBRATION, image=replace(BANDS, logit_sd=0.5))
+    people = [judge(FaceTrack(i, scores(logit)), kind="image", calibration=wide) for i, logit in ((1, 2.0), (2, -2.0))]
+    both = decide(people, kind="image", calibration=wide)
+    assert people[0].interval is not None
+    assert both.interval is not None
+    assert both.probability is not None
+    assert both.interval[0] < both.probability < both.interval[1]
+    assert both.interval[1] < people[0].interval[1]
 
 
 @pytest.mark.parametrize(("long", "brief", "told"), [(8, 2, True), (8, 1, True), (32, 3, True), (32, 2, False)])
@@ -196,7 +277,7 @@ def test_an_interval_holds_its_probability_and_widens_with_what_is_uncertain() -
     assert widths[3] > max(widths[:3])
 
 
-@pytest.mark.parametrize("frames", [4, 6, 8, 10, 32])
+@pytest.mark.parametrize("frames", [2, 3, 4, 6, 8, 10, 32])
 def test_an_interval_of_frames_that_disagree_by_chance_holds_the_truth_in_95_of_100(frames: int) -> None:
     rng = np.random.default_rng(0)
     held = 0

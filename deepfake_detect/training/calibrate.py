@@ -100,14 +100,21 @@ def _supported(largest_ratio: float) -> float:
 
 
 def uncertainty(items: Sequence[Item], *, others: Sequence[Item] = (), seed: int = 0) -> dict[str, float]:
-    """Standard errors of slope and offset and their correlation, from fits to groups drawn with replacement."""
+    """Standard errors of slope and offset and their correlation, from fits to groups drawn with replacement.
+
+    The others' line is only about right for these, by `_PRIOR_SD`, and so is each fit's prior: else the fewer the media,
+    the surer a fit would seem that rests on nothing but the prior.
+    """
     logits, quality, fake = arrays(items)
-    prior = _line(others)
+    line = _line(others)
+    rng = np.random.default_rng(seed)
     fits = []
     for chosen in group_resamples(np.array([item.group for item in items]), resamples=_RESAMPLES, seed=seed):
         if 0 < fake[chosen].sum() < len(chosen):
             # Both classes weigh alike in each, as they do in the fit itself.
             weights = source_weights([items[i] for i in chosen])
+            slope_by, offset_by = rng.normal(0, _PRIOR_SD)
+            prior = None if line is None else (line[0] * math.exp(slope_by), line[1] + offset_by)
             fits.append(_platt(logits[chosen], quality[chosen], fake[chosen], weights, prior)[:2])
     slopes, offsets = np.array(fits).T
     # A resample that happens to be separable has no slope: quantiles bear that, a standard deviation would not.

@@ -4,13 +4,15 @@ The data set is a CSV, a folder with `index.csv`, `real/` and `fake/`, or laid o
 DF40 are (`training/datasets.py` describes each). Every file is judged once and its score kept in `scores.csv` (and those of
 its frames in `frames.csv`), so a stopped evaluation goes on where it was; `--again` starts over. Out come
 `evaluation.json`, `table.md` and `evaluation.html`, a page that needs nothing else. Intervals are percentile bootstraps
-over groups, since files of one clip or one person are not independent.
+over groups, since files of one clip or one person are not independent; those of shares are Wilson's, of as many as
+there are groups.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import math
 import os
@@ -26,14 +28,14 @@ from .. import media
 from ..detector import Detector
 from ..files import NAMES, write_atomically
 from ..options import Options
-from ..verdict import deciding, label_of, likelihood_ratio, probability, wilson
+from ..verdict import deciding, evidence, finding, probability, seen_enough, seen_in_part, wilson
 from .datasets import Labelled, read_dataset
-from .metrics import RESAMPLES, Scored, bootstrap, figures, reliability, with_intervals
+from .metrics import RESAMPLES, Scored, figures, reliability, with_intervals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ..types import Calibration, Report
+    from ..types import Calibration, FaceTrack, Report
 
 
 _MANY = 5000
@@ -48,8 +50,10 @@ class Item(Labelled):
         verdict: The label of the verdict, or `error`.
         probability: Calibrated; None where nobody could be judged.
         logit: Of the deciding person; None likewise.
-        quality: Mean over the views that decided, 0 to 1; None likewise.
+        quality: Mean over that person's views, 0 to 1; None likewise.
         model: SHA-256 of the weights.
+        others: Of the others who decide with that person, logit:quality of each, with spaces between.
+        brief: Likewise of those who are there for a good part and may not decide.
     """
 
     kind: str = ""
@@ -58,6 +62,8 @@ class Item(Labelled):
     logit: float | None = None
     quality: float | None = None
     model: str = ""
+    others: str = ""
+    brief: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,15 +81,26 @@ def judge(item: Labelled, report: Report) -> tuple[Item, list[FrameScore]]:
     verdict = report.verdict
     voting = worst.voting if worst else ()
     judged = Item(
-        item.path, item.label, item.source, item.method, item.group, item.original,
+        **{field.name: getattr(item, field.name) for field in fields(Labelled)},
         kind=report.media.kind if report.media else "",
         verdict=verdict.label if verdict else "error",
         probability=verdict.probability if verdict else None,
         logit=worst.logit if worst else None,
         quality=worst.quality if worst else None,
         model=report.tool.model_sha256,
+        others=_written([track for track in seen_enough(report.tracks) if track is not worst]),
+        brief=_written(seen_in_part(report.tracks)),
     )  # fmt: skip
     return judged, [FrameScore(item.path, s.time_s, s.logit) for s in voting if s.logit is not None]
+
+
+def _written(people: Sequence[FaceTrack]) -> str:
+    return " ".join(f"{logit}:{quality}" for logit, quality in evidence(people))
+
+
+def _read(people: str) -> list[tuple[float, float]]:
+    """What `_written` wrote."""
+    return [(float(logit), float(quality)) for logit, quality in (one.split(":") for one in people.split())]
 
 
 def run(
@@ -126,12 +143,15 @@ def run(
             score_lines.flush()
             if show_progress and i % 50 == 0:
                 print(f"{i} of {len(todo)}", file=sys.stderr)
+    # Labels and groups as they are given now: a corrected list corrects the results, and what is made of them.
+    found = [relabelled(replace(known[item.path], **vars(item)), detector.calibration) for item in items]
+    kept_rows = io.StringIO(newline="")
+    rows = csv.DictWriter(kept_rows, [field.name for field in fields(Item)])
+    rows.writeheader()
+    rows.writerows(asdict(item) for item in found)
+    write_atomically(scores, kept_rows.getvalue().encode(*NAMES))
     wanted = {item.path for item in items}
-    return (
-        # Labels and groups as they are given now: a corrected list corrects the results.
-        [relabelled(replace(known[item.path], **vars(item)), detector.calibration) for item in items],
-        [frame for frame in read_frames(frames) if frame.path in wanted],
-    )
+    return found, [frame for frame in read_frames(frames) if frame.path in wanted]
 
 
 def relabelled(item: Item, calibration: Calibration) -> Item:
@@ -139,9 +159,9 @@ def relabelled(item: Item, calibration: Calibration) -> Item:
     if item.logit is None:
         return item
     bands = calibration.bands("image" if item.kind == "image" else "video")
-    quality = 1.0 if item.quality is None else item.quality
-    chance = probability(likelihood_ratio(item.logit, bands, quality=quality))
-    return replace(item, verdict=label_of(item.logit, bands, quality=quality), probability=chance)
+    people = [(item.logit, 1.0 if item.quality is None else item.quality), *_read(item.others)]
+    label, ratio = finding(people, bands, brief=_read(item.brief))
+    return replace(item, verdict=label, probability=probability(ratio))
 
 
 def read_scores(path: Path) -> list[Item]:
@@ -195,19 +215,12 @@ def share(items: Sequence[Item], verdict: str) -> float:
 
 
 def share_interval(items: Sequence[Item], verdict: str) -> tuple[float, float]:
-    """95 % interval of `share`: bootstrap over groups, or where that can't tell (none or all), Wilson's over the groups."""
-    items = [item for item in items if item.verdict != "error"]
-    found = Scored(
-        fake=np.array([item.verdict == verdict for item in items], bool),
-        logit=np.zeros(len(items)),
-        chance=np.zeros(len(items)),
-        group=np.array([item.group for item in items], str),
-    )
-    low, high = bootstrap(found, lambda some: {"share": float(some.fake.mean()) if len(some) else math.nan})["share"]
-    if not math.isnan(low):
-        return low, high
-    groups = len({item.group for item in items})
-    return wilson(round(share(items, verdict) * groups) if groups else 0, groups)
+    """95 % interval of `share`: Wilson's over the groups, since files of a group may well all be judged alike.
+
+    A bootstrap over groups would be too narrow where few files have the verdict, as false alarms are, and blind for none.
+    """
+    groups = len({item.group for item in items if item.verdict != "error"})
+    return wilson(share(items, verdict) * groups if groups else 0, groups)
 
 
 def table(
