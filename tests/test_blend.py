@@ -258,7 +258,7 @@ def test_a_forgery_with_its_original_shares_its_crop(drawn_data: Path, tmp_path:
     for label, picture in (("real", pixels), ("fake", swapped)):
         (tmp_path / label).mkdir()
         cv2.imwrite(str(tmp_path / label / "a.png"), picture[..., ::-1])
-        rows.append(f"{label}/a.png,{label},train,own,,one,{'real/a.png' if label == 'fake' else ''}")
+        rows.append(f"{label}/a.png,{label},train,swaps,,one,{'real/a.png' if label == 'fake' else ''}")
     (tmp_path / "index.csv").write_text("\n".join(rows))
     mesh = {part: np.stack([points] * 2) for part, points in face.mesh.items()}
     boxes, fives = np.stack([face.box, face.box + 9]), np.stack([face.five] * 2)

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 # often that its few faces are learned by heart.
 _REAL_WEIGHTS = {"aaf": 0.3, "utkface": 0.16, "ffhq256": 0.2, "ffhq512": 0.08, "us_officials": 0.08, "scut": 0.1,
                  "celebahq": 0.04, "ciplab": 0.03, "amfd": 0.03, "lfw": 0.05, "ffhq1024": 0.01, "inswapper": 0.08,
-                 "web": 0.2, "video": 0.55}  # fmt: skip
+                 "web": 0.35, "video": 0.6}  # fmt: skip
 # Whole forgeries that are not blends, and the genuine sources each is paired with.
 _FAKE_WEIGHTS = {"stylegan256": 0.18, "stylegan2_tpdne": 0.3, "mobile_stylegan": 0.16, "stylegan3": 0.12,
-                 "studio_gan": 0.08, "generated_photos": 0.1, "flux": 0.03, "diffusion": 0.2, "generated": 0.36,
-                 "ciplab": 0.06, "openforensics": 0.05, "inswapper": 0.14, "still_swaps": 0.06, "talking": 0.34,
-                 "swaps": 0.24, "lips": 0.03}  # fmt: skip
+                 "studio_gan": 0.08, "generated_photos": 0.1, "flux": 0.03, "diffusion": 0.2, "generated": 0.45,
+                 "edited": 0.12, "ciplab": 0.06, "openforensics": 0.05, "inswapper": 0.14, "still_swaps": 0.1,
+                 "talking": 0.45, "swaps": 0.32, "lips": 0.12}  # fmt: skip
 _TWINS = {"stylegan256": ("ffhq256", "inswapper", "us_officials", "celebahq", "amfd"),
           "stylegan2_tpdne": ("ffhq256", "ffhq512", "ffhq1024", "inswapper", "us_officials", "celebahq", "amfd"),
           "mobile_stylegan": ("ffhq512", "ffhq256", "us_officials", "celebahq"),
@@ -44,6 +44,7 @@ _TWINS = {"stylegan256": ("ffhq256", "inswapper", "us_officials", "celebahq", "a
           "flux": ("us_officials", "celebahq", "scut", "ffhq256", "amfd"),
           "diffusion": ("us_officials", "celebahq", "scut", "ffhq256", "ffhq512", "amfd"),
           "generated": ("web", "us_officials", "celebahq", "ffhq256", "amfd"),
+          "edited": ("web", "us_officials", "celebahq", "ffhq256"),
           "still_swaps": ("web", "us_officials", "celebahq", "scut", "ffhq256", "lfw", "video"),
           "openforensics": ("ffhq256", "us_officials", "aaf"),
           # What comes out of videos stands beside what comes out of videos, or a net learns to tell the two apart.
@@ -264,8 +265,8 @@ class PairMaker:
         margin = self._margin(face.box, pictures[0].shape[:2], seed, "whole")
         crops = np.stack([self._finish_one(pixels, face.box, seed, margin) for pixels in pictures])
         seen = replace(face, source=fake.source, path=fake.path)
-        # What fits its original pixel by pixel is the original but for the face.
-        return _flipped(crops, self._fake_mask(pictures[1], seen, seed, margin, face_alone=True), "whole", rng)
+        mask = self._fake_mask(pictures[1], seen, seed, margin, face_alone=fake.source in _FACE_ALONE)
+        return _flipped(crops, mask, "whole", rng)
 
     def _finish(self, forgery: Forgery, face: TrainingFace, rng: Generator, *, most: float = math.inf) -> Pair:
         seed = int(rng.integers(2**32))
