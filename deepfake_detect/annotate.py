@@ -173,11 +173,10 @@ def _veiled(
 ) -> np.ndarray:
     """The picture with those made unrecognisable who are not to be shown.
 
-    With whole frames it is the others who are hidden, if one person alone is to be shown; else everything but judged faces.
+    That is everything but judged faces, unless whole frames are shown.
     """
     if options.whole_frames:
-        height, width = pixels.shape[:2]
-        return draw.veil(pixels, [(0, 0, width, height)], hidden=others) if others else pixels
+        return pixels
     # Away from a judged moment the place is a guess: after a cut it shows something else.
     near = [one for one in sights if one.judged and one.strength > 0]
     shown = [one.box for one in near if one.looked_at or draw.still_shows(pixels, one)]

@@ -259,7 +259,7 @@ def _find(paths: Iterable[str], own: set[str], *, follow: bool) -> Iterator[_Sig
         if os.path.isdir(path):
             found: Iterable[_Sighting] = _walk(path, seen, follow=follow)
         elif not os.path.lexists(path) and glob.has_magic(path):
-            found = _matching(path, follow=follow)
+            found = _matching(path, seen, follow=follow)
         else:
             found = [_Sighting(path)]
         for one in found:
@@ -306,8 +306,9 @@ def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _matching(pattern: str, *, follow: bool) -> Iterator[_Sighting]:
-    """The files that fit a pattern. Unlike the module glob, pathlib goes into no links, which may go round in circles."""
+def _matching(pattern: str, seen: set[tuple[int, int]], *, follow: bool) -> Iterator[_Sighting]:
+    """The files that fit a pattern, and all below the folders that do. Unlike the module glob, pathlib goes into no links,
+    which may go round in circles."""
     parts = Path(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     none = True
@@ -318,6 +319,10 @@ def _matching(pattern: str, *, follow: bool) -> Iterator[_Sighting]:
                 yield _Sighting(str(path), failure=Failure("link", _NOT_FOLLOWED))
             elif not path.is_dir():
                 yield _Sighting(str(path), follow)
+            else:
+                known = path.stat()
+                if (known.st_dev, known.st_ino) not in seen:
+                    yield from _walk(str(path), seen, follow=follow)
     except (ValueError, NotImplementedError) as error:
         none = False
         yield _Sighting(pattern, failure=Failure("not_found", f"is no pattern that can be matched ({error})"))

@@ -106,6 +106,8 @@ class Judgement:
 JUDGEMENT = Judgement(
     weights=(1.536, 0.889, 1.126, 0.0, 0.709), offset=-9.344, lower=-1.33, upper=0.88, largest_ratio=16.0
 )
+# So many faces of an original are compared at most, the largest: each with every face of every frame.
+_MOST_KNOWN = 8
 # Printed by the same command, for the other half.
 ERROR_RATES = ErrorRates(
     false_taken_same_person=0.042,
@@ -194,16 +196,17 @@ class Comparison:
             where = words("compare_original" if self.lacking == "original" else f"compare_suspect_{kind}")
             return words("compare_no_face" if self.label == "no_face" else "compare_poor_face", where=where)
         who = words(f"compare_face_{kind}", time_s=self.match.time_s)
+        same = self.frame is not None and self.frame.matches
+        though = words("compare_not_taken_same_frame") if same else ""
         if self.label == "inconclusive":
-            return words("compare_inconclusive", who=who)
+            return words("compare_inconclusive", who=who, rest=though)
         ratio = self.likelihood_ratio
         support = {"amount": verdict.amount(ratio, words), "strength": words(verdict.strength(ratio))}
-        same = self.frame is not None and self.frame.matches
         if self.label == "taken_from_this_photo":
             mirrored = words("compare_mirrored") if self.match.agreement.mirrored else ""
             rest = words(f"compare_taken_{'same' if same else 'other'}_frame")
             return words("compare_taken", who=who, mirrored=mirrored, rest=rest, **support)
-        return words("compare_not_taken", rest=words("compare_not_taken_same_frame") if same else "", **support)
+        return words("compare_not_taken", rest=though, **support)
 
     def warnings(self, words: Words) -> tuple[str, ...]:
         """The notes, a sentence each."""
@@ -256,7 +259,8 @@ class Comparison:
         if self.match is None:
             raise ValueError(f"nothing to show: {self.reason}")
         words = Words(language)
-        return _side_by_side(self.match, f"{words(f'compare_label_{self.label}')}. {self.explain(words)}", side, words)
+        said = (f"{words(f'compare_label_{self.label}')}. {self.explain(words)}", *self.warnings(words))
+        return _side_by_side(self.match, " ".join(said), side, words)
 
 
 def compare(
@@ -269,8 +273,8 @@ def compare(
 ) -> Comparison:
     """Whether a face of the suspect media was taken from the original photo.
 
-    Every face of the picture, or of the chosen frames of a video, is compared with the largest face of the original. Where
-    several are compared the ratio is the mean of theirs: which one was taken, if any, is not known beforehand.
+    Every face of the picture, or of the chosen frames of a video, is compared with each of the original's largest faces.
+    Where several are compared the ratio is the mean of theirs: which one was taken, if any, is not known beforehand.
 
     Args:
         suspect: A path, or a picture as uint8 (H, W, 3) RGB.
@@ -295,9 +299,9 @@ def compare(
         photo = next(opened.frames())
         original_info, notes = opened.info, list(opened.notes)
     known = finder.find(photo)
-    if len(known) > 1:
-        notes.append(Note("other_faces", {"faces": str(len(known))}))
-    usable = bool(known) and _worth_comparing(photo, known[0], options)
+    usable = [face for face in known if _worth_comparing(photo, face, options)][:_MOST_KNOWN]
+    if left := len(known) - len(usable):
+        notes.append(Note("other_faces", {"faces": str(len(known)), "left": str(left)}))
     found = _Compared()
     with media.take(suspect, options) as opened:
         for done, frame in enumerate(opened.frames(), 1):
@@ -306,18 +310,20 @@ def compare(
             found.first = found.first or (frame, faces)
             for face in faces:
                 if usable and _worth_comparing(frame, face, options):
-                    found.add(frame, faces, compare_faces(frame, face, photo, known[0]))
+                    for other in usable:
+                        found.add(frame, faces, compare_faces(frame, face, photo, other))
+                    found.compared += 1
             if progress:
                 progress(min(0.99, done / opened.planned))
         suspect_info = opened.info
         notes += opened.notes
     shown = found.best_frame or found.first
     around = match_frames(shown[0].pixels, shown[1], photo.pixels, known) if shown else None
-    label, lacking = _without_a_face(found, known, usable=usable)
+    label, lacking = _without_a_face(found, known, usable=bool(usable))
     score = pooled(found.log_odds) if found.log_odds else None
     return Comparison(
         label if score is None else label_of(score), score, None if score is None else likelihood_ratio(score),
-        suspect_info, original_info, found.best, around, lacking, len(found.log_odds), notes=tuple(notes),
+        suspect_info, original_info, found.best, around, lacking, found.compared, notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -345,13 +351,14 @@ class _Compared:
     """What was seen in the suspect media so far."""
 
     seen: int = 0
+    compared: int = 0
     log_odds: list[float] = field(default_factory=list)
     best: FaceMatch | None = None
     best_frame: tuple[Frame, tuple[Face, ...]] | None = None
     first: tuple[Frame, tuple[Face, ...]] | None = None
 
     def add(self, frame: Frame, faces: tuple[Face, ...], match: FaceMatch) -> None:
-        """A face that was compared; only the frame of the best is kept."""
+        """A face beside one of the original's; only the frame of the best is kept."""
         self.log_odds.append(match.log_odds)
         if self.best is None or match.log_odds > self.best.log_odds:
             self.best, self.best_frame = match, (frame, faces)

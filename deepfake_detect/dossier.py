@@ -84,6 +84,7 @@ def save(
         raise OptionsError(f"person {options.person}: expected one of those that were seen, found {found}")
     target = Path(folder)
     earlier = _earlier_files(judged, target)
+    judged = judged if options.person is None else _without_neighbours(judged, options.person)
     shown = judged if options.keep_path else _without_paths(judged, name)
     with _marked_incomplete(target):
         for path in earlier:
@@ -136,6 +137,12 @@ def check(options: ReportOptions) -> None:
     """
     if options.pdf:
         _pdf_printer()
+
+
+def may_be_listed(name: str) -> bool:
+    """Whether a finished report may hold, and list, a file of this name."""
+    kept = name in (SUMS, SIGNATURE, PUBLIC_KEY, INCOMPLETE) or name.endswith(".part")
+    return not kept and _OWN.fullmatch(name) is not None
 
 
 def sums_text(sums: dict[str, str]) -> str:
@@ -211,6 +218,31 @@ def _without_paths(judged: Report, name: str | None) -> Report:
     return replace(judged, path=name, error=error, options=options)
 
 
+def _without_neighbours(judged: Report, person: int) -> Report:
+    """The report with other people's faces made unrecognisable in the crops of this person, into which they may reach."""
+    others = [score for track in judged.tracks if track.id != person for score in track.scores]
+
+    def alone(score: Score) -> Score:
+        if score.heatmap is None:
+            return score
+        crop = score.heatmap.crop
+        # Crops are upright: a scale and a shift in each direction.
+        (x, y), (left, top) = np.diag(crop.to_frame), crop.to_frame[:, 2]
+        hidden = [
+            ((x0 - left) / x, (y0 - top) / y, (x1 - left) / x, (y1 - top) / y)
+            for x0, y0, x1, y1 in (other.face.box for other in others if other.time_s == score.time_s)
+        ]
+        height, width = crop.pixels.shape[:2]
+        pixels = draw.veil(crop.pixels, [(0, 0, width, height)], hidden=hidden)
+        return replace(score, heatmap=replace(score.heatmap, crop=replace(crop, pixels=pixels)))
+
+    tracks = [
+        replace(track, scores=tuple(map(alone, track.scores))) if track.id == person else track
+        for track in judged.tracks
+    ]
+    return replace(judged, tracks=tuple(tracks))
+
+
 def _write_evidence(judged: Report, target: Path, options: ReportOptions) -> dict[tuple[int, int], str]:
     """The crops and maps that were kept; (person, place among their views) -> file."""
     names = {}
@@ -258,10 +290,7 @@ def _unchanged(judged: Report) -> None:
 
 
 def _record(
-    shown: Report,
-    options: ReportOptions,
-    files: dict[str, dict[str, Any]],
-    evidence: dict[tuple[int, int], str],
+    shown: Report, options: ReportOptions, files: dict[str, dict[str, Any]], evidence: dict[tuple[int, int], str]
 ) -> dict[str, Any]:
     """What stands in report.json: what `--json` prints, and all that one needs to check it."""
     record = report.to_dict(shown)
@@ -269,9 +298,14 @@ def _record(
         for i, face in enumerate(described["faces"]):
             if name := evidence.get((track.id, i)):
                 face["evidence"] = {"file": name, "sha256": files[name]["sha256"]}
+    return {**record, "examination": examination(shown, options), "files": files}
+
+
+def examination(shown: Report, options: ReportOptions) -> dict[str, Any]:
+    """What stands in report.json beside the finding, so that it can be checked."""
     ratio = shown.verdict.likelihood_ratio if shown.verdict else None
     english = Words()
-    examination: dict[str, Any] = {
+    result: dict[str, Any] = {
         "created_utc": shown.created_utc,
         "options": asdict(shown.options),
         "report_options": asdict(options),
@@ -285,7 +319,7 @@ def _record(
     }
     if shown.provenance is not None:
         known = shown.provenance
-        examination["provenance"] = {
+        result["provenance"] = {
             "md5": known.md5,
             "pdq": [{"time_s": round(at.time_s, 6), "hash": at.hash.bits, "quality": at.hash.quality}
                     for at in known.perceptual_hashes],
@@ -293,7 +327,7 @@ def _record(
             "notes": [{"key": note.key, "values": note.values} for note in known.notes],
             "content_credentials": asdict(known.content_credentials),
         }  # fmt: skip
-    return {**record, "examination": examination, "files": files}
+    return result
 
 
 def _calibration(shown: Report) -> dict[str, Any] | None:

@@ -118,3 +118,8 @@ class ReportOptions:
             raise OptionsError(f"language: expected one of {', '.join(LANGUAGES)}, found {self.language!r}")
         if self.person is not None and self.person < 1:
             raise OptionsError(f"person: expected a number from 1, found {self.person}")
+        if self.whole_frames and self.person is not None:
+            # They would show everyone who was not found, or was there between two moments that were looked at.
+            raise OptionsError(
+                "whole frames (--whole-frames) can't show one person alone (--blur-others); leave one out"
+            )

@@ -226,12 +226,19 @@ class _Entry:
             key in _PRIVATE
             or any(part in key for part in _PRIVATE_PARTS)
             or key.startswith(_PRIVATE_BEGINNINGS)
+            or key.endswith(_PRIVATE_ENDS)
             or self.name in _PRIVATE_NAMES
+            or (
+                key in _KEYWORDS and re.match(r"pe(ople|rsonen|rsonas)\b", self.text.strip(), re.IGNORECASE) is not None
+            )
         )
 
 
 # Who took it, whom it shows, where, with which single camera.
-_PRIVATE_NAMES = ("mwg-rs:Name", "photoshop:Source")
+_PRIVATE_NAMES = ("mwg-rs:Name", "photoshop:Source", "Iptc4xmpExt:Name", "regions:Name", "acdsee-rs:Name")
+# Folders bear the names of those who use them. And keywords that are filed under people.
+_PRIVATE_ENDS = ("projectpath", "filepath", "documentname")
+_KEYWORDS = frozenset({"tagslist", "hierarchicalsubject", "lastkeywordxmp", "lastkeywordiptc", "keywords", "subject"})
 _PRIVATE_PARTS = (
     "serialnumber", "location", "director", "copyright", "owner", "creatorname", "artist", "author", "country",
     "photographer", "imageeditor", "contributor", "licensor", "imagesupplier",
@@ -241,9 +248,10 @@ _PRIVATE = frozenset({
     "actor", "actors", "artist", "albumartist",
     "author", "authors", "authorsposition", "byline", "bylinetitle", "captionwriter",
     "cameraownername", "city", "composer", "contact", "copyright", "copyrightnotice", "copyrightowner", "country",
+    "accountid", "aocreator",
     "creator", "credit", "director", "filepath", "hostcomputer", "imagecreator", "imagecreatorname",
     "comapplequicktimelocationiso6709", "comapplequicktimeauthor", "comapplequicktimeartist", "ownername", "ownerid",
-    "performer", "producer", "provincestate", "publisher", "rights", "serial", "state",
+    "path", "performer", "producer", "provincestate", "publisher", "rights", "serial", "state",
     "sublocation", "usageterms", "webstatement", "writer", "xpauthor", "xyz",
 })  # fmt: skip
 
@@ -598,7 +606,24 @@ _EDITORS = {
     r"\bvegas\b": "VEGAS",
     r"kinemaster": "KineMaster",
 }
-_REENCODERS = {r"handbrake": "HandBrake", r"\blav[fc]\d": "FFmpeg", r"produced by google": "Google (YouTube)"}
+# Lavc is FFmpeg's encoder; Lavf only puts streams into a file, as cameras and recorders have it do, too.
+_REENCODERS = {r"handbrake": "HandBrake", r"\blavc\d": "FFmpeg", r"produced by google": "Google (YouTube)"}
+# What people write, where a program's name may be a word like others or somebody's name: there it must be spelled out.
+_FREE_TEXT = frozenset({"comment", "source", "credit", "make", "model"})
+_AMBIGUOUS = frozenset({
+    r"firefly", r"google ai\b|\bgemini\b", r"\bideogram\b", r"\bgrok\b", r"\brunway(ml)?\b", r"\bsora\b", r"premiere",
+    r"affinity", r"\bremini\b", r"\breface\b", r"davinci|\bresolve\b", r"\bcanva\b", r"airbrush", r"luminar",
+    r"topaz|gigapixel", r"\bvegas\b", r"\broop\b|facefusion|rope-?live|deep-?live-?cam", r"after effects", r"face ?swap",
+})  # fmt: skip
+_SPELLED_OUT = {
+    r"adobe firefly": "Adobe Firefly", r"(made|edited) with google ai|google gemini|gemini (nano|flash|pro)": "Google AI",
+    r"openai sora": "Sora", r"runwayml|runway gen": "Runway", r"xai grok|grok imagine": "Grok",
+    r"ideogram\.ai|ideogram ai": "Ideogram", r"adobe premiere|premiere pro": "Adobe Premiere",
+    r"affinity (photo|designer)": "Affinity Photo", r"davinci resolve": "DaVinci Resolve",
+    r"(sony|magix) vegas|vegas pro": "VEGAS", r"facefusion|deep-?live-?cam|rope-?live": "a face swapper",
+    r"adobe after effects": "Adobe After Effects", r"topaz labs|topaz (photo|video|gigapixel)": "Topaz",
+    r"luminar (neo|ai|\d)": "Luminar", r"canva\.com": "Canva",
+}  # fmt: skip
 # Fields in which a program names itself. In others the same word may be what the picture shows.
 _SOFTWARE_FIELDS = frozenset({
     "software", "processingsoftware", "creatortool", "softwareagent", "encoder", "encodedby", "encodingtool", "tool",
@@ -621,12 +646,12 @@ def _notice(found: _Found, *, camera_expected: bool, form: str) -> None:
     for entry in entries:
         if generator := _generator_by_field(entry):
             found.note("generator_data", field=entry.where, generator=generator)
-        if entry.key in _GENERATOR_FIELDS and (name := _named(entry.text, _GENERATORS)):
+        if entry.key in _GENERATOR_FIELDS and (name := _named(entry, _GENERATORS)):
             found.note("generator_named", field=entry.where, generator=name)
         if entry.key in _SOFTWARE_FIELDS:
-            if name := _named(entry.text, _EDITORS):
+            if name := _named(entry, _EDITORS):
                 found.note("editing_software", field=entry.where, software=name)
-            if name := _named(entry.text, _REENCODERS):
+            if "(audio)" not in entry.group and (name := _named(entry, _REENCODERS)):
                 found.note("encoded_again", field=entry.where, encoder=name)
         if entry.key in ("digitalsourcetype", "digitalsourcefiletype"):
             origin = _last_part(entry.text)
@@ -671,8 +696,13 @@ def _merged(notes: Iterable[Note]) -> tuple[Note, ...]:
     return tuple(merged)
 
 
-def _named(text: str, names: dict[str, str]) -> str | None:
-    return next((name for pattern, name in names.items() if re.search(pattern, text[:2000], re.IGNORECASE)), None)
+def _named(entry: _Entry, names: dict[str, str]) -> str | None:
+    """How the program is called that the field names, if it is one of these."""
+    if entry.key in _FREE_TEXT:
+        called = set(names.values())
+        names = {pattern: name for pattern, name in names.items() if pattern not in _AMBIGUOUS}
+        names |= {pattern: name for pattern, name in _SPELLED_OUT.items() if name in called}
+    return next((name for pattern, name in names.items() if re.search(pattern, entry.text[:2000], re.IGNORECASE)), None)
 
 
 def _last_part(text: str) -> str:

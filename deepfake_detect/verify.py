@@ -18,11 +18,11 @@ from . import __version__, checkpoint, dossier
 from . import media as files
 from .detector import Detector
 from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError
-from .options import Options
+from .options import Options, ReportOptions
 from .report import to_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from .types import Report
 
@@ -82,7 +82,7 @@ def verify(
         return tuple(_brief(check) for check in checks)
     try:
         record = json.loads(_read(folder, dossier.JSON).decode("utf-8"), parse_constant=_refuse)
-        checks += _inner_files(folder, record)
+        checks += _inner_files(folder, record, told={check.name for check in checks})
         model = _model(record, weights_folder)
         checks.append(model)
         if media is not None:
@@ -163,6 +163,10 @@ def _files(folder: Path) -> Iterator[Check]:
     if dossier.sums_text(sums) != text or dossier.JSON not in sums:
         yield Check(dossier.SUMS, False, "changed: it is not as this program writes it")
     for name, digest in sums.items():
+        if not dossier.may_be_listed(name):
+            # Nor is it shown as a file of that name: it could be called `signature`.
+            yield Check(dossier.SUMS, False, f"changed: it lists {files.shown(name)}, which is no file of a report")
+            continue
         try:
             found = _sha256(folder, name)
         except (MediaError, OSError) as error:
@@ -170,7 +174,13 @@ def _files(folder: Path) -> Iterator[Check]:
             continue
         good = found == digest
         yield Check(name, good, "unchanged" if good else f"changed: SHA-256 {found}, expected {digest}")
-    own = {*sums, dossier.SUMS, dossier.SIGNATURE, dossier.PUBLIC_KEY, dossier.INCOMPLETE}
+    own = {
+        *filter(dossier.may_be_listed, sums),
+        dossier.SUMS,
+        dossier.SIGNATURE,
+        dossier.PUBLIC_KEY,
+        dossier.INCOMPLETE,
+    }
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if (path.is_symlink() or not path.is_dir()) and name not in own:
@@ -212,13 +222,14 @@ def _signature(folder: Path, key: Path | None) -> Iterator[Check]:
     yield Check("signature", True, f"made by {known}, {fingerprint}")
 
 
-def _inner_files(folder: Path, record: dict[str, Any]) -> Iterator[Check]:
-    """The fingerprints that report.json itself states."""
+def _inner_files(folder: Path, record: dict[str, Any], *, told: set[str]) -> Iterator[Check]:
+    """The fingerprints that report.json itself states; `told` are the names of which something was said."""
     for name, known in record["files"].items():
         try:
             same = _sha256(folder, name) == known["sha256"]
         except (MediaError, OSError):
-            # What is missing was told of where its fingerprint stands.
+            if name not in told:
+                yield Check(name, False, f"missing: {dossier.JSON} speaks of it, and {dossier.SUMS} no longer does")
             continue
         if not same:
             yield Check(name, False, f"is not the file that {dossier.JSON} speaks of")
@@ -263,7 +274,8 @@ def _again(
     if not same_model:
         yield Check("verdict", False, "can't be repeated without the same model")
         return
-    known, before = record["examination"]["options"], record["examination"].get("provenance")
+    stated = record["examination"]
+    known, before = stated["options"], stated.get("provenance")
     wanted_options = {field.name: known[field.name] for field in fields(Options) if field.name in known}
     try:
         options = Options(**{**wanted_options, "provenance": before is not None, "trust": None})
@@ -272,23 +284,39 @@ def _again(
     except DeepfakeDetectError as error:
         yield Check("verdict", False, f"can't be repeated: {error}")
         return
-    differences = list(_differences("", {name: record[name] for name in _COMPARED}, to_dict(report)))
+    repeated = to_dict(report)
+    before_and_now = ({name: one[name] for name in _COMPARED} for one in (record, repeated))
+    differences = list(_differences("", *before_and_now))
     differences += _other_maps(folder, record, report)
-    if before is not None and report.provenance is not None:
-        hashes = [moment.hash.bits for moment in report.provenance.perceptual_hashes]
-        if [report.provenance.md5, *hashes] != [before["md5"], *(moment["hash"] for moment in before["pdq"])]:
-            differences.append("MD5 or PDQ hashes differ")
-    if not differences:
-        yield Check("verdict", True, "found again, with the same figures and maps")
-        return
     version = record["tool"]["version"]
+    again = dossier.examination(report, ReportOptions())
+    # Whether a signer is trusted depends on what was given as trusted, and what can be read of a manifest on what is
+    # installed; what words there are, on the version.
+    trusted = {"content_credentials", "notes"} if known.get("trust") or _unread(again) != _unread(stated) else set()
+    worded = {"limits", "where_to_turn"} if version != __version__ else set()
+    left_out = {"created_utc", "options", "report_options", *trusted, *worded}
+    if not (worded or trusted):
+        differences += _differences("verdict.reason", record["verdict"]["reason"], repeated["verdict"]["reason"])
+    differences += _differences("examination", stated, json.loads(json.dumps(again)), left_out=left_out)
+    if not differences:
+        said = "found again, with the same figures and maps; the page and its pictures were not made again"
+        yield Check("verdict", True, said)
+        return
     hint = "" if version == __version__ else f" (judged by version {version}, this is {__version__})"
     for difference in differences[:10]:
         yield Check("verdict", False, difference + hint)
 
 
+def _unread(examination: dict[str, Any]) -> Any:
+    """Why the Content Credentials were not read, if they were not."""
+    credentials = (examination.get("provenance") or {}).get("content_credentials") or {}
+    return credentials.get("reason")
+
+
 def _other_maps(folder: Path, record: dict[str, Any], report: Report) -> Iterator[str]:
     """Stored maps and crops that are not what the net and the detector give."""
+    # Where one person is shown alone, others' faces are hidden in the crops.
+    alone = record["examination"]["report_options"].get("person") is not None
     for known, track in zip(record["tracks"], report.tracks, strict=False):
         for face, score in zip(known["faces"], track.scores, strict=False):
             if "evidence" not in face or score.heatmap is None:
@@ -296,7 +324,8 @@ def _other_maps(folder: Path, record: dict[str, Any], report: Report) -> Iterato
             name = face["evidence"]["file"]
             try:
                 kept = _arrays(folder, name)
-                evidence, crop = kept["evidence"], kept.get("crop", score.heatmap.crop.pixels)
+                evidence = kept["evidence"]
+                crop = score.heatmap.crop.pixels if alone else kept.get("crop", score.heatmap.crop.pixels)
             except (MediaError, *_NO_MAP) as error:
                 yield f"the map in {name} can't be read ({_why(error)})"
                 continue
@@ -331,19 +360,21 @@ def _why(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)[:_LONGEST] or type(error).__name__
 
 
-def _differences(where: str, before: Any, now: Any) -> Iterator[str]:
+def _differences(where: str, before: Any, now: Any, *, left_out: Collection[str] = ()) -> Iterator[str]:
     """Where two records of the same media differ by more than rounding."""
     if isinstance(before, dict) and isinstance(now, dict):
-        for name in before:
+        for name in {**before, **now}:
             # What the file says of itself may stand in the reason, and what words it has is for the version to say.
-            if name not in ("evidence", "path", "reason"):
-                yield from _differences(f"{where}.{name}" if where else name, before[name], now.get(name))
+            if name in ("evidence", "path", "reason", *left_out):
+                continue
+            deeper = f"{where}.{name}" if where else name
+            yield from _differences(deeper, before.get(name), now.get(name), left_out=left_out)
     elif isinstance(before, list) and isinstance(now, list):
         if len(before) != len(now):
             yield f"{where}: were {len(before)}, are {len(now)}"
         else:
             for i, (old, new) in enumerate(zip(before, now, strict=True)):
-                yield from _differences(f"{where}[{i}]", old, new)
+                yield from _differences(f"{where}[{i}]", old, new, left_out=left_out)
     elif isinstance(before, int | float) and isinstance(now, int | float):
         name = where.rsplit(".", 1)[-1].split("[")[0]
         if abs(before - now) > _TOLERATED.get(name, 1e-3) * (max(1.0, abs(now)) if name == "likelihood_ratio" else 1):

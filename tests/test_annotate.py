@@ -15,7 +15,7 @@ from conftest import number_of, numbered, texture, write_video
 from PIL import Image
 from test_media import rotate_track
 
-from deepfake_detect import Detector, MediaError, Options, annotate, draw, media
+from deepfake_detect import Detector, MediaError, Options, OptionsError, annotate, draw, media
 from deepfake_detect.options import ReportOptions
 from deepfake_detect.types import Box, Crop, Face, FaceTrack, Heatmap, Report, Score, ToolInfo, Verdict
 from deepfake_detect.words import LANGUAGES, Words
@@ -411,7 +411,6 @@ def test_by_default_only_judged_faces_can_be_recognised(tmp_path: Path) -> None:
         ("faces", None),
         ("second", ReportOptions(person=2)),
         ("whole", WHOLE),
-        ("whole but first", replace(WHOLE, person=2)),
     ):
         annotate.write_annotated_video(report, tmp_path / "copy.mp4", options=options)
         _, pixels = frames_of(tmp_path / "copy.mp4")[0]
@@ -421,8 +420,9 @@ def test_by_default_only_judged_faces_can_be_recognised(tmp_path: Path) -> None:
     assert min(detail["faces"][:2]) > 5 > 1 > detail["faces"][2]
     assert detail["second"][1] > 5 > 1 > max(detail["second"][0], detail["second"][2])
     assert min(detail["whole"]) > 5
-    assert detail["whole but first"][0] < 1
-    assert min(detail["whole but first"][1:]) > 5
+    # Whole frames show everybody, also who was not found.
+    with pytest.raises(OptionsError, match="can't show one person alone"):
+        replace(WHOLE, person=2)
 
 
 @pytest.mark.parametrize(

@@ -236,12 +236,30 @@ def test_patterns_files_and_folders_and_each_path_once(
     monkeypatch.chdir(queue)
     (queue / "=formula()").write_text("no_face")
     found = rows(
-        "**/*.jpg", "b", "below", "below", "nothing*here", "gone.jpg", "=formula()", out=tmp_path / "out.jsonl"
+        "**/*.jpg",
+        "b",
+        "bel*",
+        "below",
+        "below",
+        "nothing*here",
+        "gone.jpg",
+        "=formula()",
+        out=tmp_path / "out.jsonl",
     )
     assert {path: row["error_kind"] for path, row in found.items()} == {
         "a.jpg": None, "below/same.jpg": None, "b": None, "below/c.mp4": None, "nothing*here": "not_found",
         "gone.jpg": "not_found", "./=formula()": None,
     }  # fmt: skip
+
+
+def test_a_pattern_of_folders_is_all_that_lies_below_them(queue: Path, tmp_path: Path) -> None:
+    (queue / "case-1" / "deeper").mkdir(parents=True)
+    for name in ("case-1/x.jpg", "case-1/deeper/y.jpg"):
+        (queue / name).write_text("no_face")
+    for number, pattern in enumerate(("case-*", "case-1/**", "case*/*")):
+        (tmp_path / str(number)).mkdir()
+        found = rows(f"{queue}/{pattern}", out=tmp_path / str(number) / "out.jsonl")
+        assert {Path(path).name for path in found} == {"x.jpg", "y.jpg"}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links, pipes and such names are those of Unix")

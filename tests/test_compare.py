@@ -121,7 +121,26 @@ def test_a_face_pasted_over_another_is_taken_and_the_surroundings_are_not(
     assert lent.label == "not_taken_from_this_photo"
     assert lent.frame is not None
     assert lent.frame.matches
-    assert "surroundings are those of this photo" in lent.reason
+    assert "surroundings agree with this photo's" in lent.reason
+
+
+def test_of_a_group_photo_every_face_is_compared(
+    photo: np.ndarray, somebody_else: np.ndarray, finder: FaceFinder
+) -> None:
+    smaller = cv2.resize(photo, None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA)
+    group = np.full((max(len(smaller), len(somebody_else)), smaller.shape[1] + somebody_else.shape[1], 3), 90, np.uint8)
+    group[: len(smaller), : smaller.shape[1]] = smaller
+    group[: len(somebody_else), smaller.shape[1] :] = somebody_else
+    faces = finder.find(Frame(group))
+    assert len(faces) == 2
+    for suspect in (photo, somebody_else):
+        found = compare(suspect, group, finder=finder)
+        assert found.label == "taken_from_this_photo"
+        assert (found.compared, found.notes) == (1, ())
+    # Faces too small to be compared are told of.
+    picky = Options(min_face_px=round(min(face.size_px for face in faces)) + 2)
+    (note,) = compare(photo, group, options=picky, finder=finder).notes
+    assert (note.key, note.values) == ("other_faces", {"faces": "2", "left": "1"})
 
 
 def test_another_person_is_not_taken_and_the_reason_keeps_redrawn_faces_open(

@@ -24,7 +24,7 @@ from deepfake_detect.dossier import INCOMPLETE, JSON, SUMS, read_key, read_sums,
 from deepfake_detect.provenance import perceptual_hash
 from deepfake_detect.report import SCHEMA_FILE, to_dict
 from deepfake_detect.types import Frame, HashedMoment, Report
-from deepfake_detect.verify import Check, verify
+from deepfake_detect.verify import Check, signed, verify
 
 PICTURE, CLIP = SAMPLES / "portrait_forged.jpg", SAMPLES / "clip_forged.mp4"
 
@@ -134,7 +134,7 @@ def test_a_report_that_was_not_touched_is_good(folder: Path) -> None:
     checks = verify(folder, media=CLIP)
     assert not bad(checks)
     found = {check.name: check.message for check in checks}
-    assert found["verdict"] == "found again, with the same figures and maps"
+    assert found["verdict"].startswith("found again, with the same figures and maps; the page")
     assert {"media", "model", JSON, SUMS} - set(found) == {SUMS}
 
 
@@ -199,6 +199,51 @@ def test_other_media_and_another_finding_are_named(folder: Path, tmp_path: Path)
     (target / JSON).write_text(json.dumps(record))
     resummed(target)
     assert "this installation has" in bad(verify(target))["model"]
+
+
+@pytest.mark.parametrize("name", ["signature", "media", "verdict", "notes.txt", "evidence/x.npz", "report.json.part"])
+def test_a_list_that_names_what_no_report_holds_vouches_for_nothing(folder: Path, tmp_path: Path, name: str) -> None:
+    target = shutil.copytree(folder, tmp_path / "copy")
+    (target / name).write_bytes(b"")
+    sums = read_sums((target / SUMS).read_text()) | {name: sha256_of(target / name)}
+    (target / SUMS).write_text(sums_text(sums))
+    checks = verify(target)
+    assert not signed(checks)
+    assert not [check for check in checks if check.name == name and check.good]
+    assert bad(checks).keys() == {SUMS, name, "model"}
+
+
+def test_whatever_the_record_says_is_compared(folder: Path, tmp_path: Path) -> None:
+    record = json.loads((folder / JSON).read_text())
+
+    def found(**changed: object) -> str:
+        target = shutil.copytree(folder, tmp_path / str(len(list(tmp_path.iterdir()))))
+        (target / JSON).write_text(json.dumps({**record, **changed}))
+        resummed(target)
+        assert not bad(verify(target))
+        checks = verify(target, media=CLIP)
+        return "\n".join(check.message for check in checks if check.name == "verdict" and not check.good)
+
+    assert not found()
+    assert "verdict.probability: was None" in found(verdict={"label": record["verdict"]["label"], "reason": ""})
+    assert "tracks[0].id: was None" in found(tracks=[{"faces": record["tracks"][0]["faces"]}])
+    examination = record["examination"]
+    for key in ("calibration", "posteriors", "left_out", "limits", "where_to_turn", "provenance"):
+        assert f"examination.{key}" in found(
+            examination={**examination, key: None if key == "calibration" else {"a": 1}}
+        )
+    metadata = {**examination["provenance"], "metadata": [["EXIF", "Software", "a camera"]]}
+    assert "metadata" in found(examination={**examination, "provenance": metadata})
+    assert "verdict.reason" in found(verdict={**record["verdict"], "reason": "It is genuine."})
+
+
+def test_what_the_record_speaks_of_must_be_there_though_the_list_is_silent(folder: Path, tmp_path: Path) -> None:
+    target = shutil.copytree(folder, tmp_path / "copy")
+    (target / "annotated.mp4").unlink()
+    sums = read_sums((target / SUMS).read_text())
+    del sums["annotated.mp4"]
+    (target / SUMS).write_text(sums_text(sums))
+    assert bad(verify(target))["annotated.mp4"].startswith("missing")
 
 
 def test_a_map_that_the_net_does_not_give_is_named(folder: Path, tmp_path: Path) -> None:
@@ -385,6 +430,32 @@ def test_only_a_person_who_was_seen_can_be_shown_alone(picture: Report, tmp_path
     save(picture, tmp_path, ReportOptions(person=1))
     with pytest.raises(OptionsError, match="expected one of those that were seen, found 1"):
         save(picture, tmp_path, ReportOptions(person=7))
+
+
+def test_who_is_not_to_be_shown_is_hidden_in_the_crops_of_the_one_who_is(tmp_path: Path, detector: Detector) -> None:
+    photo = read_rgb(PICTURE)
+    face = detector.detect(photo).tracks[0].scores[0].face
+    x0, x1 = round(face.box[0] - 10), round(face.box[2] + 10)
+    pair = np.ascontiguousarray(np.concatenate([photo[:, :x1], photo[:, x0:]], 1))
+    judged = detector.detect(pair)
+    assert len(judged.tracks) == 2
+    person = judged.tracks[0].id
+    for options in (ReportOptions(), ReportOptions(person=person)):
+        save(judged, tmp_path / str(options.person), options)
+    crops = {}
+    for name in ("None", str(person)):
+        evidence = sorted((tmp_path / name / "evidence").glob(f"person{person:03}*"))
+        with np.load(evidence[0]) as kept:
+            crops[name] = kept["crop"].astype(int)
+    changed = np.abs(crops["None"] - crops[str(person)]).max(-1) > 0
+    # The neighbour's side of the crop alone.
+    score = judged.tracks[0].scores[0]
+    assert score.heatmap is not None
+    other = judged.tracks[1].scores[0].face.box
+    to_left = other[0] < score.face.box[0]
+    assert changed.any()
+    assert not (changed[:, 112:] if to_left else changed[:, :112]).any()
+    assert len(list((tmp_path / str(person) / "evidence").iterdir())) == 1
 
 
 def test_the_path_stays_out_unless_it_is_asked_for(tmp_path: Path) -> None:
