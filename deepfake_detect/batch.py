@@ -34,6 +34,7 @@ from markupsafe import Markup
 
 from . import content, media, remote
 from .cluster import ActorLostError, Cluster, Look
+from .confine import cores
 from .errors import MediaError, OptionsError, WorkerError
 from .files import replacing
 from .options import Options
@@ -200,11 +201,6 @@ def scan(
     return summary
 
 
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _check_output(out: Path, page: Path) -> None:
     if out.suffix not in FORMATS:
         raise OptionsError(
@@ -221,6 +217,8 @@ def _check_output(out: Path, page: Path) -> None:
             if _mark(out).encode() not in file.read(1000):
                 found = f"{page}: is not of an earlier scan into {out.name} and would be replaced; give another folder"
                 raise OptionsError(found)
+    elif os.path.lexists(out) and not os.path.lexists(out.with_name(out.name + ".journal")):
+        raise OptionsError(f"{out}: is not of an earlier scan and would be replaced; give another name")
 
 
 def _mark(out: Path) -> str:

@@ -714,7 +714,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         from . import serve, upload
     except ImportError as error:
         return _stop(f"serving needs more packages ({error}); pip install 'deepfake-detect[serve]'", WRONG_USAGE)
-    from .batch import cores
+    from .confine import cores
     from .guard import LOOPBACK
 
     _bear_any_name()

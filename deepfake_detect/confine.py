@@ -47,6 +47,11 @@ _LANDLOCK_CHANGES = _LANDLOCK_WRITE | sum(1 << bit for bit in range(4, 13))
 _LANDLOCK_TRUNCATE = 1 << 14
 
 
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Limits:
     """What judging one file may take.

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from . import checkpoint, faces
+from .confine import cores
 from .crop import look_at
 from .errors import OptionsError, WeightsError
 from .mtcnn import Mtcnn
@@ -172,7 +173,7 @@ class OnnxEngine:
     @property
     def at_a_time(self) -> int:
         """See `Engine`: as many as the cores have room for; more than four would be left waiting for faces."""
-        return max(1, min(4, (os.cpu_count() or 1) // self.threads))
+        return max(1, min(4, cores() // self.threads))
 
     def scorer(self, entry: checkpoint.ManifestEntry) -> Scorer:
         """See `Engine`."""

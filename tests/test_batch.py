@@ -252,6 +252,18 @@ def test_patterns_files_and_folders_and_each_path_once(
     }  # fmt: skip
 
 
+def test_a_table_of_another_origin_is_not_replaced(queue: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine.csv"
+    out.write_text("years of work")
+    with pytest.raises(OptionsError, match=r"mine\.csv: is not of an earlier scan"):
+        rows(queue, out=out)
+    assert out.read_text() == "years of work"
+    out.unlink()
+    rows(queue, out=tmp_path / "own.jsonl")
+    (tmp_path / "own.jsonl.journal").unlink()
+    assert rows(queue, out=tmp_path / "own.jsonl")
+
+
 def test_a_pattern_of_folders_is_all_that_lies_below_them(queue: Path, tmp_path: Path) -> None:
     (queue / "case-1" / "deeper").mkdir(parents=True)
     for name in ("case-1/x.jpg", "case-1/deeper/y.jpg"):

@@ -230,5 +230,5 @@ def test_a_graph_of_another_shape_is_refused_in_one_line(tmp_path: Path) -> None
 def test_as_many_judge_as_the_cores_have_room_for(
     cores: int, threads: int, wanted: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("deepfake_detect.engine.cores", lambda: cores)
     assert OnnxEngine(threads).at_a_time == wanted
