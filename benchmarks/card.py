@@ -49,7 +49,9 @@ def _times(looks: Sequence[Look]) -> str:
     said = []
     for look in looks:
         least = "" if look.least_margin is None else f", down to {look.least_margin:.0%} where the picture ends"
-        around = f"with a margin of {look.margin:.0%}" if look.margin >= 0 else f"without its outermost {-look.margin:.0%}"
+        around = (
+            f"with a margin of {look.margin:.0%}" if look.margin >= 0 else f"without its outermost {-look.margin:.0%}"
+        )
         said.append(f"{around}{least}{', mirrored' if look.mirrored else ''}")
     often = {1: "once", 2: "twice"}.get(len(said), f"{len(said)} times")
     return f"{often}, {' and '.join(said)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,24 @@ def test_how_many_frames_are_needed(tmp_path: Path) -> None:
     printed = run("effort.py", str(tmp_path / "index.csv"))
     assert "2 videos of 75 to 75 frames" in printed
     assert "| all | 2 of 2 (0.34–1.00) | 1.000 | 0.00 | 0.00 |" in printed
+
+
+def test_files_of_one_clip_or_of_a_swap_and_its_sources_are_one_group(tmp_path: Path) -> None:
+    together = [
+        ["ffpp_c23/original_253.mp4", "ffpp_c23/Face2Face_253_183.mp4", "ffpp_c23/original_183.mp4"],
+        ["crops_mixed/ffpp_Deepfakes_000_003_025.png", "crops_mixed/ffpp_Face2Face_000_003_009.png"],
+        ["crops_mixed/Celeb-real_id0_0000_045.png", "crops_mixed/Celeb-synthesis_id0_id1_0000_000.png"],
+        ["dfdc_faces/aabyjxwqyo_ppulbuhtsc_0.jpg", "dfdc_faces/aabyjxwqyo_3.jpg", "dfdc/ppulbuhtsc.mp4"],
+        ["hardfaces/000_003_1.jpg"],
+        ["hardfaces/000_003_2.jpg"],
+    ]
+    lines = [f"{name},real,{name.split('/')[0]},{name}" for names in together for name in names]
+    (tmp_path / "index.csv").write_text("\n".join(["path,label,source,group", *lines]))
+    rows = csv.DictReader(run("groups.py", str(tmp_path / "index.csv")).splitlines())
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        found.setdefault(row["group"], set()).add(str(Path(row["path"]).relative_to(tmp_path.resolve())))
+    assert sorted(map(sorted, found.values())) == sorted(map(sorted, together))
 
 
 def run(name: str, *arguments: str) -> str:

@@ -48,6 +48,9 @@ _RESAMPLES = 100
 FAIR_QUALITY = 0.8
 # Keeps the fit from believing in an endless slope where few files happen to be separable.
 _RIDGE = 1e-3
+# So many genuine groups without a false alarm say that there are hardly more than one in ten (Wilson). Of fewer a ratio that
+# is any support at all is not enough for a label.
+_TELLING, _SUPPORT_OF_FEW = 35, 3.0
 # How far another kind of media may lie from pictures: standard deviations of the slope's logarithm and of the offset. Set
 # beforehand, not fitted: half again as steep, or odds of e to 1, would be no surprise.
 _PRIOR_SD = (0.5, 1.0)
@@ -74,7 +77,7 @@ def fit(items: Sequence[Item], *, others: Sequence[Item] = ()) -> Bands:
     groups = {label: _groups(items, label) for label in ("real", "fake")}
     # With n media of a class that know nothing of each other, odds beyond n : 1 are extrapolation.
     largest = float(min(_LARGEST_RATIO, *(count + 1 for count in groups.values())))
-    floor = _supported(largest)
+    floor = _supported(largest, LEAST_SUPPORT if groups["real"] >= _TELLING else _SUPPORT_OF_FEW)
     upper = min(0.99, max(floor, *bars) + 1e-3)
     lower = max(0.01, min(1 - floor, float(np.sort(chance[fake])[int(MISSES * fake.sum())])) - 1e-3)
     return Bands(
@@ -93,10 +96,10 @@ def fit(items: Sequence[Item], *, others: Sequence[Item] = ()) -> Bands:
     )
 
 
-def _supported(largest_ratio: float) -> float:
-    """The probability from which the ratio that is stated, see `verdict.limited`, is called any support at all."""
-    limit = math.log(max(largest_ratio, 2 * LEAST_SUPPORT))
-    return 1 / (1 + math.exp(-limit * math.atanh(math.log(LEAST_SUPPORT) / limit)))
+def _supported(largest_ratio: float, least: float) -> float:
+    """The probability from which the ratio that is stated, see `verdict.limited`, is so large."""
+    limit = math.log(max(largest_ratio, 2 * least))
+    return 1 / (1 + math.exp(-limit * math.atanh(math.log(least) / limit)))
 
 
 def uncertainty(items: Sequence[Item], *, others: Sequence[Item] = (), seed: int = 0) -> dict[str, float]:
