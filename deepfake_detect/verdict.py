@@ -351,8 +351,7 @@ def _finding(label: Label, tracks: Sequence[FaceTrack], kind: Kind, ratio: float
         # Not those of people who could not decide: nobody said that these show nothing.
         views = sum(len(track.voting) for track in seen_enough(tracks))
         return words(f"reason_nothing_{'one' if views == 1 else 'many'}_{kind}", **said, views=views)
-    others = [track for track in tracks if track not in seen_enough(tracks)]
-    if ratio <= 1 / LEAST_SUPPORT and any((track.probability or 0) > 0.5 for track in others):
+    if ratio <= 1 / LEAST_SUPPORT and any((track.probability or 0) > 0.5 for track in seen_in_part(tracks)):
         return words("reason_glimpsed", who=who)
     return words("reason_inconclusive", who=who)
 

@@ -48,8 +48,8 @@ _RESAMPLES = 100
 FAIR_QUALITY = 0.8
 # Keeps the fit from believing in an endless slope where few files happen to be separable.
 _RIDGE = 1e-3
-# So many genuine groups without a false alarm say that there are hardly more than one in ten (Wilson). Of fewer a ratio that
-# is any support at all is not enough for a label.
+# So many genuine groups without a false alarm say that there are hardly more than one in ten (Wilson). Of fewer a ratio
+# that is any support at all is not enough for a label.
 _TELLING, _SUPPORT_OF_FEW = 35, 3.0
 # How far another kind of media may lie from pictures: standard deviations of the slope's logarithm and of the offset. Set
 # beforehand, not fitted: half again as steep, or odds of e to 1, would be no surprise.
