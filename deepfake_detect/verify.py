@@ -325,7 +325,8 @@ def _other_maps(folder: Path, record: dict[str, Any], report: Report) -> Iterato
             try:
                 kept = _arrays(folder, name)
                 evidence = kept["evidence"]
-                crop = score.heatmap.crop.pixels if alone else kept.get("crop", score.heatmap.crop.pixels)
+                own = score.heatmap.crop.pixels
+                crop = own if alone else kept.get("crop", own)
             except (MediaError, *_NO_MAP) as error:
                 yield f"the map in {name} can't be read ({_why(error)})"
                 continue

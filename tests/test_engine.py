@@ -74,6 +74,18 @@ class _Stub:
         return np.array(maps, np.float32).reshape(-1, 28, 28), np.array([one.mean() for one in maps], np.float32)
 
 
+class _Louder(_Stub):
+    """Says so much more of the first look, and of each other than of the one before."""
+
+    def __init__(self, first: float, step: float) -> None:
+        self._more, self._step = first, step
+
+    def score(self, crops: Sequence[Crop], *, batch_size: int = 32) -> tuple[np.ndarray, np.ndarray]:
+        maps, logits = super().score(crops)
+        more, self._more = self._more, self._more + self._step
+        return maps + more, logits
+
+
 class _StubEngine:
     name = "stub"
     at_a_time = 1
@@ -96,20 +108,10 @@ def soft(seed: int = 0) -> Frame:
 
 
 def test_looks_are_averaged_by_weight_and_their_mean_is_pooled() -> None:
-    class Rising(_Stub):
-        """Says 8 more each time it is asked."""
-
-        asked = 0
-
-        def score(self, crops: Sequence[Crop], *, batch_size: int = 32) -> tuple[np.ndarray, np.ndarray]:
-            maps, logits = super().score(crops)
-            self.asked += 1
-            return maps + 8 * self.asked, logits
-
     frame, alone = soft(), examiner(Look(0.1))
     (plain,), _ = alone.score([alone.cut(frame, FACE, kind="image")], kind="image")
     both = examiner(Look(0.1, weight=3.0), Look(0.1, mirrored=True, weight=1.0))
-    both._net = Rising()
+    both._net = _Louder(8, 8)
     maps, logits = both.score([both.cut(frame, FACE, kind="image")] * 2, kind="image")
     assert np.allclose(maps, plain + 0.75 * 8 + 0.25 * 16, atol=1e-3)
     assert np.allclose(logits, pool(torch.from_numpy(maps), sharpness=1.0).numpy(), atol=1e-3)
@@ -128,20 +130,9 @@ def test_every_look_s_map_lies_over_the_first_one_s_crop(other: Look) -> None:
 
 def test_a_close_look_has_no_say_in_what_it_does_not_see() -> None:
     """Of the map over the first crop only the cells that the close one shows are the mean of both."""
-
-    class Louder(_Stub):
-        """Says 40 more of the second look than of the first."""
-
-        asked = 0
-
-        def score(self, crops: Sequence[Crop], *, batch_size: int = 32) -> tuple[np.ndarray, np.ndarray]:
-            maps, logits = super().score(crops)
-            self.asked += 1
-            return maps + 40 * (self.asked - 1), logits
-
     frame, first = soft(), Look(0.5)
     alone, both = examiner(first), examiner(first, Look(-0.2))
-    both._net = Louder()
+    both._net = _Louder(0, 40)
     (wanted,), (found,) = (one.score([one.cut(frame, FACE, kind="image")], kind="image")[0] for one in (alone, both))
     # The face's inside is 0.6 / 2 of the crop's side: 8.4 of 28 cells.
     assert np.abs((found - wanted)[11:17, 11:17] - 20).max() < 2
