@@ -18,6 +18,8 @@ from .errors import WeightsError
 from .types import Architecture, Bands, Calibration, Look, OtherGroups
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import torch
 
 _Made = TypeVar("_Made", Architecture, Bands, Look, OtherGroups)
@@ -89,7 +91,7 @@ class ManifestEntry:
         return self.video_looks if kind == "video" else self.image_looks
 
 
-def find(name: str | None = None, *, folder: Path | None = None) -> ManifestEntry:
+def find(name: str | None = None, *, folder: str | PathLike[str] | None = None) -> ManifestEntry:
     """The entry of a net.
 
     Args:
@@ -99,7 +101,7 @@ def find(name: str | None = None, *, folder: Path | None = None) -> ManifestEntr
     Raises:
         WeightsError: There is no such folder or name, or the manifest does not make sense.
     """
-    folder = folder or _shipped_folder()
+    folder = _shipped_folder() if folder is None else Path(folder)
     manifest = _read_manifest(folder)
     try:
         name = name or manifest["default"]

@@ -140,7 +140,8 @@ def compare_parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="deepfake-detect compare",
         description="Was a face in the suspect picture or video taken from this very photo?",
-        epilog="exit status: 0 compared, 1 could not be, 2 wrong usage. Nothing leaves this machine.",
+        epilog="exit status: 0 compared, or no face was found to compare; 1 a file could not be read or written, 2 wrong"
+        " usage. Nothing leaves this machine.",
     )
     result.add_argument("suspect", type=Path, help="the picture or video in question")
     result.add_argument("original", type=Path, help="the innocent photo")
@@ -157,8 +158,8 @@ def scan_parser() -> argparse.ArgumentParser:
         description="Judge many files and write a table of them, a row each, and a page to look at. Run again after it"
         " was stopped, in whatever way, it goes on where it was; files that changed since are judged anew.",
         epilog="exit status: 0 every file was judged, 1 some could not be, 2 wrong usage, or the"
-        " journal beside the table was begun with other settings, 3 a label of --fail-on occurred (and every file was"
-        " judged), 130 interrupted. Nothing leaves this machine, unless --on ray or URLs ask for others.",
+        " journal beside the table was begun with other settings, 3 a label of --fail-on occurred (whether or not some"
+        " could not be judged), 130 interrupted. Nothing leaves this machine, unless --on ray or URLs ask for others.",
     )
     result.add_argument("paths", nargs="+", metavar="PATH",
                         help="a file, a folder with all that is in it, a pattern such as 'queue/**/*.jpg', a URL of such"
@@ -243,7 +244,7 @@ def serve_parser() -> argparse.ArgumentParser:
     result.add_argument("--size-limit", type=float, default=4, metavar="GIB",
                         help="larger files are refused (default %(default)s)")  # fmt: skip
     result.add_argument("--rate", type=float, default=600, metavar="N",
-                        help="files taken from an address in a minute (default %(default)s)")  # fmt: skip
+                        help="files taken from an address in a minute, where a token is needed (default %(default)s)")  # fmt: skip
     result.add_argument(
         "--lang", choices=LANGUAGES, default="en", help="where the browser asks for none of ours (default %(default)s)"
     )
@@ -355,7 +356,13 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.report is not None and os.path.lexists(arguments.report) and not os.path.isdir(arguments.report):
         return _stop(f"--report {arguments.report}: is a file; give a folder", WRONG_USAGE)
 
-    # Much is loaded from here on: --help, --version and wrong usage answer at once.
+    # Much is loaded from here on: --help, --version and wrong usage answer at once. What reads the first file comes before
+    # all else, so that it is read meanwhile.
+    from .media import Opening
+
+    _bear_any_name()
+    files: list[str | Opening] = [Opening(arguments.files[0], options), *arguments.files[1:]]
+    import cv2
     from rich.console import Console
 
     from .detector import Detector
@@ -363,19 +370,20 @@ def _run(arguments: argparse.Namespace) -> int:
 
     try:
         key = _prepare_report(arguments, contents) if arguments.report is not None else None
+        # The stages share the cores among themselves already.
+        cv2.setNumThreads(1)
         detector = Detector(options, weights_folder=arguments.weights)
     except OptionsError as error:
         return _stop(str(error), WRONG_USAGE)
     except DeepfakeDetectError as error:
         return _stop(str(error), SOME_NOT_JUDGED)
-    _bear_any_name()
     out, err = Console(highlight=False, emoji=False), Console(stderr=True, highlight=False, emoji=False)
     folders = _folders(arguments.files, arguments.report)
     status = ALL_JUDGED
     labels = set()
     bar = _Bar(err, len(arguments.files), shown=err.is_terminal and not arguments.quiet)
     try:
-        reports = detector.detect_many(arguments.files, progress=bar.tick)
+        reports = detector.detect_many(files, progress=bar.tick)
         for name, report in zip(arguments.files, reports, strict=True):
             bar.finish()
             if report.error is not None:
@@ -440,7 +448,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     if not good:
         print("NOT all is as it was: see the lines marked BAD")
     elif not arguments.quiet and signed(checks):
-        print("all is as it was when it was signed")
+        vouched = "" if arguments.key else " by whoever made the key beside it; --key asks for one that you know"
+        print(f"all is as it was when it was signed{vouched}")
     elif not arguments.quiet:
         print("all fits together; it is not signed, so whoever changed a file could have changed the list with it")
     return ALL_JUDGED if good else SOME_NOT_JUDGED
@@ -554,9 +563,10 @@ def _scan(arguments: argparse.Namespace) -> int:
         print(f"{found.files:9,}  files, {found.duplicates:,} of them with the content of another one")
         held = ", ".join(found.confinements) or "nothing"
         print(f"{plain(found.table)} and {plain(found.page)}; the workers were confined by {held}")
-    if found.errors:
-        return SOME_NOT_JUDGED
-    return LABEL_FOUND if set(found.labels) & set(arguments.fail_on) else ALL_JUDGED
+    # A queue seldom is without some file that can't be judged, and that must not hide what was asked for.
+    if set(found.labels) & set(arguments.fail_on):
+        return LABEL_FOUND
+    return SOME_NOT_JUDGED if found.errors else ALL_JUDGED
 
 
 def _names(paths: Sequence[str], *, null: bool) -> Iterator[str]:
@@ -618,7 +628,7 @@ def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> 
     from rich.markup import escape
 
     from .media import shown
-    from .verdict import explain, warnings
+    from .verdict import reason, warnings
 
     verdict, info = report.verdict, report.media
     if verdict is None or info is None:
@@ -631,11 +641,7 @@ def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> 
             label += f" ({verdict.interval[0]:.2f} to {verdict.interval[1]:.2f})"
         label += " at even prior odds"
     out.print(f"  [{_STYLES[verdict.label]}]{label}[/]", soft_wrap=True)
-    reason = explain(
-        verdict.label, report.tracks, kind=info.kind, ratio=verdict.likelihood_ratio, words=words,
-        provenance=report.provenance,
-    )  # fmt: skip
-    out.print(f"  {escape(reason)}", soft_wrap=True)
+    out.print(f"  {escape(reason(report, words))}", soft_wrap=True)
     if info.kind == "video":
         length = f", {info.duration_s:.1f} s" if info.duration_s else ""
         out.print(f"  video {info.width} x {info.height}{length}, {len(report.sampled_times_s)} frames looked at")

@@ -26,7 +26,7 @@ def cut(frame: Frame, face: Face, *, size: int, margin: float) -> Crop:
 
     Args:
         size: Side of the result in pixels.
-        margin: Extra on each side as a fraction of the longer side of the box, 0 or more.
+        margin: Extra on each side as a fraction of the longer side of the box; a negative one leaves out the face's rim.
 
     Returns:
         The crop. Parts beyond the frame repeat the frame's edge. `to_frame` leads back.

@@ -27,7 +27,7 @@ from .words import Words
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
-    from pathlib import Path
+    from os import PathLike
 
     from .engine import Examiner
     from .media import Source
@@ -67,7 +67,11 @@ class Detector:
     """
 
     def __init__(
-        self, options: Options | None = None, *, weights: str | None = None, weights_folder: Path | None = None
+        self,
+        options: Options | None = None,
+        *,
+        weights: str | None = None,
+        weights_folder: str | PathLike[str] | None = None,
     ) -> None:
         self.options = options or Options()
         entry = checkpoint.find(weights, folder=weights_folder)
@@ -190,7 +194,7 @@ class Detector:
                     progress(source, share)
 
             # One for each: where a file's frames are all there, its own is set, too.
-            left = Event()
+            left = source.left if isinstance(source, media.Opening) else Event()
             at_work.add(left)
             try:
                 if over:

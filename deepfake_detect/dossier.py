@@ -36,6 +36,7 @@ from .words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from os import PathLike
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -376,7 +377,7 @@ def _pdf_printer() -> Any:
     return weasyprint
 
 
-def read_key(path: Path) -> Ed25519PrivateKey:
+def read_key(path: str | PathLike[str]) -> Ed25519PrivateKey:
     """A private key for signing, from a PEM file such as `openssl genpkey -algorithm ed25519` writes.
 
     Raises:
@@ -390,7 +391,7 @@ def read_key(path: Path) -> Ed25519PrivateKey:
         raise OptionsError("signing needs the package cryptography; pip install 'deepfake-detect[sign]'") from error
     wanted = f"{path}: expected an Ed25519 private key as PEM without a password"
     try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
+        key = load_pem_private_key(Path(path).read_bytes(), password=None)
     except OSError as error:
         raise OptionsError(f"{wanted}; it can't be read ({error.strerror})") from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:

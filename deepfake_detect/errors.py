@@ -25,7 +25,7 @@ class MediaError(DeepfakeDetectError):
     Args:
         message: One line for people.
         kind: One of `not_found`, `not_a_file`, `unreadable`, `empty`, `unsupported`, `damaged`, `too_large`,
-            `no_video`, `no_frames`.
+            `no_video`, `no_frames`, `timed_out`.
     """
 
     def __init__(self, message: str, *, kind: str) -> None:

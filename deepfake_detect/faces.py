@@ -27,6 +27,8 @@ _SMALLEST_FRAME_PX = 24
 # MTCNN looks at the picture in sizes each of which is so much smaller than the one before. Leaving out the first must not
 # change the others: a box comes out some pixels apart when it was proposed at another size.
 _PYRAMID_FACTOR = 0.709
+# A face that is cut off by the picture's edge all around is no smaller than this share of its shorter side.
+_FILLS = 0.25
 # So long after a full look faces are followed at most. Who appears meanwhile is found by the next.
 _FULL_LOOK_EVERY_S = 0.25
 # Frames further apart are always looked at in full: there following would save little, and faces have moved.
@@ -86,7 +88,10 @@ class FaceFinder:
             # Of the shorter side, which is as large as a face can be: a border as wide as a long strip takes gigabytes.
             border = round(0.3 * min(pixels.shape[:2]))
             bordered = cv2.copyMakeBorder(pixels, border, border, border, border, cv2.BORDER_REPLICATE)
-            moved = [_placed(face, 1, -border, -border) for face in self._find(bordered, smallest)]
+            # Such a face is large, and the levels of the pyramid that show small ones are nearly all of the work.
+            steps = math.log(max(1.0, _FILLS * min(pixels.shape[:2]) / smallest)) / -math.log(_PYRAMID_FACTOR)
+            large = smallest / _PYRAMID_FACTOR ** math.floor(steps + 1e-9)
+            moved = [_placed(face, 1, -border, -border) for face in self._find(bordered, large)]
             faces = [face for face in moved if _inside_share(face, pixels.shape[1], pixels.shape[0]) > 0.5]
         return _largest_first([_placed(face, times) for face in faces])
 

@@ -5,7 +5,8 @@ a name, so that no name can be taken for an address and nothing outside the file
 
 A video is gone through twice. First its packets are listed without decoding: this gives every frame's own time stamp, the
 key frames, and how much of the file is really there (containers lie about that). Then only what the chosen frames need is
-decoded, in order; or, for a copy, every frame of the time asked for, with the packets of the sound between them.
+decoded, in order; or, for a copy, every frame of the time asked for, with the packets of the sound between them. What is
+damaged, and what is made of it, is left out.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .options import Options
+    from .types import NoteKey
 
     Source = str | PathLike[str] | np.ndarray
 
@@ -69,12 +71,17 @@ _TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: 
 _CLOCK_BACK_S = 1.0
 # The colour matrices that FFmpeg's converter knows, and that which means "not said": what files say is often nonsense.
 _MATRICES, _UNSAID_MATRIX = (0, 1, 2, 4, 5, 6, 7, 9), 2
+# The curves of light in pictures of high dynamic range: PQ and HLG (ITU-T H.273, table 3).
+_HDR_CURVES = (16, 18)
 # A shorter loss than this at the end is rounding, not damage.
 _TOLERATED_LOSS_S = 0.5
 _ANIMATION_FRAME_S = 0.1
-# Decoders that take it packet by packet whether frames that no other needs are left out. (AV1's and VP9's take it at the
-# start only, or not at all.)
+# Their packets say whether other frames need them, and where not, the decoder does without.
 _CAN_LEAVE_OUT = ("h264", "hevc")
+# Where a decoder begins, these show nothing before they have what they need; others show what they made up.
+_BEGIN_SOUND = ("h264", "hevc")
+# Of a frame that it can't make, this one's decoder says nothing.
+_SAY_NOTHING = ("hevc",)
 # Discs and cameras have pixels from 0.9 to 2.2 times as wide as high.
 _WIDEST_PIXEL = 3
 # A video of which fewer frames are looked at may hold a forged part that none of them shows.
@@ -117,10 +124,10 @@ class Media:
         """
         raise NotImplementedError
 
-    def _plan(self, times: Sequence[float], *, end_s: float) -> list[int]:
+    def _plan(self, times: Sequence[float], *, end_s: float, keys: Sequence[int] = ()) -> list[int]:
         """Which frames of a video to look at, see `choose`; notes it where they are so few that much lies between them."""
         name = shown(self.info.path)
-        wanted = choose(times, self._options, end_s=end_s, name=name)
+        wanted = choose(times, self._options, end_s=end_s, name=name, keys=keys)
         self.planned = len(wanted)
         first, last = within(times, self._options, end_s=end_s, name=name)
         if len(wanted) < min(_FEW_FRAMES, last - first):
@@ -203,16 +210,54 @@ def open(path: str | PathLike[str], options: Options, *, left: Event | None = No
         raise
 
 
+class Opening:
+    """A file that is being opened by a thread, while its caller gets ready for it, say by loading nets.
+
+    As a path it is that of the file; `take` hands over what was opened, once.
+
+    Attributes:
+        left: As `Media.left`.
+    """
+
+    def __init__(self, path: str | PathLike[str], options: Options) -> None:
+        self._path = os.fspath(path)
+        self.left = Event()
+        self._opened: Queue[Media | BaseException] = Queue()
+        Thread(target=self._open, args=(options,), name="open", daemon=True).start()
+
+    def __fspath__(self) -> str:
+        return self._path
+
+    def _open(self, options: Options) -> None:
+        try:
+            self._opened.put(open(self._path, options, left=self.left))
+        except BaseException as error:  # raised again where the file is taken
+            self._opened.put(error)
+
+    def take(self) -> Media:
+        """What was opened; waits for it.
+
+        Raises:
+            MediaError: As `open`.
+        """
+        found = _waited_for(self._opened)
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+
 def take(source: Source, options: Options, *, left: Event | None = None) -> Media:
     """Open a file, or take a picture from memory.
 
     Args:
         source: A path, or a picture as uint8 (H, W, 3) RGB.
-        left: As for `open`.
+        left: As for `open`; an `Opening` has its own.
 
     Raises:
         MediaError: As `open` and `from_array`.
     """
+    if isinstance(source, Opening):
+        return source.take()
     return from_array(source, options) if isinstance(source, np.ndarray) else open(source, options, left=left)
 
 
@@ -285,7 +330,7 @@ def ahead(items: Iterator[_Item], *, stopped: Event | None = None, count: int = 
     thread = Thread(target=work, name="ahead", daemon=True)
     try:
         thread.start()
-        while (got := waiting.get()) is not None:
+        while (got := _waited_for(waiting)) is not None:
             if isinstance(got, BaseException):
                 raise got
             yield got
@@ -304,6 +349,13 @@ def ahead(items: Iterator[_Item], *, stopped: Event | None = None, count: int = 
                 interrupt = again
         if interrupt is not None:
             raise interrupt
+
+
+def _waited_for(waiting: Queue[_Item]) -> _Item:
+    """The next item. A wait without an end can't be interrupted on Windows, before Python 3.14."""
+    while True:
+        with suppress(Empty):
+            return waiting.get(timeout=0.5)
 
 
 def shown(name: str) -> str:
@@ -391,7 +443,7 @@ def _check_pixels(name: str, width: int, height: int, options: Options) -> None:
     if width * height > options.max_pixels:
         raise MediaError(
             f"{name}: {width} x {height} is more than {options.max_pixels / 1e6:g} million pixels;"
-            " reduce it or raise max_pixels",
+            " reduce it (or, in Python, raise Options.max_pixels)",
             kind="too_large",
         )
 
@@ -591,14 +643,87 @@ class _PacketIndex:
     Attributes:
         stamps: Time stamps in stream ticks, in order of presentation; where the clock starts again they are counted on.
         keys: Those of the key frames.
+        entries: When each key frame is decoded, which may be before it is shown.
         end: Where the last frame ends, as far as the file says how long it is shown.
         starts_again: Whether the clock does, as in recordings that were joined.
     """
 
     stamps: array[int] = field(default_factory=lambda: array("q"))
     keys: array[int] = field(default_factory=lambda: array("q"))
+    entries: array[int] = field(default_factory=lambda: array("q"))
     end: int = 0
     starts_again: bool = False
+
+
+class _Intact:
+    """Lets those frames through that are as they were coded.
+
+    A decoder makes up what is missing and goes on; what follows is made of that, and bears no mark. So nothing is let
+    through from where something was damaged, or did not come, to the next key frame.
+
+    Args:
+        codec: Of the video.
+        by_stamps: Whether frames have the stamps of their packets, so that it shows which did not come.
+    """
+
+    def __init__(self, codec: str, *, by_stamps: bool) -> None:
+        self._codec, self._by_stamps = codec, by_stamps
+        self._begun = self._failed = False
+        self._sent, self._newest, self._shown = 0, -sys.maxsize, -sys.maxsize
+        # By the stamp of each packet whose frame is to come: its number, and what is shown last of it and those before it.
+        self._due: dict[int, tuple[int, int]] = {}
+        # Frames, each with both: a damaged one may be shown after those that were made of it.
+        self._held: list[tuple[av.VideoFrame, int, int]] = []
+        # The number of the first packet that is damaged.
+        self._broken = sys.maxsize
+
+    def sent(self, packet: av.Packet[Any], *, whole: bool = True) -> None:
+        """A packet is given to the decoder, or would be, were it whole."""
+        self._failed |= not whole
+        self._sent += 1
+        if not self._by_stamps or not packet.size or packet.pts is None or packet.is_discard:
+            return
+        self._newest = packet.pts if packet.is_keyframe else max(self._newest, packet.pts)
+        # Where a decoder begins it leaves out what is shown before that.
+        if packet.pts > self._shown:
+            self._due[packet.pts] = self._sent, self._newest
+
+    def failed(self) -> None:
+        """The decoder could not make a frame; of which packet is not known."""
+        self._failed = True
+        if self._begun or self._codec not in _BEGIN_SOUND:
+            self._break(min((number for number, _ in self._due.values()), default=0))
+
+    def came(self, frame: av.VideoFrame) -> Iterator[av.VideoFrame]:
+        """Those that can be let through now that this one has come."""
+        self._shown = stamp = frame.pts or 0
+        number, until = self._due.pop(stamp, (self._sent, stamp))
+        lost = [self._due.pop(other)[0] for other in list(self._due) if other < stamp]
+        # Some packets hold no frame of their own, such as half of an interlaced one: where nothing failed, none is lost.
+        if lost and self._begun and (self._failed or self._codec in _SAY_NOTHING):
+            self._break(min(lost))
+        self._failed &= not lost
+        self._begun = True
+        if frame.is_corrupt:
+            self._break(number)
+        elif frame.key_frame and number >= self._broken:
+            self._broken = sys.maxsize
+        if number < self._broken:
+            self._held.append((frame, number, until))
+        while self._held and self._held[0][2] <= stamp:
+            yield self._held.pop(0)[0]
+
+    def rest(self) -> Iterator[av.VideoFrame]:
+        """Those that can be let through when no more will come."""
+        if self._due and (self._failed or self._codec in _SAY_NOTHING):
+            self._break(min(number for number, _ in self._due.values()))
+        yield from (frame for frame, _, _ in self._held)
+        self._held.clear()
+
+    def _break(self, number: int) -> None:
+        """What was decoded from that packet on is damaged."""
+        self._broken = min(self._broken, number)
+        self._held = [held for held in self._held if held[1] < number]
 
 
 def _open_video(file: io.BufferedReader, identity: _Identity, options: Options) -> Media:
@@ -653,15 +778,20 @@ class _Video(Media):
         # AVI knows when a packet comes, not when it is shown: where frames are coded in another order than they are shown
         # in, FFmpeg makes up stamps, and what it shows after one another goes back and forth.
         self._by_count = self._index.starts_again or (container.format.name == "avi" and codec in _CAN_LEAVE_OUT)
+        self._codec = codec
+        # Of a packet that is cut off other files say that it is corrupt, and over it a decoder may lose those before it. In
+        # these it may be whole: it is also said where parts were joined.
+        self._is_transport = container.format.name == "mpegts"
+        self._may_jump, self._by_decoding = not self._by_count, False
         self._pixel_aspect = _pixel_aspect(stream)
+        self._prefix = _prefix(stream.codec_context.extradata, codec)
         if not self._index.stamps:
             raise identity.error("has a video stream without a single frame; it is damaged", kind="no_frames")
         self._times = array("d", (stamp * self._base for stamp in self._index.stamps))
         # The last frame is shown for as long as any other, or as the file says.
         present = max(self._times[-1] + (1 / fps if fps else 0.0), self._index.end * self._base) - self._times[0]
         duration = max(claimed or 0.0, present)
-        first = self._first_frame()
-        height, width = first.shape[:2]
+        width, height = self._first_size()
         super().__init__(
             MediaInfo(identity.path, "video", identity.size, identity.sha256, width, height,
                       round(duration, 6), round(fps, 6) if fps else None, codec),
@@ -683,11 +813,12 @@ class _Video(Media):
             return None
         return container.duration / av.time_base if container.duration else None
 
-    def _first_frame(self) -> np.ndarray:
-        """Decoded once to learn the upright size: rotation is a property of frames, not of the container."""
+    def _first_size(self) -> tuple[int, int]:
+        """Upright width and height, of the first frame: rotation is a property of frames, not of the container."""
         self._rewind()
         for frame in self._decode():
-            return self._upright(frame)
+            width, height = self._size(frame)
+            return (height, width) if _turns(frame) % 2 else (width, height)
         raise self._identity.error(
             "no frame of the video could be decoded; it is damaged, get it again", kind="damaged"
         )
@@ -699,9 +830,39 @@ class _Video(Media):
         self._stream = next(s for s in self._container.streams.video if s.index == self._number)
         self._stream.thread_type = "AUTO"
         self._counted = 0
+        self._intact = _Intact(self._codec, by_stamps=not self._by_count)
         # What a decoder makes room for before we see a frame; its rows are longer than the picture's. What is really there
         # is held to `max_pixels` itself.
         self._stream.codec_context.options = {"max_pixels": str(min(2 * self._options.max_pixels, 2**31 - 1))}
+
+    def _land(self, key: int) -> bool:
+        """Go to where the key frame of this number is read next; False where the file does not lead there."""
+        stamp, entry = self._index.keys[key], self._index.entries[key]
+        # Most formats are searched by when a frame is shown, a transport stream by when it is decoded: what is found there
+        # for when it is shown lies behind it.
+        for by_decoding in (True,) if self._by_decoding else (False, True):
+            place = entry if by_decoding else stamp
+            with suppress(av.FFmpegError):
+                self._container.seek(place, stream=self._stream)
+                packet = next(self._container.demux(self._stream))
+                before = packet.dts is not None and packet.dts <= entry
+                if before or (packet.is_keyframe and packet.pts is not None and packet.pts <= stamp):
+                    # That packet is to be read again.
+                    self._container.seek(place, stream=self._stream)
+                    self._intact = _Intact(self._codec, by_stamps=not self._by_count)
+                    self._by_decoding = by_decoding
+                    return True
+        return False
+
+    def _packets(self, *streams: av.stream.Stream) -> Iterator[av.Packet[Any] | None]:
+        """The packets from here on; None where they end too early: what was read is still to come out of the decoder."""
+        try:
+            yield from self._container.demux(*streams)
+        except (av.FFmpegError, OSError) as error:
+            log.debug("%s: %s", shown(self._identity.path), error)
+        else:
+            return
+        yield None
 
     def _decode(self, wanted: Container[int] | None = None) -> Iterator[av.VideoFrame]:
         """The frames from here on. A packet that can't be decoded is passed over; the next may be fine again.
@@ -710,31 +871,38 @@ class _Video(Media):
             wanted: Time stamps in ticks. Other frames may be left out where none needs them: half of most videos. None to
                 leave none out.
         """
-        try:
-            for packet in self._container.demux(self._stream):
-                if wanted is not None:
-                    idle = packet.pts is not None and packet.pts not in wanted
-                    self._stream.codec_context.skip_frame = "NONREF" if idle else "DEFAULT"
+        for packet in self._packets(self._stream):
+            if (
+                wanted is None or packet is None or packet.pts is None or packet.pts in wanted
+                or not _is_spare(bytes(packet), self._codec, prefix=self._prefix)
+            ):  # fmt: skip
                 yield from self._decoded(packet)
-        except (av.FFmpegError, OSError) as error:
-            log.debug("%s: %s", shown(self._identity.path), error)
 
-    def _decoded(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
+    def _decoded(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
+        """The frames that come with a packet, the damaged ones left out; with None those that are still to come."""
+        frames: list[av.VideoFrame] = []
+        if packet is not None:
+            whole = self._is_transport or not packet.is_corrupt
+            self._intact.sent(packet, whole=whole)
+            if not whole:
+                return []
         try:
             frames = self._stream.decode(packet)
         except av.FFmpegError as error:
             log.debug("%s: %s", shown(self._identity.path), error)
-            return []
+            self._intact.failed()
         if self._by_count:
             # They come in the order in which they are shown: the first has the first stamp, and so on.
             stamps = self._index.stamps[self._counted : self._counted + len(frames)]
             self._counted += len(frames)
             for frame, stamp in zip(frames, stamps, strict=False):
                 frame.pts = stamp
-        return frames
+        intact = [other for frame in frames for other in self._intact.came(frame)]
+        return intact if packet is not None and packet.size else [*intact, *self._intact.rest()]
 
     def frames(self, *, each_second: bool = False) -> Iterator[Frame]:
-        wanted, got = self._plan(self._times, end_s=self._times[0] + (self.info.duration_s or 0.0)), 0
+        keys = [bisect_left(self._index.stamps, key) for key in self._index.keys]
+        wanted, got = self._plan(self._times, end_s=self._times[0] + (self.info.duration_s or 0.0), keys=keys), 0
         try:
             for frame in self._decode_chosen(wanted, seconds(self._times, *self._within()) if each_second else ()):
                 got += frame.sampled
@@ -748,6 +916,10 @@ class _Video(Media):
         if got < len(wanted):
             self._note_lost(len(wanted) - got, len(wanted))
 
+    def _note_once(self, key: NoteKey) -> None:
+        if all(note.key != key for note in self.notes):
+            self.notes.append(Note(key))
+
     def _note_lost(self, missing: int, frames: int) -> None:
         self.notes.append(Note("frames_not_decoded", {"missing": str(missing), "frames": str(frames)}))
 
@@ -755,58 +927,54 @@ class _Video(Media):
         stamps, keys = self._index.stamps, self._index.keys
         sampled = {stamps[i] for i in wanted}
         targets = sorted({*sampled, *(stamps[i] for i in hashed)})
-        needed = frozenset(targets) if self.info.codec in _CAN_LEAVE_OUT and not self._by_count else None
+        needed = frozenset(targets) if self._codec in _CAN_LEAVE_OUT and not self._by_count else None
         self._rewind()
-        decoded, at, may_seek = self._decode(needed), None, not self._by_count
-        last: int | None = None
+        decoded, last = self._decode(needed), stamps[0] - 1
         for target in targets:
-            if last is not None and target <= last and target not in sampled:
-                # In a damaged video a later frame has stood in for an earlier second already.
+            if target <= last:
+                # In a damaged video a later frame has stood in for this one already.
                 continue
-            key = keys[bisect_right(keys, target) - 1] if keys and keys[0] <= target else None
-            # A jump pays only when a key frame lies between here and there.
-            if may_seek and key is not None and key > (stamps[0] if at is None else at):
-                try:
-                    self._container.seek(key, stream=self._stream)
-                    decoded = self._decode(needed)
-                except av.FFmpegError:
-                    may_seek = False
+            key = bisect_right(keys, target) - 1
+            # A jump pays only where a key frame lies between here and there, and it is not the next frame anyway.
+            jumps = self._may_jump and key >= 0 and keys[key] > _next(stamps, last)
+            if jumps:
+                decoded = self._from_key(key, needed)
             found = _first_from(decoded, target, self.left)
-            if needed is not None and (found is None or found.pts != target):
-                # It did not come, and those after it were perhaps left out. Again from its key frame, and all of them.
-                needed = None
-                self._rewind()
-                try:
-                    if may_seek and key is not None:
-                        self._container.seek(key, stream=self._stream)
-                except av.FFmpegError:
-                    may_seek = False
-                    self._rewind()
-                decoded = self._decode()
-                found = _first_from(decoded, target, self.left)
-            if found is not None and may_seek and (found.pts or 0) > _next(stamps, target):
-                # The jump overshot: this file's key frames are not where they are said to be. Read it through.
-                may_seek = False
-                self._rewind()
-                decoded = self._decode()
-                found = _first_from(decoded, target, self.left)
-            if found is None or found.pts is None:
-                continue
-            at = found.pts
-            if last is None or at > last:
-                last = at
-                yield Frame(self._upright(found), round(at * self._base, 6), sampled=target in sampled or at in sampled)
+            if jumps and self._may_jump and _stamp(found) > _next(stamps, target):
+                # It is lost, or one can't begin at this key frame: then more is found from the one before.
+                decoded = self._from_key(key - 1, needed)
+                again = _first_from(decoded, target, self.left)
+                self._may_jump &= _stamp(again) >= _stamp(found)
+                found = again
+            if found is not None:
+                last = _stamp(found)
+                yield Frame(
+                    self._upright(found), round(last * self._base, 6), sampled=target in sampled or last in sampled
+                )
 
-    def _upright(self, frame: av.VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
+    def _from_key(self, key: int, wanted: Container[int] | None) -> Iterator[av.VideoFrame]:
+        """As `_decode`, from a key frame on; from the first frame on where the file does not lead there, or it is -1."""
+        if key < 0 or not self._land(key):
+            self._may_jump = self._may_jump and key < 0
+            self._rewind()
+        return self._decode(wanted)
+
+    def _size(self, frame: av.VideoFrame) -> tuple[int, int]:
+        """Width and height with square pixels, not yet upright."""
         # The size may change on the way, and what the container says of it need not be true.
         _check_pixels(shown(self._identity.path), frame.width, frame.height, self._options)
-        turns, mirrored = round(frame.rotation / 90) % 4, _is_mirrored(frame)
-        if mirrored:
-            # The angle is that of the first column, which points the other way then.
-            turns = (turns + 2) % 4
-        wanted: dict[str, Any] = {}
         # Pixels need not be square: as it is coded, a face may be a third too narrow.
         width, height = round(frame.width * self._pixel_aspect), frame.height
+        _check_pixels(shown(self._identity.path), width, height, self._options)
+        return width, height
+
+    def _upright(self, frame: av.VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
+        if frame.color_trc in _HDR_CURVES:
+            self._note_once("hdr")
+        if frame.interlaced_frame:
+            self._note_once("interlaced")
+        turns, wanted = _turns(frame), dict[str, Any]()
+        width, height = self._size(frame)
         if size is not None:
             width, height = size[::-1] if turns % 2 else size
         if (width, height) != (frame.width, frame.height):
@@ -815,7 +983,7 @@ class _Video(Media):
         if frame.colorspace not in _MATRICES:
             frame.colorspace = _UNSAID_MATRIX
         pixels = self._converter.reformat(frame, format="rgb24", **wanted).to_ndarray()
-        seen = pixels[:, ::-1] if mirrored else pixels
+        seen = pixels[:, ::-1] if _is_mirrored(frame) else pixels
         return np.ascontiguousarray(np.rot90(seen, turns))
 
     @property
@@ -835,7 +1003,7 @@ class _Video(Media):
     def stretch(self, *, size: tuple[int, int] | None = None) -> Iterator[Frame | av.Packet[Any]]:
         first, last = self._within()
         stamps = self._index.stamps
-        parts = self._play(first, last, size, jump=not self._by_count)
+        parts = self._play(first, last, size, jump=self._may_jump)
         # The sound that comes before the first frame waits until it is clear that the jump did not overshoot.
         begun: list[Frame | av.Packet[Any]] = []
         for part in parts:
@@ -868,13 +1036,12 @@ class _Video(Media):
         sound = None if self._index.starts_again else next(iter(self.sounds), None)
         # Some files hold the sound later than the picture of the same moment, some earlier: begin a little before.
         early = bisect_right(keys, start - round(_SOUND_LEADS_S / self._base)) - 1
-        if jump and early > 0:
-            with suppress(av.FFmpegError):
-                self._container.seek(keys[early], stream=self._stream)
+        if jump and early > 0 and not self._land(early):
+            self._rewind()
         at, seen_s = start - 1, -math.inf
         try:
-            for packet in self._container.demux(self._stream, *((sound,) if sound else ())):
-                if sound is not None and packet.stream.index == sound.index:
+            for packet in self._packets(self._stream, *((sound,) if sound else ())):
+                if packet is not None and sound is not None and packet.stream.index == sound.index:
                     stamp = packet.pts if packet.pts is not None else packet.dts
                     if not packet.size or stamp is None:
                         continue
@@ -883,12 +1050,11 @@ class _Video(Media):
                     if began_s + 2 * lasts_s > sound_from and began_s < sound_to:
                         yield packet
                     continue
-                if at < end:
-                    for frame in self._decoded(packet):
-                        if frame.pts is not None and at < frame.pts <= end:
-                            at = frame.pts
-                            yield Frame(self._upright(frame, size), round(at * self._base, 6))
-                if packet.dts is not None:
+                for frame in self._decoded(packet) if at < end else ():
+                    if at < _stamp(frame) <= end:
+                        at = _stamp(frame)
+                        yield Frame(self._upright(frame, size), round(at * self._base, 6))
+                if packet is not None and packet.dts is not None:
                     seen_s = packet.dts * self._base
                 # The picture is complete; the sound to go with it may lie a little behind in the file.
                 if seen_s > sound_to + _SOUND_LEADS_S or (at >= end and sound is None):
@@ -899,6 +1065,13 @@ class _Video(Media):
     def close(self) -> None:
         self._container.close()
         self._file.close()
+
+
+def _turns(frame: av.VideoFrame) -> int:
+    """How many quarter turns bring a frame upright, once a mirrored one is mirrored back."""
+    turns = round(frame.rotation / 90) % 4
+    # The angle is that of the first column, which points the other way in a mirrored one.
+    return (turns + 2) % 4 if _is_mirrored(frame) else turns
 
 
 def _is_mirrored(frame: av.VideoFrame) -> bool:
@@ -921,6 +1094,7 @@ def _list_packets(container: av.container.InputContainer, stream: av.video.strea
     back = round(_CLOCK_BACK_S / float(stream.time_base or 1))
     before: int | None = None
     counted_on = 0
+    keys: list[tuple[int, int]] = []
     try:
         for packet in container.demux(stream):
             if packet.size == 0 or packet.is_discard:
@@ -936,12 +1110,63 @@ def _list_packets(container: av.container.InputContainer, stream: av.video.strea
             index.stamps.append(stamp)
             index.end = max(index.end, stamp + (packet.duration or 0))
             if packet.is_keyframe and not packet.is_corrupt:
-                index.keys.append(stamp)
+                keys.append((stamp, clock + counted_on))
     except (av.FFmpegError, OSError) as error:
         log.debug("packets end early: %s", error)
     index.stamps = array("q", sorted(set(index.stamps)))
-    index.keys = array("q", sorted(index.keys))
+    keys.sort()
+    index.keys, index.entries = array("q", (key for key, _ in keys)), array("q", (entry for _, entry in keys))
     return index
+
+
+def _prefix(extradata: bytes | None, codec: str) -> int:
+    """How many bytes before each unit of a packet say how long it is; 0 where a mark stands before it instead.
+
+    That of H.264 and HEVC in containers (ISO 14496-15, 5.3.3.1 and 8.3.3.1), and in streams that are none.
+    """
+    place = 4 if codec == "h264" else 21
+    return (extradata[place] & 3) + 1 if extradata and len(extradata) > place and extradata[0] == 1 else 0
+
+
+def _is_spare(packet: bytes, codec: str, *, prefix: int) -> bool:
+    """Whether no other frame needs that of this packet: its first slice says so (ISO 14496-10, 7.4.1; 23008-2, 7.4.2.2).
+
+    These are kept from the decoder. Were they left out by its `skip_frame`, it would say nothing of what it can't decode.
+
+    Args:
+        packet: Of H.264 or HEVC.
+        codec: `h264` or `hevc`.
+        prefix: See `_prefix`.
+    """
+    for first, second in _units(packet, prefix):
+        if codec == "h264":
+            kind, is_spare = first & 31, not first & 0x60
+            is_slice, is_for_all = kind in (1, 5), kind in (7, 8)
+        else:
+            # Of the kinds below 16 the even ones are spare. Where the second byte names no layer it is damaged.
+            kind = first >> 1
+            is_spare = kind % 2 == 0 and kind < 16 and second & 7 > 0
+            is_slice, is_for_all = kind < 32, kind in (32, 33, 34)
+        if is_slice or is_for_all:
+            return is_slice and is_spare
+    return False
+
+
+def _units(packet: bytes, prefix: int) -> Iterator[tuple[int, int]]:
+    """The first two bytes of each unit of a packet."""
+    at = 0 if prefix else packet.find(b"\0\0\1")
+    while 0 <= at <= len(packet) - (prefix or 3) - 2:
+        begin = at + (prefix or 3)
+        if packet[begin] & 0x80:
+            # None begins like that: it is damaged.
+            return
+        yield packet[begin], packet[begin + 1]
+        at = begin + int.from_bytes(packet[at:begin]) if prefix else packet.find(b"\0\0\1", begin)
+
+
+def _stamp(frame: av.VideoFrame | None) -> int:
+    """Its time stamp, as that of one that is none: after all others."""
+    return sys.maxsize if frame is None or frame.pts is None else frame.pts
 
 
 def _first_from(frames: Iterator[av.VideoFrame], stamp: int, left: Event) -> av.VideoFrame | None:
@@ -977,16 +1202,18 @@ def within(times: Sequence[float], options: Options, *, end_s: float, name: str)
     return first, last
 
 
-def choose(times: Sequence[float], options: Options, *, end_s: float, name: str) -> list[int]:
+def choose(times: Sequence[float], options: Options, *, end_s: float, name: str, keys: Sequence[int] = ()) -> list[int]:
     """Which frames to look at.
 
-    `options.frames` of them, each the middle of an equal share of the time asked for; or one every 1 / `options.fps`
-    seconds, but never fewer than `options.min_frames` while the video has them.
+    `options.frames` of them, each of an equal share of the time asked for: the key frame nearest to its middle, which is
+    decoded without any other and keeps most detail, or the frame in its middle where the share has no key frame. Or one
+    every 1 / `options.fps` seconds, but never fewer than `options.min_frames` while the video has them.
 
     Args:
         times: Time stamps of all frames, ascending, seconds.
         end_s: Where the media ends, seconds.
         name: For the message.
+        keys: Indices of the key frames into `times`, ascending.
 
     Returns:
         Indices into `times`, ascending, each once.
@@ -1003,7 +1230,16 @@ def choose(times: Sequence[float], options: Options, *, end_s: float, name: str)
         return list(range(first, last))
     span_start, span_end = times[first], times[last - 1]
     step = (span_end - span_start) / count
-    chosen = {min(max(bisect_left(times, span_start + (i + 0.5) * step), first), last - 1) for i in range(count)}
+    chosen = set()
+    for i in range(count):
+        low, middle, high = (span_start + (i + part) * step for part in (0, 0.5, 1))
+        near: Sequence[int] = ()
+        if options.fps is None:
+            # The very first frame is black in many videos.
+            earliest = max(first + 1, bisect_left(times, low))
+            near = keys[bisect_left(keys, earliest) : bisect_left(keys, bisect_left(times, high))]
+        wanted = min(near, key=lambda k: abs(times[k] - middle)) if near else bisect_left(times, middle)
+        chosen.add(min(max(wanted, first), last - 1))
     # Where time stamps bunch up several targets meet in one frame: fill up with neighbours by count.
     missing = count - len(chosen)
     if missing:

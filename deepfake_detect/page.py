@@ -113,7 +113,7 @@ def html(
         w=words,
         report=report,
         name=plain(report.path if options.keep_path else Path(report.path).name or report.path),
-        reason=_reason(report, words),
+        reason=verdict.reason(report, words),
         support=_support(ratio, words) if ratio else "",
         people=[_person(track, report, options, words, moments=_MOMENTS // len(people)) for track in people],
         more_people=max(0, len(ordered) - _MOST_PEOPLE),
@@ -191,15 +191,6 @@ def plain(text: object) -> str:
         " " if kind in ("Zl", "Zp", "Cc") else "\ufffd" if kind == "Cs" else c for c, kind in kinds if kind != "Cf"
     )
     return "".join(spoken)
-
-
-def _reason(report: Report, words: Words) -> str:
-    if report.verdict is None or report.media is None:
-        return ""
-    return verdict.explain(
-        report.verdict.label, report.tracks, kind=report.media.kind, ratio=report.verdict.likelihood_ratio,
-        words=words, provenance=report.provenance,
-    )  # fmt: skip
 
 
 def _warnings(report: Report, words: Words) -> tuple[str, ...]:

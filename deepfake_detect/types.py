@@ -8,7 +8,7 @@ manipulated; a `probability` is calibrated P(manipulated) at even prior odds.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -30,9 +30,9 @@ Label = Literal["manipulated", "inconclusive", "no_manipulation_found", "no_face
 Exclusion = Literal["too_small", "too_blurred", "too_uncertain"]
 NoteKey = Literal[
     "changed_before_taken", "credentials_elsewhere", "digital_source_type", "editing_software", "encoded_again",
-    "few_frames", "frames_missing", "frames_not_decoded", "generator_data", "generator_named", "hashes_cut", "metadata_cut",
-    "metadata_unreadable", "no_camera_data", "other_faces", "other_pages", "picture_coarse", "picture_cut_short",
-    "times_disagree", "times_start_again", "video_cut_short",
+    "few_frames", "frames_missing", "frames_not_decoded", "generator_data", "generator_named", "hashes_cut", "hdr",
+    "interlaced", "metadata_cut", "metadata_unreadable", "no_camera_data", "other_faces", "other_pages", "picture_coarse",
+    "picture_cut_short", "times_disagree", "times_start_again", "video_cut_short",
 ]  # fmt: skip
 CredentialState = Literal["not_read", "absent", "valid", "invalid", "untrusted"]
 
@@ -148,7 +148,7 @@ class Heatmap:
 
     Attributes:
         evidence: float32 (h, w) in logits over the crop: above 0 leans to manipulated.
-        crop: The crop it was computed from.
+        crop: The crop it lies over, that of the first look; the other looks' maps were carried onto it.
     """
 
     evidence: np.ndarray
@@ -231,7 +231,7 @@ class FaceTrack:
 
     @property
     def heatmaps(self) -> tuple[Heatmap, ...]:
-        """Of the scores that vote, in order of time."""
+        """Those that were kept, of scores that vote, in order of time."""
         return tuple(score.heatmap for score in self.scores if score.heatmap is not None)
 
 
@@ -244,7 +244,7 @@ class Verdict:
         probability: Calibrated P(manipulated) at even prior odds; None where no face could be judged.
         likelihood_ratio: How many times more probable the finding is if manipulated than if not; None likewise.
         reason: One sentence for a lay person.
-        interval: 95 % interval of the probability, that of the deciding person; None where `probability` is.
+        interval: 95 % interval of the probability, from that of the person who shows most; None where `probability` is.
     """
 
     label: Label
@@ -361,7 +361,8 @@ class Bands:
     Attributes:
         slope: Above 0.
         offset: On the logit scale.
-        lower: A probability up to this is `no_manipulation_found`.
+        lower: A probability up to this is `no_manipulation_found`. Both limits are compared with the probability before
+            its ratio is limited by `largest_ratio`, so that stated ones lie somewhat nearer to one half.
         upper: A probability from this on is `manipulated`.
         genuine: How many genuine files it was fitted on.
         manipulated: How many manipulated files it was fitted on.
@@ -594,7 +595,7 @@ class Report:
         sampled_times_s: The frames that were looked at.
         verdict: None when the file could not be judged.
         tracks: The people, in order of appearance; the first on a tie.
-        warnings: What the reader must know, such as that the file is cut short; `verdict.warnings` in English.
+        warnings: What the reader must know, such as that the file is cut short; in English.
         notes: What of that is about the file: for other languages.
         timing_s: Seconds by stage; the only part in which two runs differ. Frames are decoded, searched and judged side by
             side, so the stages add up to more than `total`; `decode` is the search's wait for the decoder.
@@ -652,6 +653,12 @@ class Report:
         from .dossier import save
 
         save(self, folder, options, key=key, name=name, progress=progress)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `--json` prints: the contract `deepfake-detect/1`, whose fields `report.schema.json` describes."""
+        from .report import to_dict
+
+        return to_dict(self)
 
     def _repr_html_(self) -> str:
         from .page import in_notebook

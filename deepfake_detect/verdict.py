@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .options import Options
-    from .types import Exclusion, Note, Provenance
+    from .types import Exclusion, Note, Provenance, Report
 
 _Logits = TypeVar("_Logits", float, np.ndarray)
 
@@ -214,11 +214,11 @@ def decide(
         tracks: Judged by `judge`.
         provenance: Of the file, where it was asked for: adds to the reason, and moves nothing else.
     """
-    reason = partial(explain, tracks=tracks, kind=kind, words=Words(), provenance=provenance)
+    said = partial(explain, tracks=tracks, kind=kind, calibration=calibration, words=Words(), provenance=provenance)
     worst = deciding(tracks)
     if worst is None or worst.logit is None:
         label: Label = "inconclusive" if tracks else "no_face"
-        return Verdict(label, None, None, reason(label, ratio=None))
+        return Verdict(label, None, None, said(label, ratio=None))
     bands = calibration.bands(kind)
     able = seen_enough(tracks)
     label, ratio = finding(evidence(able), bands, brief=evidence(seen_in_part(tracks)))
@@ -228,7 +228,7 @@ def decide(
         own = likelihood_ratio(worst.logit, bands, quality=worst.quality)
         low, high = (probability(ratio + (bound / (1 - bound) - own) / len(able)) for bound in bounds)
         bounds = low, high
-    return Verdict(label, probability(ratio), ratio, reason(label, ratio=ratio), bounds)
+    return Verdict(label, probability(ratio), ratio, said(label, ratio=ratio), bounds)
 
 
 def deciding(tracks: Sequence[FaceTrack]) -> FaceTrack | None:
@@ -279,8 +279,13 @@ def _glimpsed(tracks: Sequence[FaceTrack], bands: Bands) -> list[FaceTrack]:
         if track.logit is not None
         and track not in able
         and len(track.voting) >= min(_FEW_FRAMES, _GLIMPSE_SHARE * most)
-        and label_of(track.logit, bands, quality=track.quality) == "manipulated"
+        and _alone(track, bands) == "manipulated"
     ]
+
+
+def _alone(track: FaceTrack, bands: Bands) -> Label | None:
+    """What a person would be called who is alone; None where nothing of them votes."""
+    return None if track.logit is None else label_of(track.logit, bands, quality=track.quality)
 
 
 def strongest_moment(track: FaceTrack) -> Score | None:
@@ -319,9 +324,19 @@ def amount(ratio: float, words: Words) -> str:
     return words("amount_large" if times >= 10 else "amount_small", times=times)
 
 
+def reason(report: Report, words: Words) -> str:
+    """The reason for a report's verdict, see `explain`; empty where the file could not be judged."""
+    if report.verdict is None or report.media is None or report.calibration is None:
+        return ""
+    return explain(
+        report.verdict.label, report.tracks, kind=report.media.kind, ratio=report.verdict.likelihood_ratio,
+        calibration=report.calibration, words=words, provenance=report.provenance,
+    )  # fmt: skip
+
+
 def explain(
-    label: Label, tracks: Sequence[FaceTrack], *, kind: Kind, ratio: float | None, words: Words,
-    provenance: Provenance | None = None,
+    label: Label, tracks: Sequence[FaceTrack], *, kind: Kind, ratio: float | None, calibration: Calibration,
+    words: Words, provenance: Provenance | None = None,
 ) -> str:  # fmt: skip
     """The reason for a verdict: one sentence a lay person understands, and `remarks` on what the file says of itself.
 
@@ -331,10 +346,12 @@ def explain(
         ratio: Of the verdict; None where nobody could be judged.
         provenance: Of the file, where it was asked for.
     """
-    return " ".join((_finding(label, tracks, kind, ratio, words), *remarks(provenance, words)))
+    return " ".join((_finding(label, tracks, kind, ratio, calibration, words), *remarks(provenance, words)))
 
 
-def _finding(label: Label, tracks: Sequence[FaceTrack], kind: Kind, ratio: float | None, words: Words) -> str:
+def _finding(
+    label: Label, tracks: Sequence[FaceTrack], kind: Kind, ratio: float | None, calibration: Calibration, words: Words
+) -> str:
     if not tracks:
         return words("reason_no_face")
     worst = deciding(tracks)
@@ -351,6 +368,9 @@ def _finding(label: Label, tracks: Sequence[FaceTrack], kind: Kind, ratio: float
         # Not those of people who could not decide: nobody said that these show nothing.
         views = sum(len(track.voting) for track in seen_enough(tracks))
         return words(f"reason_nothing_{'one' if views == 1 else 'many'}_{kind}", **said, views=views)
+    able = seen_enough(tracks)
+    if len(able) > 1 and _alone(worst, calibration.bands(kind)) == "manipulated":
+        return words("reason_one_of_many", who=who, people=len(able))
     if ratio <= 1 / LEAST_SUPPORT and any((track.probability or 0) > 0.5 for track in seen_in_part(tracks)):
         return words("reason_glimpsed", who=who)
     return words("reason_inconclusive", who=who)

@@ -23,6 +23,7 @@ from .report import to_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
+    from os import PathLike
 
     from .types import Report
 
@@ -54,8 +55,8 @@ class Check:
 
 
 def verify(
-    folder: Path, *, media: Path | None = None, key: Path | None = None, weights_folder: Path | None = None,
-    progress: Callable[[float], None] | None = None,
+    folder: str | PathLike[str], *, media: str | PathLike[str] | None = None, key: str | PathLike[str] | None = None,
+    weights_folder: str | PathLike[str] | None = None, progress: Callable[[float], None] | None = None,
 ) -> tuple[Check, ...]:  # fmt: skip
     """Check a folder that `Report.save` wrote.
 
@@ -71,6 +72,8 @@ def verify(
     Raises:
         OptionsError: `folder` is not a folder, or `key` can't be read.
     """
+    folder = Path(folder)
+    media, key, weights_folder = (None if path is None else Path(path) for path in (media, key, weights_folder))
     if not folder.is_dir():
         raise OptionsError(
             f"{folder}: expected the folder of a report, found {'a file' if folder.exists() else 'nothing'}"

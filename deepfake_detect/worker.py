@@ -27,18 +27,18 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from multiprocessing import reduction, resource_tracker
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import cv2
 import numpy as np
 
 from . import __version__, checkpoint, draw, engine, media, verdict
-from .compare import ComparisonLabel, compare
+from .compare import ERROR_RATES, ComparisonLabel, compare
 from .confine import Limits, confine, fence, start_clock, stop_clock
 from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError, WorkerError
 from .options import Options, ReportOptions
 from .report import to_dict
-from .types import Failure, Kind, Report, ToolInfo, Verdict
+from .types import Face, FaceTrack, Failure, Kind, MediaInfo, Report, Score, ToolInfo, Verdict
 from .words import LANGUAGES, Words
 
 if TYPE_CHECKING:
@@ -48,17 +48,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .faces import FaceFinder
+    from .types import Exclusion
 
     # Judges the file of a name; tells the share that is done, 0 to 1.
     Judge = Callable[[str, Callable[[float], None]], Report]
 
 log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 _CROP_PX = 96
 # Loading the net takes seconds; on a machine under load, or from a cold disk, many more.
 _LOADING_S = 900
 _LARGEST_MESSAGE = 256 * 2**20
 _LONGEST_ERROR = 4096
+# Of what a worker says. What is larger than any finding would be too much for those who keep it: rows, journals, databases.
+_LARGEST_NUMBER, _LONGEST_TEXT = 1e18, 100_000
+_SHA256 = "[0-9a-f]{64}"
 _TELL_EVERY_S = 0.1
 _STARTS = 3
 # What libraries say when memory is what they lack.
@@ -171,8 +176,10 @@ class Pool:
         self.tool = ToolInfo(__version__, entry.name, entry.sha256, entry.calibration.name)
         self.limits = limits or Limits()
         self._prepare = prepare or partial(load, options or Options(), weights_folder)
-        self._slots = threading.Semaphore(max(1, workers))
+        self._free = max(1, workers)
         self._lock = threading.Lock()
+        # A worker is free, or a job need not wait for one any longer.
+        self._changed = threading.Condition(self._lock)
         self._idle: list[_Worker] = []
         self._running: dict[Job, _Worker | None] = {}
         self._cancelled: set[Job] = set()
@@ -197,7 +204,7 @@ class Pool:
             self._running[job] = None
         try:
             tell(Progress("waiting", 0.0))
-            with _opened(job, self.limits) as descriptor, self._slots:
+            with _opened(job, self.limits) as descriptor, self._turn(job):
                 return self._judge(job, descriptor, tell)
         except (MediaError, WorkerError) as error:
             if error.kind == "not_started":
@@ -209,15 +216,16 @@ class Pool:
                 self._cancelled.discard(job)
 
     def cancel(self, job: Job) -> bool:
-        """End a job; its outcome says so, at once if it runs, and when its turn comes if it waits.
+        """End a job, whether it runs or waits; its outcome says so.
 
         Returns:
             False where it is over, or was never begun.
         """
-        with self._lock:
+        with self._changed:
             if job not in self._running:
                 return False
             self._cancelled.add(job)
+            self._changed.notify_all()
             # In here, or it might be judging another's file by then.
             if (worker := self._running[job]) is not None:
                 worker.kill()
@@ -225,8 +233,9 @@ class Pool:
 
     def close(self) -> None:
         """End all workers, and with them the jobs that run."""
-        with self._lock:
+        with self._changed:
             self._closed = True
+            self._changed.notify_all()
             jobs, idle = list(self._running), self._idle
             self._idle = []
         for job in jobs:
@@ -239,6 +248,19 @@ class Pool:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @contextmanager
+    def _turn(self, job: Job) -> Iterator[None]:
+        """While no more jobs are in here than there are workers; whoever is cancelled does not wait for it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free > 0 or job in self._cancelled or self._closed)
+            self._free -= 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += 1
+                self._changed.notify_all()
 
     def _judge(self, job: Job, descriptor: int, tell: Callable[[Progress], None]) -> Outcome:
         for attempt in range(_STARTS):
@@ -537,59 +559,150 @@ def _finite(text: str) -> float:
 
 
 def _understood(message: dict[str, Any], job: Job, confinement: str) -> Progress | Failure | Outcome:
-    """What a worker said, checked: it may have been taken over.
+    """What a worker said, checked: it may have been taken over. Of a record nothing goes on but what belongs there.
 
     Raises:
         KeyError, TypeError, ValueError: It makes no sense.
     """
     if "stage" in message:
-        stage, done = message["stage"], message["done"]
-        if stage not in ("judging", "writing") or not isinstance(done, (int, float)):
-            raise ValueError(f"expected a stage and a share, found {stage!r} and {done!r}")
-        return Progress(stage, min(max(float(done), 0.0), 1.0))
+        stage, done = message["stage"], _number(message["done"])
+        if stage not in ("judging", "writing"):
+            raise ValueError(f"expected a stage, found {stage!r}")
+        return Progress(stage, min(max(done, 0.0), 1.0))
     if "error" in message:
         kind, text = (str(part)[:_LONGEST_ERROR] for part in message["error"])
         if not re.fullmatch(r"[a-z_]{1,40}", kind):
             raise ValueError(f"expected a kind of error, found {kind!r}")
         return Failure(kind, text.encode("utf-8", "replace").decode())
-    record = dict(message["record"])
+    said = message["record"]
     if job.original is not None:
-        return _understood_comparison(record, message, job.path, job.original.path, confinement)
-    record["media"] = {**record["media"], "path": job.path}
-    info, found = record["media"], record["verdict"]
-    numbers = [found["probability"], found["likelihood_ratio"], info["duration_s"]]
-    if not all(value is None or isinstance(value, (int, float)) for value in numbers):
-        raise TypeError(f"expected numbers, found {numbers}")
-    Verdict(found["label"], found["probability"], found["likelihood_ratio"], str(found["reason"]))
-    sides = [info[side] for side in ("width", "height")]
-    if info["kind"] not in get_args(Kind) or not all(type(side) is int and 0 < side < 2**31 for side in sides):
-        raise ValueError(f"expected a picture or a video, found {info}")
-    if not 0 <= (info["duration_s"] or 0) < 1e9 or not re.fullmatch(r"[0-9a-f]{64}", info["sha256"] or "0" * 64):
-        raise ValueError(f"expected seconds and a SHA-256, found {info}")
-    if not isinstance(record["tracks"], list) or not all(isinstance(text, str) for text in record["warnings"]):
-        raise TypeError("expected lists of tracks and of warnings")
-    return Outcome(record, confinement, *_reasons_and_crop(message))
-
-
-def _understood_comparison(
-    record: dict[str, Any], message: dict[str, Any], suspect: str, original: str, confinement: str
-) -> Outcome:
-    """What a worker said about a pair, checked in the same way."""
-    if record["label"] not in get_args(ComparisonLabel):
-        raise ValueError(f"expected a label of a comparison, found {record['label']!r}")
-    if not (record["likelihood_ratio"] is None or 0 < float(record["likelihood_ratio"]) < 1e9):
-        raise ValueError(f"expected a likelihood ratio, found {record['likelihood_ratio']!r}")
-    record["suspect"] = {**record["suspect"], "path": suspect}
-    record["original"] = {**record["original"], "path": original}
-    return Outcome(record, confinement, *_reasons_and_crop(message))
-
-
-def _reasons_and_crop(message: dict[str, Any]) -> tuple[dict[str, str], bytes]:
-    reasons = {language: str(message["reasons"][language]) for language in LANGUAGES}
+        record = _comparison(said, job.path, job.original.path)
+    else:
+        record = to_dict(_report(said, job.path))
+    reasons = {language: _text(message["reasons"][language]) for language in LANGUAGES}
     crop = base64.b64decode(message["crop"], validate=True)
     if crop and not crop.startswith(b"\xff\xd8\xff"):
         raise ValueError("the crop is no JPEG")
-    return reasons, crop
+    return Outcome(record, confinement, reasons, crop)
+
+
+def _number(value: object, least: float = -_LARGEST_NUMBER, most: float = _LARGEST_NUMBER) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise ValueError(f"expected a number from {least:g} to {most:g}")
+    return float(value)
+
+
+def _whole(value: object, least: float = 0, most: float = _LARGEST_NUMBER) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"expected a whole number, found {type(value).__name__}")
+    _number(value, least, most)
+    return value
+
+
+def _whether(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"expected true or false, found {type(value).__name__}")
+    return value
+
+
+def _text(value: object, pattern: str = "") -> str:
+    if not isinstance(value, str) or len(value) > _LONGEST_TEXT or (pattern and not re.fullmatch(pattern, value)):
+        raise ValueError(f"expected text {pattern}")
+    # Halves of surrogate pairs can be written nowhere.
+    return value.encode("utf-8", "replace").decode()
+
+
+def _texts(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise TypeError(f"expected a list of texts, found {type(value).__name__}")
+    return [_text(text) for text in value]
+
+
+def _if_any(value: object, check: Callable[..., _T], *limits: Any) -> _T | None:
+    return None if value is None else check(value, *limits)
+
+
+def _report(said: dict[str, Any], path: str) -> Report:
+    """The report that a worker's record was made of, as far as it is in there."""
+    info, found = said["media"], said["verdict"]
+    if info["kind"] not in get_args(Kind):
+        raise ValueError("expected a picture or a video")
+    return Report(
+        path=path,
+        tool=ToolInfo(*(_text(said["tool"][key]) for key in ("version", "model", "model_sha256", "calibration"))),
+        media=MediaInfo(
+            path,
+            info["kind"],
+            _whole(info["size_bytes"]),
+            _text(info["sha256"], _SHA256),
+            width=_whole(info["width"], 1, 2**31),
+            height=_whole(info["height"], 1, 2**31),
+            duration_s=_if_any(info["duration_s"], _number, 0, 1e9),
+            fps=_if_any(info["fps"], _number),
+            codec=_text(info["codec"]),
+        ),
+        sampled_times_s=tuple(_number(time_s) for time_s in info["sampled_times_s"]),
+        verdict=Verdict(
+            found["label"],
+            _if_any(found["probability"], _number),
+            _if_any(found["likelihood_ratio"], _number, 0),
+            _text(found["reason"]),
+            _interval(found["probability_interval"]),
+        ),
+        tracks=tuple(_track(track) for track in said["tracks"]),
+        warnings=tuple(_texts(said["warnings"])),
+        timing_s={_text(stage): _number(seconds) for stage, seconds in dict(said["timing_s"]).items()},
+    )
+
+
+def _track(said: dict[str, Any]) -> FaceTrack:
+    return FaceTrack(
+        _whole(said["id"], 1),
+        tuple(_score(face) for face in said["faces"]),
+        _if_any(said["logit"], _number),
+        _if_any(said["probability"], _number, 0, 1),
+        _interval(said["probability_interval"]),
+    )
+
+
+def _score(said: dict[str, Any]) -> Score:
+    left, top, right, bottom = (_number(edge) for edge in said["box"])
+    landmarks = tuple((_number(x), _number(y)) for x, y in said["landmarks"])
+    face = Face((left, top, right, bottom), landmarks, _number(said["detector_confidence"], 0, 1))
+    logit = _if_any(said["logit"], _number)
+    # Why it does not vote is in the warnings, and in no record.
+    why: Exclusion | None = "too_uncertain" if logit is None else None
+    return Score(_number(said["time_s"]), face, _number(said["quality"], 0, 1), why, logit)
+
+
+def _interval(said: object) -> tuple[float, float] | None:
+    if said is None:
+        return None
+    if not isinstance(said, list) or len(said) != 2:
+        raise TypeError("expected the ends of an interval")
+    return _number(said[0], 0, 1), _number(said[1], 0, 1)
+
+
+def _comparison(said: dict[str, Any], suspect: str, original: str) -> dict[str, Any]:
+    """What a worker said about a pair, in the same way: see `Comparison.to_dict`."""
+    if said["label"] not in get_args(ComparisonLabel):
+        raise ValueError("expected a label of a comparison")
+    return {
+        "schema": "deepfake-detect/compare/1",
+        "label": said["label"],
+        "score": _if_any(said["score"], _number),
+        "likelihood_ratio": _if_any(said["likelihood_ratio"], _number, 0),
+        "reason": _text(said["reason"]),
+        "suspect": {"path": suspect, "sha256": _text(said["suspect"]["sha256"], _SHA256)},
+        "original": {"path": original, "sha256": _text(said["original"]["sha256"], _SHA256)},
+        "time_s": _if_any(said["time_s"], _number),
+        "mirrored": _if_any(said["mirrored"], _whether),
+        "frame_matches": _if_any(said["frame_matches"], _whether),
+        "faces_compared": _whole(said["faces_compared"]),
+        # Those of this way of comparing, and no finding.
+        "error_rates": asdict(ERROR_RATES),
+        "warnings": _texts(said["warnings"]),
+    }
 
 
 # In the worker
@@ -663,7 +776,7 @@ def _answer(judge: Judge, job: dict[str, Any], sources: list[str], tell: Callabl
             replace(judged, path=job["lies_at"]).save(job["report"], options=options, name=name, progress=progress)
         return _packed({
             "record": to_dict(judged),
-            "reasons": {language: _reason(judged, Words(language)) for language in LANGUAGES},
+            "reasons": {language: verdict.reason(judged, Words(language)) for language in LANGUAGES},
             "crop": base64.b64encode(_crop(judged) if job["crop"] else b"").decode("ascii"),
         })  # fmt: skip
     except Exception as error:
@@ -730,16 +843,6 @@ def _teller(connection: Connection) -> Callable[[str, float], None]:
             connection.send_bytes(_packed({"stage": stage, "done": done}))
 
     return tell
-
-
-def _reason(judged: Report, words: Words) -> str:
-    if judged.verdict is None or judged.media is None:
-        return ""
-    answer = judged.verdict
-    return verdict.explain(
-        answer.label, judged.tracks, kind=judged.media.kind, ratio=answer.likelihood_ratio, words=words,
-        provenance=judged.provenance,
-    )  # fmt: skip
 
 
 def _crop(judged: Report) -> bytes:

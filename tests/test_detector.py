@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from conftest import SAMPLES, read_rgb, texture
 
 from deepfake_detect import Detector
 from deepfake_detect.errors import WeightsError
+from deepfake_detect.media import Opening
 from deepfake_detect.report import to_dict
 
 if TYPE_CHECKING:
@@ -123,3 +125,11 @@ def test_an_error_while_judging_reaches_the_caller(detector: Detector, monkeypat
     with pytest.raises(WeightsError, match="torn"):
         detector.detect(SAMPLES / "clip_forged.mp4")
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("classify")]
+
+
+def test_a_file_that_is_opened_beforehand_is_judged_as_any_other(detector: Detector) -> None:
+    paths = [SAMPLES / "portrait_genuine.jpg", SAMPLES / "clip_forged.mp4", SAMPLES / "missing.jpg"]
+    begun = [Opening(path, detector.options) for path in paths]
+    for early, late in zip(detector.detect_many(begun), detector.detect_many(paths), strict=True):
+        assert said(early) == said(late)
+    assert [os.fspath(one) for one in begun] == [os.fspath(path) for path in paths]

@@ -382,7 +382,7 @@ def test_no_changed_key_makes_the_check_fail_instead_of_saying_so(folder: Path, 
 def test_a_changed_byte_of_the_weights_is_named(folder: Path, tmp_path: Path) -> None:
     weights = tmp_path / "weights"
     shutil.copytree(Path(__file__).parent.parent / "weights", weights, ignore=shutil.ignore_patterns("__pycache__"))
-    assert not bad(verify(folder, weights_folder=weights))
+    assert not bad(verify(str(folder), weights_folder=str(weights)))
     (net,) = weights.glob("*.safetensors")
     data = bytearray(net.read_bytes())
     data[len(data) // 2] ^= 1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import SAMPLES, read_rgb, texture
 
-from deepfake_detect import engine
+from deepfake_detect import engine, mtcnn
 from deepfake_detect.faces import FaceFinder, FaceFollower, quality, sharpness
 from deepfake_detect.types import Face, Frame
 
@@ -47,6 +47,21 @@ def test_a_face_that_fills_the_picture_is_found(finder: FaceFinder) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (10, 10), (5, 2000), (24, 24), (300, 300)])
 def test_pictures_without_a_face_give_none(finder: FaceFinder, size: tuple[int, int]) -> None:
     assert finder.find(Frame(texture(*size))) == ()
+
+
+@pytest.mark.parametrize("within", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 17, 120])
+def test_few_boxes_are_compared_all_at_once_with_the_same_result(
+    count: int, within: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(count)
+    corner = rng.uniform(0, 200, (count, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(5, 90, (count, 2))], 1).astype(np.float32)
+    # Rounded, so that some are equal and their order decides.
+    scores = rng.uniform(0, 1, count).round(1).astype(np.float32)
+    at_once = mtcnn._distinct(boxes, scores, 0.5, within=within)
+    monkeypatch.setattr(mtcnn, "_FEW_BOXES", -1)
+    assert np.array_equal(at_once, mtcnn._distinct(boxes, scores, 0.5, within=within))
 
 
 def test_largest_first(finder: FaceFinder) -> None:
@@ -101,7 +116,7 @@ def _face(x: float, y: float = 20.0, *, size: float = 100.0, confidence: float =
 
 @pytest.mark.parametrize(
     ("found_from", "expected"),
-    [(0, [39.8]), (30, [39.8, 26.7]), (100, [39.8, 26.7, 26.7])],
+    [(0, [39.8]), (30, [39.8, 26.7]), (100, [39.8, 26.7, 148.8])],
     ids=["large", "small", "none"],
 )
 def test_the_smallest_faces_are_looked_for_only_where_there_is_no_larger(

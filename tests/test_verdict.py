@@ -213,6 +213,14 @@ def test_of_several_people_one_must_speak_as_many_times_as_strongly() -> None:
     assert decide([track(1, 7.0), *nine], kind="image", calibration=CALIBRATION).label == "manipulated"
 
 
+def test_the_reason_says_who_would_be_called_manipulated_alone() -> None:
+    group = [track(1, *[3.0] * 8), *(track(number, *[-1.5] * 8) for number in range(2, 8))]
+    found = decide(group, kind="video", calibration=CALIBRATION)
+    assert decide(group[:1], kind="video", calibration=CALIBRATION).label == "manipulated"
+    assert found.label == "inconclusive"
+    assert found.reason.startswith("The face of person 1 alone would be called manipulated; among 7 people")
+
+
 def test_an_interval_of_several_people_is_narrower_towards_certainty() -> None:
     wide = replace(CALIBRATION, image=replace(BANDS, logit_sd=0.5))
     people = [judge(FaceTrack(i, scores(logit)), kind="image", calibration=wide) for i, logit in ((1, 2.0), (2, -2.0))]
