@@ -66,10 +66,13 @@ class RefusedError(Exception):
         """What is answered."""
         return {"error": {"kind": self.kind, "message": self.message}}
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """Sent with it. Whatever else was being sent is not waited for."""
-        found = {"Connection": "close"}
+    def headers(self, *, read: bool) -> dict[str, str]:
+        """Sent with it.
+
+        Args:
+            read: Whether all of the request was. What is still being sent is not waited for.
+        """
+        found = {} if read else {"Connection": "close"}
         if self.retry_after_s is not None:
             found["Retry-After"] = str(self.retry_after_s)
         return found | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})
@@ -87,17 +90,13 @@ class Rate:
         self._each_s, self._full, self._clock = 60 / a_minute, a_minute, clock
         self._known: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def wait_s(self, address: str, *, take: bool = True) -> float:
-        """Seconds until the next is allowed, 0 for now.
-
-        Args:
-            take: Count one, if it is allowed.
-        """
+    def wait_s(self, address: str) -> float:
+        """Seconds until the next is allowed; 0 if it is now, which counts as one."""
         now = self._clock()
         left, then = self._known.get(address, (self._full, now))
         left = min(self._full, left + (now - then) / self._each_s)
         allowed = left >= 1
-        self._known[address] = (left - 1 if allowed and take else left, now)
+        self._known[address] = (left - 1 if allowed else left, now)
         self._known.move_to_end(address)
         while len(self._known) > _MOST_ADDRESSES:
             self._known.popitem(last=False)
@@ -148,15 +147,15 @@ class Guard:
         Raises:
             RefusedError: It is not the token, or too many wrong ones came from there.
         """
-        wait_s = self._wrong.wait_s(address, take=False)
+        # First of all: behind a proxy all have one address, and somebody else's wrong ones must lock nobody out.
+        if self._token is None or hmac.compare_digest(given.encode(), self._token.encode()):
+            return
+        wait_s = self._wrong.wait_s(address) if given else 0.0
         if wait_s:
             raise RefusedError(429, "rate", "too many wrong tokens; wait a minute", retry_after_s=int(wait_s) + 1)
-        if self._token is not None and not hmac.compare_digest(given.encode(), self._token.encode()):
-            if given:
-                self._wrong.wait_s(address)
-            raise RefusedError(
-                401, "token", "this server needs its token: Authorization: Bearer TOKEN, or log in at /login"
-            )
+        raise RefusedError(
+            401, "token", "this server needs its token: Authorization: Bearer TOKEN, or log in at /login"
+        )
 
     def _check(self, scope: MutableMapping[str, Any]) -> None:
         headers: dict[bytes, list[str]] = {}
@@ -220,8 +219,12 @@ def _address(scope: MutableMapping[str, Any]) -> str:
     return str((scope.get("client") or ("",))[0])
 
 
-async def drain(receive: Receive) -> None:
-    """Read some of what is still being sent, or its sender would not read the answer."""
+async def drain(receive: Receive) -> bool:
+    """Read some of what is still being sent, or its sender would not read the answer.
+
+    Returns:
+        Whether that was all of it.
+    """
     read, began = 0, time.monotonic()
     with contextlib.suppress(TimeoutError):
         while read < _DRAINED_BYTES and time.monotonic() - began < _DRAINED_S:
@@ -229,14 +232,15 @@ async def drain(receive: Receive) -> None:
                 message = await receive()
             read += len(message.get("body", b""))
             if not message.get("more_body", False):
-                return
+                return True
+    return False
 
 
 async def refuse(error: RefusedError, receive: Receive, send: Send) -> None:
     """Answer with the reason."""
-    await drain(receive)
+    read = await drain(receive)
     body = json.dumps(error.body).encode("ascii")
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers += [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+    headers += [(name.lower().encode(), value.encode()) for name, value in error.headers(read=read).items()]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

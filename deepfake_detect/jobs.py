@@ -10,6 +10,7 @@ A row is there once its file is, so that a server that is killed loses nothing i
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
@@ -69,7 +70,10 @@ _COLUMNS = ("number", "id", "suspect", "page", "name", "size_bytes", "language",
             "created_s", "started_s", "ended_s", "label", "record", "reasons", "confinement")  # fmt: skip
 # Without what is large, unless that says why nothing came of it.
 _BRIEF = tuple({"record": "iif(status = 'done', NULL, record)", "reasons": "NULL"}.get(name, name) for name in _COLUMNS)
-_SWEEP_EVERY_S, _WIPE_EVERY_S = 10, 1
+# While jobs run, what was written of deleted ones is wiped less often: everything waits meanwhile.
+_SWEEP_EVERY_S, _WIPE_EVERY_S, _BUSY_WIPE_EVERY_S = 10, 1, 10
+# Threads beyond one for each worker: they have the next jobs ready when a worker is.
+_READY = 2
 # Shorter jobs teach nothing about how long writing a report takes.
 _TELLING_S = 3.0
 _LEAST_FREE_BYTES = 512 * 2**20
@@ -158,11 +162,13 @@ class FullError(Exception):
 
 @dataclass
 class _Live:
-    """A job that runs: how far it is, and since when."""
+    """A job that runs, or is ready for the next worker: how far it is, and since when."""
 
     job: Job | None = None
     stage: str = "loading"
     done: float = 0.0
+    # When a worker had it; None while none has.
+    taken_s: float | None = None
     # When judging and writing began.
     began_s: dict[str, float] = field(default_factory=dict)
 
@@ -179,7 +185,8 @@ class Jobs:
         most_waiting: Of all that wait, so many are taken.
 
     Raises:
-        OptionsError: The folder can't be used: it is somebody else's, of another program, or in use.
+        OptionsError: The folder can't be used: it is somebody else's, of another program, in use, or holds what is kept
+            while nothing is to be.
     """
 
     def __init__(
@@ -191,7 +198,11 @@ class Jobs:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._live: dict[str, _Live] = {}
+        # The number of the last that was made ready.
+        self._last = 0
         self._stopped: set[str] = set()
+        # Being deleted: who waits for one of them learns that it is gone, and not that it was cancelled on the way.
+        self._doomed: set[str] = set()
         self._awaited: dict[str, set[Future[None]]] = {}
         self._reserved: set[str] = set()
         self._closed = False
@@ -206,7 +217,9 @@ class Jobs:
         self._reports = folder / REPORTS
         self._reports.mkdir(mode=0o700, exist_ok=True)
         self._open(folder / _DATABASE)
-        self._threads = [threading.Thread(target=self._work, name="jobs", daemon=True) for _ in range(self._workers)]
+        self._threads = [
+            threading.Thread(target=self._work, name="jobs", daemon=True) for _ in range(self._workers + _READY)
+        ]
         self._threads.append(threading.Thread(target=self._sweep, name="sweep", daemon=True))
 
     def start(self) -> None:
@@ -233,8 +246,7 @@ class Jobs:
             self._reserved.add(name)
         place = self.folder / name
         try:
-            if shutil.disk_usage(self.folder).free - size_bytes < _LEAST_FREE_BYTES:
-                raise OSError(28, "hardly any space is left", str(self.folder))
+            self.check_space(size_bytes)
             place.mkdir(mode=0o700)
             yield name
         finally:
@@ -242,6 +254,17 @@ class Jobs:
                 self._reserved.discard(name)
                 if self.get(name) is None:
                     shutil.rmtree(place, ignore_errors=True)
+
+    def check_space(self, size_bytes: int = 0) -> None:
+        """
+        Args:
+            size_bytes: Of what is still to be written.
+
+        Raises:
+            OSError: The disk is nearly full, or would be.
+        """
+        if shutil.disk_usage(self.folder).free - size_bytes < _LEAST_FREE_BYTES:
+            raise OSError(errno.ENOSPC, "hardly any space is left", str(self.folder))
 
     def file_of(self, name: str) -> Path:
         """Where the file of a job lies, by its id."""
@@ -322,7 +345,7 @@ class Jobs:
             if ticket.over:
                 return Standing("", 1.0, 0.0)
             live = self._live.get(ticket.id)
-            if live is not None:
+            if live is not None and live.taken_s is not None:
                 return self._judge_standing(live, ticket, time.monotonic())
             query = "SELECT count(*) FROM jobs WHERE status = 'queued' AND number < ?"
             (ahead,) = self._db.execute(query, [ticket.number]).fetchone()
@@ -349,12 +372,22 @@ class Jobs:
     def running(self) -> int:
         """How many are being judged."""
         with self._lock:
-            return len(self._live)
+            return sum(live.taken_s is not None for live in self._live.values())
+
+    def let_go(self) -> None:
+        """Nobody waits any longer for a job to be over."""
+        with self._lock:
+            for name in list(self._awaited):
+                self._tell_over(name)
 
     # Letting go
 
     def cancel(self, name: str) -> bool:
-        """End a job; False where it was over, or is not there."""
+        """End a job; False where it was over, or is not there.
+
+        Raises:
+            sqlite3.Error: The disk is full, and it waits on.
+        """
         with self._changed:
             ticket = self.get(name)
             if ticket is None or ticket.over:
@@ -369,28 +402,52 @@ class Jobs:
             return True
 
     def delete(self, name: str) -> bool:
-        """End a job, and forget it, its file and all that came of it; False where it is not there."""
-        for other in self.comparisons(name):
-            self.delete(other.id)
+        """End a job, and forget it, its file and all that came of it; False where it is not there.
+
+        Raises:
+            sqlite3.Error: The disk is full. What was sent and made is gone nevertheless, and its row is still there.
+        """
+        self._delete_all(self.comparisons(name))
         with self._changed:
             if self.get(name) is None:
                 return False
-            self.cancel(name)
+            self._doomed.add(name)
+            # What can't be marked as cancelled is deleted all the same.
+            with suppress(sqlite3.Error):
+                self.cancel(name)
             self._changed.wait_for(lambda: name not in self._live, 10)
-            self._db.execute("DELETE FROM jobs WHERE id = ?", [name])
-            self._live.pop(name, None)
-            self._unwiped = True
-            self._tell_over(name)
+        try:
+            self._strike(name)
+        except sqlite3.Error:
+            # What lies here makes room for what is to be written of its end.
+            self._clear(name)
+            self._strike(name)
+        finally:
+            with self._lock:
+                self._doomed.discard(name)
+                self._tell_over(name)
         # What was being sent meanwhile; from here on it finds no suspect.
-        for other in self.comparisons(name):
-            self.delete(other.id)
+        self._delete_all(self.comparisons(name))
         self._clear(name)
         return True
 
     def delete_page(self, page: str) -> None:
         """Forget all jobs of a visit."""
-        for ticket in self.of_page(page):
-            self.delete(ticket.id)
+        self._delete_all(self.of_page(page))
+
+    def _delete_all(self, tickets: list[Ticket]) -> None:
+        """Forget these, one after another: one that can't be forgotten yet keeps no other."""
+        for ticket in tickets:
+            try:
+                self.delete(ticket.id)
+            except sqlite3.Error as error:
+                log.warning("%s: %s; the row of a job is deleted later", self.folder, error)
+
+    def _strike(self, name: str) -> None:
+        with self._lock:
+            self._db.execute("DELETE FROM jobs WHERE id = ?", [name])
+            self._live.pop(name, None)
+            self._unwiped = True
 
     def close(self) -> None:
         """End what runs; what is not to be kept is gone after this."""
@@ -445,8 +502,21 @@ class Jobs:
             raise OptionsError(f"{path}: can't be used ({error}); give another --data") from error
 
     def _take_up(self) -> None:
-        """What an earlier server left: judged again if it was to be kept, else gone."""
-        if self.keep_s is None:
+        """What an earlier server left: judged again if it was to be kept, else gone.
+
+        Raises:
+            OptionsError: It was to be kept, and now nothing is.
+        """
+        # An empty table says that what is done was to outlive the server: the layout stays what it was.
+        (kept,) = self._db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'kept'").fetchone()
+        (count,) = self._db.execute("SELECT count(*) FROM jobs").fetchone()
+        if self.keep_s is not None:
+            self._db.execute("CREATE TABLE IF NOT EXISTS kept (empty)")
+        elif kept and count:
+            found = f"{self.folder}: holds what an earlier server was to keep; give --keep again, or another --data"
+            raise OptionsError(found)
+        else:
+            self._db.execute("DROP TABLE IF EXISTS kept")
             self._unwiped |= self._db.execute("DELETE FROM jobs").rowcount > 0
         self._db.execute("UPDATE jobs SET status = 'queued' WHERE status = 'running'")
         self._clear_unknown()
@@ -511,6 +581,8 @@ class Jobs:
             self._tell_over(name)
 
     def _tell_over(self, name: str) -> None:
+        if name in self._doomed:
+            return
         for one in self._awaited.pop(name, set()):
             if one.set_running_or_notify_cancel():
                 one.set_result(None)
@@ -531,7 +603,6 @@ class Jobs:
     def _work(self) -> None:
         """The life of a thread that has jobs judged, one after another."""
         while (ticket := self._insist(self._next)) is not None:
-            began = time.monotonic()
             try:
                 outcome = self._judged(ticket)
             except DeepfakeDetectError as error:
@@ -541,7 +612,7 @@ class Jobs:
                 outcome = self._failure(
                     ticket, "internal", f"internal error ({type(error).__name__}); please report it"
                 )
-            self._insist(partial(self._finish, ticket, outcome, time.monotonic() - began))
+            self._insist(partial(self._finish, ticket, outcome, time.monotonic()))
 
     def _insist(self, act: Callable[[], Ticket | None]) -> Ticket | None:
         """What it returns, tried again as long as the database can't be written: the disk may be full for a while. None
@@ -556,19 +627,28 @@ class Jobs:
                         return None
 
     def _next(self) -> Ticket | None:
-        """The next job, once there is one; None when this is closed."""
+        """The next job, once there is one; None when this is closed. It is queued until a worker has it."""
         with self._changed:
             while not self._closed:
-                ticket = next(self._find("status = 'queued' AND number = (SELECT min(number) FROM jobs WHERE"
-                                         " status = 'queued')"), None)  # fmt: skip
+                ticket = next(self._find("number = (SELECT min(number) FROM jobs WHERE status = 'queued' AND number > ?)",
+                                         self._last), None)  # fmt: skip
                 if ticket is not None:
-                    query = "UPDATE jobs SET status = 'running', starts = starts + 1, started_s = ? WHERE id = ?"
-                    self._db.execute(query, [time.time(), ticket.id])
+                    self._last = ticket.number
                     self._live[ticket.id] = _Live()
-                    self._changed.notify_all()
                     return ticket
                 self._changed.wait()
         return None
+
+    def _begin(self, ticket: Ticket, live: _Live) -> None:
+        """A worker has it."""
+        with self._lock:
+            live.taken_s = time.monotonic()
+            query = "UPDATE jobs SET status = 'running', starts = starts + 1, started_s = ? WHERE id = ?"
+            try:
+                self._db.execute(query, [time.time(), ticket.id])
+            except sqlite3.Error as error:
+                # Its seconds are counted already; what comes of it is written as soon as there is room.
+                log.warning("%s: %s; a job is judged that seems to wait", self.folder, error)
 
     def _judged(self, ticket: Ticket) -> Outcome:
         language = ReportOptions(language=ticket.language)
@@ -578,6 +658,7 @@ class Jobs:
             if ticket.suspect is None:
                 report = self.report_of(ticket.id) if ticket.contents == "report" else None
                 if report is not None:
+                    self._check_space_for_report(ticket)
                     # Of an earlier start, perhaps by another version.
                     shutil.rmtree(report, ignore_errors=True)
                 return self._in_pool(
@@ -595,6 +676,17 @@ class Jobs:
                 write_atomically(self.folder / ticket.id / "picture.jpg", outcome.crop)
             return outcome
 
+    def _check_space_for_report(self, ticket: Ticket) -> None:
+        """
+        Raises:
+            WorkerError: There is none.
+        """
+        try:
+            self.check_space()
+        except OSError as error:
+            found = f"its report can't be written ({error.strerror}); free some and send it again"
+            raise WorkerError(f"{media.shown(ticket.name)}: {found}", kind="report") from error
+
     def _in_pool(self, ticket: Ticket, job: Job) -> Outcome:
         live = self._live[ticket.id]
 
@@ -603,6 +695,8 @@ class Jobs:
                 if ticket.id in self._stopped or self._closed:
                     raise WorkerError(f"{media.shown(ticket.name)}: was cancelled", kind="cancelled")
                 if progress.stage != "waiting":
+                    if live.taken_s is None:
+                        self._begin(ticket, live)
                     live.stage, live.done = progress.stage, min(max(progress.done, 0.0), 1.0)
                     live.began_s.setdefault(progress.stage, time.monotonic())
 
@@ -610,7 +704,7 @@ class Jobs:
             live.job = job
         return self._pool.judge(job, progress=tell)
 
-    def _finish(self, ticket: Ticket, outcome: Outcome, seconds: float) -> None:
+    def _finish(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
         if outcome.error:
             # Not with the lock, for it may be gigabytes.
             shutil.rmtree(self._reports / ticket.id, ignore_errors=True)
@@ -622,15 +716,15 @@ class Jobs:
             if not (self._closed and cancelled and not stopped):
                 status: Status = "cancelled" if cancelled else "failed" if outcome.error else "done"
                 self._end(ticket.id, status, outcome)
-                if live is not None and not cancelled:
-                    self._learn(live, seconds)
+                if live is not None and live.taken_s is not None and not cancelled:
+                    self._learn(live, now - live.taken_s, now)
             self._live.pop(ticket.id, None)
             self._changed.notify_all()
 
-    def _learn(self, live: _Live, seconds: float) -> None:
+    def _learn(self, live: _Live, seconds: float, now: float) -> None:
         """How long things take here."""
         self.seconds += seconds
-        now, judging, writing = time.monotonic(), live.began_s.get("judging"), live.began_s.get("writing")
+        judging, writing = live.began_s.get("judging"), live.began_s.get("writing")
         if "loading" not in live.began_s:
             self._mean_s += (seconds - self._mean_s) * (0.2 if self._mean_s else 1.0)
         if seconds > _TELLING_S and judging is not None and writing is not None:
@@ -658,15 +752,16 @@ class Jobs:
 
     def _sweep(self) -> None:
         """The life of the thread that forgets what is over for long enough."""
-        swept = time.monotonic()
+        swept = wiped = time.monotonic()
         while True:
             with self._changed:
                 if self._changed.wait_for(lambda: self._closed, _WIPE_EVERY_S):
                     return
             try:
                 with self._lock:
-                    if self._unwiped:
+                    if self._unwiped and (not self._live or time.monotonic() - wiped > _BUSY_WIPE_EVERY_S):
                         # Else deleted rows would lie on in the log of what was written. It takes a while, so not for each.
+                        wiped = time.monotonic()
                         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                         self._unwiped = False
                 if time.monotonic() - swept > _SWEEP_EVERY_S:
@@ -677,10 +772,10 @@ class Jobs:
                 log.warning("%s: %s; forgotten later", self.folder, error)
 
     def forget(self, *, before_s: float) -> None:
-        """Delete what was over before, Unix time."""
-        marks = ", ".join("?" * len(_OVER))
-        for ticket in list(self._find(f"status IN ({marks}) AND ended_s < ?", *_OVER, before_s)):
-            self.delete(ticket.id)
+        """Delete what was over before, Unix time; not yet what something is compared with that was not."""
+        own, of_pair = (f"{table}.status IN {_OVER} AND {table}.ended_s < ?1" for table in ("jobs", "pair"))
+        compared = f"EXISTS (SELECT 1 FROM jobs AS pair WHERE pair.suspect = jobs.id AND NOT ({of_pair}))"
+        self._delete_all(list(self._find(f"{own} AND NOT {compared}", before_s)))
 
 
 def _make_private(folder: Path) -> None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import re
 import secrets
 import signal
 import socket
 import sqlite3
+import sys
 import tempfile
 import threading
 import time
@@ -80,11 +82,14 @@ _REPORT_POLICY = (
 _COPIES = {"annotated.mp4": "video/mp4", "annotated.jpg": "image/jpeg", "annotated.png": "image/png"}
 # How often a stream of events looks whether there is anything new, and says that it is alive.
 _LOOK_S, _ALIVE_S = 0.25, 15
-# So long may an answer be put off; meanwhile it is looked so often whether the server is about to end.
-_LONGEST_WAIT_S, _CLOSING_S = 60, 1
+# A page without such a stream says every 20 s that it is open, in the background once a minute; without, it is closed.
+_HEARD_S = 180
+# So long may an answer be put off; meanwhile it is looked so often whether somebody still waits for it.
+_LONGEST_WAIT_S, _GONE_S = 60, 5
 # Headers that take longer end the connection.
 _HEADERS_S = 15
 _MOST_CONNECTIONS = 500
+_SWITCH_S = 0.0005
 _CHUNK = 2**18
 # The drawing of the evidence over time, in its own units, and how far it reaches in logits.
 _WIDTH, _HEIGHT, _REACH = 720, 120, 8.0
@@ -101,7 +106,7 @@ class Settings:
         names: By which the server may be called.
         language: Of the pages where the browser asks for none of ours.
         uploads: What sending a file may take.
-        jobs_a_minute: So many are taken from an address. Default 600.
+        jobs_a_minute: So many are taken from an address; None for no limit but the queue's. Default 600.
         page_gone_s: A page that is closed for so long takes its files along, unless they are kept. Default 60.
     """
 
@@ -109,7 +114,7 @@ class Settings:
     names: tuple[str, ...] = LOOPBACK
     language: str = "en"
     uploads: upload.Limits = field(default_factory=upload.Limits)
-    jobs_a_minute: float = 600
+    jobs_a_minute: float | None = 600
     page_gone_s: float = 60
 
 
@@ -218,8 +223,8 @@ def create_app(jobs: Jobs, settings: Settings, *, closing: Callable[[], bool] = 
     @app.exception_handler(RefusedError)
     async def refused(request: Request, error: RefusedError) -> JSONResponse:
         server.count_refusal(error.kind)
-        await drain(request.receive)
-        return JSONResponse(error.body, error.status, error.headers)
+        read = await drain(request.receive)
+        return JSONResponse(error.body, error.status, error.headers(read=read))
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, __: ClientDisconnect) -> JSONResponse:
@@ -240,6 +245,12 @@ def create_app(jobs: Jobs, settings: Settings, *, closing: Callable[[], bool] = 
     async def senseless(_: Request, error: RequestValidationError) -> JSONResponse:
         said = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
         return JSONResponse(RefusedError(422, "request", said).body, 422)
+
+    @app.exception_handler(sqlite3.Error)
+    async def unwritten(_: Request, error: sqlite3.Error) -> JSONResponse:
+        server.count_refusal("disk")
+        said = f"the list of jobs can't be written ({error}); free some space and try again"
+        return JSONResponse(RefusedError(507, "disk", said).body, 507)
 
     @app.exception_handler(Exception)
     async def internal(_: Request, error: Exception) -> JSONResponse:
@@ -262,10 +273,12 @@ class _Server:
 
     def __init__(self, jobs: Jobs, settings: Settings, closing: Callable[[], bool]) -> None:
         self.jobs, self.settings, self.closing = jobs, settings, closing
-        self.rate = Rate(settings.jobs_a_minute)
+        self.rate = None if settings.jobs_a_minute is None else Rate(settings.jobs_a_minute)
         self.refused: Counter[str] = Counter()
         self.received_bytes = 0
         self._open_pages: Counter[str] = Counter()
+        # By visit and page: of those that have no stream of events, when they are taken for closed.
+        self._heard: dict[tuple[str, str], asyncio.TimerHandle] = {}
         # When the files of those go that have no page open.
         self._leaving: dict[str, asyncio.TimerHandle] = {}
         self.registry = prometheus_client.CollectorRegistry()
@@ -313,7 +326,7 @@ class _Server:
         Raises:
             RefusedError: It is not taken.
         """
-        wait_s = self.rate.wait_s(request.client.host if request.client else "")
+        wait_s = self.rate.wait_s(request.client.host if request.client else "") if self.rate else 0.0
         if wait_s:
             raise RefusedError(429, "rate", "too many files in a minute; wait a little", retry_after_s=int(wait_s) + 1)
         expected = upload.announced(request.headers)
@@ -321,7 +334,7 @@ class _Server:
             with self.jobs.room(min(expected, self.settings.uploads.file_bytes)) as name:
                 form = await upload.receive(
                     request.stream(), request.headers, self.jobs.file_of(name), self.settings.uploads,
-                    words=("language", "contents"),
+                    words=("language", "contents"), check_space=self.jobs.check_space,
                 )  # fmt: skip
                 language = form.words.get("language", _language(request, self.settings))
                 contents = form.words.get("contents", "report")
@@ -363,7 +376,7 @@ class _Server:
         over = asyncio.wrap_future(self.jobs.when_over(name))
         try:
             while not over.done() and not self.closing() and (left := end - time.monotonic()) > 0:
-                await asyncio.wait([over], timeout=min(left, _CLOSING_S))
+                await asyncio.wait([over], timeout=min(left, _GONE_S))
                 if not over.done() and await request.is_disconnected():
                     return
         finally:
@@ -388,19 +401,45 @@ class _Server:
     @contextmanager
     def open_page(self, visit: str) -> Iterator[None]:
         """While a page of this visit is open. When the last is closed, its files go."""
-        self._open_pages[visit] += 1
-        if timer := self._leaving.pop(visit, None):
-            timer.cancel()
+        self._open(visit)
         try:
             yield
         finally:
-            self._open_pages[visit] -= 1
-            if not self._open_pages[visit]:
-                del self._open_pages[visit]
-                if self.jobs.keep_s is None:
-                    loop = asyncio.get_running_loop()
-                    # Not at once, for it may only be loaded anew.
-                    self._leaving[visit] = loop.call_later(self.settings.page_gone_s, self._forget, loop, visit)
+            self._close(visit)
+
+    def hear(self, visit: str, page: str, *, closed: bool) -> None:
+        """A page that has no stream of events says that it is open, or that it is closed.
+
+        Raises:
+            RefusedError: There are too many.
+        """
+        if timer := self._heard.pop((visit, page), None):
+            timer.cancel()
+        elif closed:
+            return
+        elif len(self._heard) >= _MOST_CONNECTIONS:
+            raise RefusedError(429, "full", "too many pages are open", retry_after_s=_HEARD_S)
+        else:
+            self._open(visit)
+        if closed:
+            self._close(visit)
+        else:
+            loop = asyncio.get_running_loop()
+            self._heard[visit, page] = loop.call_later(_HEARD_S, lambda: self.hear(visit, page, closed=True))
+
+    def _open(self, visit: str) -> None:
+        self._open_pages[visit] += 1
+        if timer := self._leaving.pop(visit, None):
+            timer.cancel()
+
+    def _close(self, visit: str) -> None:
+        self._open_pages[visit] -= 1
+        if not self._open_pages[visit]:
+            del self._open_pages[visit]
+            if self.jobs.keep_s is None:
+                loop = asyncio.get_running_loop()
+                # Not at once, for it may only be loaded anew.
+                self._leaving[visit] = loop.call_later(self.settings.page_gone_s, self._forget, loop, visit)
 
     def _forget(self, loop: asyncio.AbstractEventLoop, visit: str) -> None:
         del self._leaving[visit]
@@ -707,8 +746,9 @@ def _add_pages(app: FastAPI, server: _Server) -> None:
         response = show(
             request, "home.html.j2", tickets=[one for one in jobs.of_page(visit, whole=True) if one.suspect is None]
         )
-        if not visit:
-            _set_cookie(response, VISIT, secrets.token_urlsafe(16))
+        if not visit or jobs.keep_s is not None:
+            # As long as its files, which nobody else could find: anew with each look at them.
+            _set_cookie(response, VISIT, visit or secrets.token_urlsafe(16), max_age_s=jobs.keep_s)
         return response
 
     @app.get("/jobs/{id}", include_in_schema=False)
@@ -753,6 +793,13 @@ def _add_pages(app: FastAPI, server: _Server) -> None:
                     yield event
 
         return StreamingResponse(follow(), media_type="text/event-stream")
+
+    @app.post("/open", include_in_schema=False)
+    async def still_open(
+        request: Request, page: Annotated[str, Query(min_length=1, max_length=40)], closed: bool = False
+    ) -> Response:
+        server.hear(_visit(request), page, closed=closed)
+        return Response(status_code=204)
 
     @app.get("/docs", include_in_schema=False)
     def docs(request: Request) -> Response:
@@ -802,10 +849,12 @@ def _entered(token: str, settings: Settings) -> Response:
     return response
 
 
-def _set_cookie(response: Response, name: str, value: str) -> None:
-    # Gone when the browser is closed; never sent with what another site asks for, nor shown to a script. But a link from
-    # elsewhere leads to the same visit: what that cookie names, its files, the guard keeps from other sites.
-    response.set_cookie(name, value, httponly=True, samesite="lax" if name == VISIT else "strict")
+def _set_cookie(response: Response, name: str, value: str, *, max_age_s: float | None = None) -> None:
+    # Gone when the browser is closed, unless it has an age; never sent with what another site asks for, nor shown to a
+    # script. But a link from elsewhere leads to the same visit: what that cookie names, its files, the guard keeps from
+    # other sites.
+    age = None if max_age_s is None else math.ceil(max_age_s)
+    response.set_cookie(name, value, max_age=age, httponly=True, samesite="lax" if name == VISIT else "strict")
 
 
 def _visit(request: Request) -> str:
@@ -866,7 +915,7 @@ def _timeline(record: dict[str, Any]) -> _Timeline | None:
                 lines.append((int(track["id"]), " ".join(points)))
                 moments += [_Moment(int(track["id"]), round(at, 2), logit) for at, logit in seen]
         return _Timeline(duration, tuple(lines), _strongest(moments, apart_s=duration / 20)) if lines else None
-    except (KeyError, TypeError, ValueError, IndexError):
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError):
         return None
 
 
@@ -925,11 +974,17 @@ class Listener(uvicorn.Server):
     Args:
         config: Of uvicorn.
         ready: Called once requests are served.
+        ending: Called once no more are.
     """
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        ready: Callable[[], None] = lambda: None,
+        ending: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._ending = ready, ending
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -952,6 +1007,11 @@ class Listener(uvicorn.Server):
         if self.started:
             self._ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End, with an answer for those who wait."""
+        self._ending()
+        await super().shutdown(sockets)
+
 
 def listen(jobs: Jobs, settings: Settings, ready: Callable[[], None] = lambda: None) -> Listener:
     """A server for these jobs; `run` serves, on sockets that are given there."""
@@ -962,7 +1022,7 @@ def listen(jobs: Jobs, settings: Settings, ready: Callable[[], None] = lambda: N
         server_header=False, proxy_headers=False, limit_concurrency=_MOST_CONNECTIONS, timeout_keep_alive=_HEADERS_S,
         timeout_graceful_shutdown=2,
     )  # fmt: skip
-    running.append(Listener(config, ready))
+    running.append(Listener(config, ready, jobs.let_go))
     return running[0]
 
 
@@ -1005,14 +1065,28 @@ def serve(place: Place, settings: Settings, *, ready: Callable[[str], None], bro
     with (
         door,
         pool,
+        _quick_turns(),
         Jobs(data, pool, workers=place.workers, keep_s=place.keep_s, most_waiting=place.most_waiting) as jobs,
     ):
         jobs.start()
         listen(jobs, settings, tell).run(sockets=[door])
 
 
+@contextmanager
+def _quick_turns() -> Iterator[None]:
+    """Threads take turns more often: one that has an answer for a worker, or for a client, has little to do and should not
+    wait for one that has much."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
 def secured(place: Place, settings: Settings) -> Settings:
-    """The settings with what is needed where others than this machine can reach the server: a token.
+    """The settings with what is needed where others than this machine can reach the server: a token. Where none is needed
+    all clients have one address, and the queue alone says how many are taken.
 
     Raises:
         OptionsError: The token is too short.
@@ -1024,7 +1098,8 @@ def secured(place: Place, settings: Settings) -> Settings:
         )
     if token is None and place.host not in LOOPBACK:
         token = secrets.token_urlsafe(24)
-    return replace(settings, token=token, names=(*settings.names, place.host.lower()))
+    rate = settings.jobs_a_minute if token is not None else None
+    return replace(settings, token=token, names=(*settings.names, place.host.lower()), jobs_a_minute=rate)
 
 
 def default_folder(*, keep: bool) -> Path:

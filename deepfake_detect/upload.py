@@ -19,7 +19,7 @@ from .guard import RefusedError
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
     from python_multipart.multipart import MultipartCallbacks
@@ -60,6 +60,7 @@ async def receive(
     limits: Limits,
     *,
     words: tuple[str, ...] = (),
+    check_space: Callable[[], None] = lambda: None,
 ) -> Form:
     """Write the file of a form, field `file`.
 
@@ -68,6 +69,7 @@ async def receive(
         headers: The request's, with names in lower case.
         target: Where the file goes; must not exist.
         words: Other fields that may be sent.
+        check_space: Called before each part is written; what it raises comes out here.
 
     Raises:
         RefusedError: It is no such form, or too large, or came too slowly.
@@ -79,7 +81,7 @@ async def receive(
     if announced(headers) > limits.file_bytes + _BUFFER:
         raise _too_large(limits)
     with target.open("xb") as file:
-        reader = _Reader(file, limits, words)
+        reader = _Reader(file, limits, words, check_space)
         try:
             parser = MultipartParser(options[b"boundary"], reader.callbacks())
             async for chunk in _in_time(stream, limits):
@@ -137,6 +139,7 @@ class _Reader:
     file: io.BufferedWriter
     limits: Limits
     known: tuple[str, ...]
+    check_space: Callable[[], None]
     name: str = ""
     size: int = 0
     ended: bool = False
@@ -158,7 +161,8 @@ class _Reader:
         }  # fmt: skip
 
     def write(self) -> None:
-        """What waits goes to disk."""
+        """What waits goes to disk. There was room for what was announced, but others write, too."""
+        self.check_space()
         self.file.write(self.waiting)
         self.waiting.clear()
 

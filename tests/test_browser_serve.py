@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import SAMPLES
 from test_jobs import until
-from test_serve import Served, command, serving
+from test_serve import Served, command, folders, serving
 
 from deepfake_detect.serve import Settings
 from deepfake_detect.words import Words
@@ -33,7 +34,13 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
+def expected() -> list[str]:
+    """How complaints begin that a test asks for."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Any, expected: list[str]) -> Iterator[Any]:
     """A page whose every complaint, and every request that goes elsewhere, fails the test."""
     context = browser.new_context(locale="en-US")
     opened, said, asked = context.new_page(), [], []
@@ -43,7 +50,7 @@ def page(browser: Any) -> Iterator[Any]:
     opened.set_default_timeout(60_000)
     yield opened
     context.close()
-    assert said == []
+    assert [words for words in said if not words.startswith(tuple(expected))] == []
     assert asked
     assert {address.split("/")[2].split(":")[0] for address in asked} == {"127.0.0.1"}
 
@@ -94,7 +101,91 @@ def test_dropped_files_are_followed_cancelled_and_deleted(page: Any, served: Ser
     playwright.expect(row).to_have_count(2)
     # Closing the page deletes its files.
     page.close()
-    until(lambda: not any(path.is_dir() for path in served.jobs.folder.iterdir()) or None)
+    until(lambda: folders(served) == [] or None)
+
+
+def test_what_can_not_be_deleted_or_cancelled_stays_and_is_said(
+    page: Any, served: Served, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected.append("Failed to load resource")
+
+    def full(_: str) -> bool:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    page.goto(str(served.client.base_url))
+    give(page, ("one.jpg", "hold"))
+    row = page.locator("li.row")
+    playwright.expect(row).to_contain_text("Being examined")
+    with monkeypatch.context() as broken:
+        for name in ("cancel", "delete"):
+            broken.setattr(served.jobs, name, full)
+        row.get_by_role("button", name=W("serve_cancel")).click()
+        playwright.expect(row.get_by_role("alert")).to_contain_text(W("serve_not_cancelled"))
+        playwright.expect(row.get_by_role("button", name=W("serve_cancel"))).to_be_enabled()
+        for _ in range(2):
+            row.get_by_role("button", name=W("serve_delete")).click()
+            page.locator("dialog").get_by_role("button", name=W("serve_delete")).click()
+            playwright.expect(row.get_by_role("alert")).to_contain_text(W("serve_not_deleted"))
+            playwright.expect(row.get_by_role("alert")).to_contain_text("disk is full")
+    row.get_by_role("button", name=W("serve_delete")).click()
+    page.locator("dialog").get_by_role("button", name=W("serve_delete")).click()
+    playwright.expect(row).to_have_count(0)
+
+
+def test_a_broken_connection_is_tried_again(page: Any, served: Served, expected: list[str]) -> None:
+    expected.append("Failed to load resource")
+    broken = {"/v1/jobs": 1, "/row": 2, "/events": 1}
+
+    def sometimes(route: Any) -> None:
+        for end in broken:
+            if route.request.url.endswith(end) and broken[end]:
+                broken[end] -= 1
+                if end == "/events":
+                    route.fulfill(status=503)
+                else:
+                    route.abort("connectionreset")
+                return
+        route.continue_()
+
+    page.route("**/*", sometimes)
+    page.goto(str(served.client.base_url))
+    playwright.expect(page.locator("#gone")).to_be_visible()
+    give(page, ("one.jpg", "hold"), ("two.jpg", "manipulated 0.9"))
+    row = page.locator("li.row")
+    playwright.expect(row.nth(0)).to_contain_text(W("serve_again"))
+    playwright.expect(row.nth(0)).to_contain_text("Being examined", timeout=30_000)
+    playwright.expect(page.locator("#gone")).to_be_hidden()
+    playwright.expect(row.nth(1)).to_contain_text("in the queue")
+    broken["/row"] = 1
+    served.pool.released.set()
+    for i in range(2):
+        playwright.expect(row.nth(i).locator("progress")).to_have_count(0, timeout=30_000)
+    assert broken == dict.fromkeys(broken, 0)
+
+
+def test_many_reports_can_be_open_and_keep_their_files(page: Any, served: Served) -> None:
+    page.goto(str(served.client.base_url))
+    give(page, ("one.jpg", "manipulated 0.9"))
+    page.get_by_role("link", name=W("serve_open")).click()
+    page.wait_for_url("**/jobs/*")
+    # More than the six connections that browsers hold to one server.
+    others = [page.context.new_page() for _ in range(8)]
+    for other in others:
+        other.goto(page.url, timeout=10_000)
+    # While a comparison is made the page follows it.
+    row = others[-1].locator("#rows > li")
+    with served.pool._worker:
+        give(others[-1], ("mine.jpg", "an original"))
+        playwright.expect(row).to_contain_text("in the queue")
+    playwright.expect(row).to_contain_text(W("compare_label_inconclusive").lower(), ignore_case=True)
+    for other in others:
+        other.close()
+    page.wait_for_timeout(2000)
+    (name,) = [ticket.id for ticket in served.jobs._find("suspect IS NULL")]
+    assert page.url.endswith(name)
+    # Left for a page that needs no files.
+    page.goto(f"{served.client.base_url}/docs")
+    until(lambda: served.jobs.get(name) is None or None)
 
 
 def test_the_keyboard_is_enough(page: Any, served: Served) -> None:

@@ -29,7 +29,7 @@ JPEG = b"\xff\xd8\xffa picture"
 
 
 class StubPool:
-    """Stands in for a pool: a file says what comes of it, `label probability`, `error kind`, `hold` or `bug`."""
+    """A pool of one worker whose files say what comes of them: `label probability`, `error kind`, `hold` or `bug`."""
 
     tool = ToolInfo("0.0", "net", "0" * 64, "calibration")
     limits = Limits()
@@ -37,6 +37,7 @@ class StubPool:
     def __init__(self) -> None:
         self.judged: list[str] = []
         self.released = threading.Event()
+        self._worker = threading.Lock()
         self._cancelled: set[Job] = set()
 
     def cancel(self, job: Job) -> bool:
@@ -44,19 +45,30 @@ class StubPool:
         return True
 
     def judge(self, job: Job, *, progress: Callable[[Progress], None]) -> Outcome:
+        try:
+            progress(Progress("waiting", 0))
+            while not self._worker.acquire(timeout=0.005):
+                self._check(job)
+            try:
+                return self._judge(job, progress)
+            finally:
+                self._worker.release()
+        except WorkerError as error:
+            return self._failed(job, error.kind)
+
+    def _check(self, job: Job) -> None:
+        if job in self._cancelled:
+            raise WorkerError(f"{job.path}: was cancelled", kind="cancelled")
+
+    def _judge(self, job: Job, progress: Callable[[Progress], None]) -> Outcome:
         assert job.descriptor is not None
         data = os.pread(job.descriptor, 10**6, 0)
         order, _, value = data.decode().partition("\n")[0].partition(" ")
         self.judged.append(job.path)
-        try:
-            progress(Progress("waiting", 0))
-            progress(Progress("judging", 0.5))
-            while order == "hold" and not self.released.is_set():
-                if job in self._cancelled:
-                    raise WorkerError(f"{job.path}: was cancelled", kind="cancelled")
-                time.sleep(0.005)
-        except WorkerError as error:
-            return self._failed(job, error.kind)
+        progress(Progress("judging", 0.5))
+        while order == "hold" and not self.released.is_set():
+            self._check(job)
+            time.sleep(0.005)
         if order == "bug":
             raise KeyError("a bug")
         if order == "error":
@@ -150,6 +162,11 @@ def test_waiting_ones_have_a_place_and_no_more_are_taken_than_may_wait(jobs: Job
     until(lambda: running(jobs, held))
     waiting = [sent(jobs) for _ in range(3)]
     assert [jobs.standing(ticket).ahead for ticket in waiting] == [0, 1, 2]
+    # Those that are ready for the next worker wait like the others.
+    until(lambda: len(jobs._live) == 3 or None)
+    found = [jobs.get(ticket.id) for ticket in waiting]
+    assert [(one.status, jobs.standing(one).stage) for one in found if one] == [("queued", "queued")] * 3
+    assert (jobs.waiting(), jobs.running()) == (3, 1)
     until(lambda: jobs.standing(held).stage == "judging" or None)
     with pytest.raises(FullError), jobs.room():
         raise AssertionError("there is no room")
@@ -216,6 +233,87 @@ def test_a_full_disk_holds_jobs_up_and_loses_none(jobs: Jobs, monkeypatch: pytes
     assert failures == 0
 
 
+class Full:
+    """A database on a disk that is full as long as `orders` says so, for statements of this kind."""
+
+    def __init__(self, jobs: Jobs, order: str, failures: float) -> None:
+        self.order, self.failures, self._db, jobs._db = order, failures, jobs._db, self  # type: ignore[assignment]
+
+    def execute(self, query: str, *values: object) -> object:
+        if query.startswith(self.order) and self.failures > 0:
+            self.failures -= 1
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._db.execute(query, *values)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._db, name)
+
+
+def test_what_is_deleted_makes_room_for_its_own_end(jobs: Jobs) -> None:
+    done = ended(jobs, sent(jobs))
+    Full(jobs, "DELETE", 1)
+    assert jobs.delete(done.id)
+    assert jobs.get(done.id) is None
+
+
+def test_on_a_full_disk_files_are_deleted_and_their_row_says_so_by_staying(jobs: Jobs) -> None:
+    done, waits = ended(jobs, sent(jobs)), ended(jobs, sent(jobs, "no_face"))
+    disk = Full(jobs, "DELETE", 10**6)
+    for ticket in (done, waits):
+        with pytest.raises(sqlite3.Error):
+            jobs.delete(ticket.id)
+        assert jobs.get(ticket.id) is not None
+        assert not (jobs.folder / ticket.id).exists()
+        assert not jobs.report_of(ticket.id).exists()
+    disk.failures = 0
+    assert jobs.delete(done.id)
+
+
+@pytest.mark.parametrize("how", ["page", "age"])
+def test_one_row_that_can_not_be_deleted_keeps_no_other(how: str, jobs: Jobs) -> None:
+    tickets = [ended(jobs, sent(jobs, page="mine")) for _ in range(3)]
+    disk = Full(jobs, "DELETE", 2)
+    if how == "page":
+        jobs.delete_page("mine")
+    else:
+        jobs.forget(before_s=time.time() + 1)
+    assert disk.failures == 0
+    assert [jobs.get(ticket.id) is None for ticket in tickets] == [False, True, True]
+    assert not (jobs.folder / tickets[0].id).exists()
+
+
+def test_a_job_that_can_not_be_marked_as_cancelled_is_deleted(jobs: Jobs) -> None:
+    held = sent(jobs, "hold")
+    until(lambda: running(jobs, held))
+    waiting = [sent(jobs) for _ in range(3)]
+    until(lambda: len(jobs._live) == 3 or None)
+    Full(jobs, "UPDATE", 1)
+    with pytest.raises(sqlite3.Error):
+        jobs.cancel(waiting[2].id)
+    Full(jobs, "UPDATE", 1)
+    assert jobs.delete(waiting[2].id)
+    assert jobs.get(waiting[2].id) is None
+
+
+def test_without_room_no_report_is_begun_and_records_go_on(
+    jobs: Jobs, pool: StubPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = sent(jobs, "hold")
+    until(lambda: running(jobs, held))
+    # The first two are ready for the next worker already.
+    *records, report = (sent(jobs, contents="record") if i < 2 else sent(jobs) for i in range(3))
+    until(lambda: len(jobs._live) == 3 or None)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 1, 1))
+    with pytest.raises(OSError, match="hardly any space"):
+        jobs.check_space()
+    pool.released.set()
+    failed = ended(jobs, report)
+    assert failed.error is not None
+    assert (failed.status, failed.error.kind) == ("failed", "report")
+    assert "hardly any space is left" in failed.error.message
+    assert {ended(jobs, ticket).status for ticket in (held, *records)} == {"done"}
+
+
 def test_a_link_that_a_worker_laid_in_place_of_a_report_leads_nowhere(jobs: Jobs, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
@@ -252,6 +350,22 @@ def test_what_is_over_for_long_enough_is_forgotten(jobs: Jobs) -> None:
     jobs.forget(before_s=done.ended_s + 1e-6)
     assert jobs.get(done.id) is None
     assert UNASKED_S > 60
+
+
+def test_what_is_compared_is_not_forgotten_before_its_comparison(jobs: Jobs, pool: StubPool) -> None:
+    suspect = ended(jobs, sent(jobs))
+    assert suspect.ended_s is not None
+    late = suspect.ended_s + 1e-6
+    with pool._worker:
+        held = sent(jobs, "an original", suspect=suspect.id)
+        jobs.forget(before_s=late)
+    pair = ended(jobs, held)
+    assert pair.status == "done"
+    jobs.forget(before_s=late)
+    assert None not in (jobs.get(suspect.id), jobs.get(pair.id))
+    assert pair.ended_s is not None
+    jobs.forget(before_s=pair.ended_s + 1e-6)
+    assert (jobs.get(suspect.id), jobs.get(pair.id)) == (None, None)
 
 
 def test_nothing_is_left_when_nothing_is_to_be_kept(tmp_path: Path, pool: StubPool) -> None:
@@ -296,14 +410,28 @@ def test_a_job_that_costs_the_server_its_life_again_and_again_is_given_up(tmp_pa
 
 
 def test_what_a_killed_server_left_is_gone_at_the_next_start(tmp_path: Path, pool: StubPool) -> None:
-    with Jobs(tmp_path / "data", pool, keep_s=60) as jobs:  # type: ignore[arg-type]
-        kept = sent(jobs)
+    with Jobs(tmp_path / "data", pool) as jobs:  # type: ignore[arg-type]
+        left_behind = sent(jobs)
         (jobs.folder / "A-folder-never-recorded").mkdir()
         (jobs.folder / ("x" * 22)).mkdir()
-    with Jobs(tmp_path / "data", pool) as jobs:  # type: ignore[arg-type]
-        assert jobs.get(kept.id) is None
+        shutil.copytree(jobs.folder, tmp_path / "killed")
+    with Jobs(tmp_path / "killed", pool) as jobs:  # type: ignore[arg-type]
+        assert jobs.get(left_behind.id) is None
         left = {path.name for path in jobs.folder.iterdir() if path.is_dir()}
         assert left == {"A-folder-never-recorded", REPORTS}
+
+
+def test_what_was_to_be_kept_is_not_wiped_by_who_keeps_nothing(tmp_path: Path, pool: StubPool) -> None:
+    with Jobs(tmp_path / "data", pool, keep_s=60) as jobs:  # type: ignore[arg-type]
+        kept = sent(jobs)
+    with pytest.raises(OptionsError, match="give --keep again"):
+        Jobs(tmp_path / "data", pool)  # type: ignore[arg-type]
+    with Jobs(tmp_path / "data", pool, keep_s=60) as jobs:  # type: ignore[arg-type]
+        assert jobs.file_of(kept.id).is_file()
+        assert jobs.delete(kept.id)
+    with Jobs(tmp_path / "data", pool):  # type: ignore[arg-type]
+        pass
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_folder_that_is_not_its_own_is_left_alone(tmp_path: Path, pool: StubPool) -> None:

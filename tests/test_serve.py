@@ -10,6 +10,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,7 +28,7 @@ import httpx
 import jsonschema
 import pytest
 from conftest import SAMPLES
-from test_jobs import JPEG, StubPool, until
+from test_jobs import JPEG, Full, StubPool, until
 
 from deepfake_detect import guard, serve, upload
 from deepfake_detect.cli import main
@@ -263,6 +264,20 @@ def test_who_waits_does_not_hold_up_the_end(tmp_path: Path) -> None:
             assert time.monotonic() - began < 5
 
 
+def test_what_can_not_be_deleted_or_cancelled_is_said(served: Served, held: str) -> None:
+    done, waits = served.send("error damaged"), served.send()
+    db = served.jobs._db
+    try:
+        Full(served.jobs, "", 10**6)
+        answers = [served.client.delete(f"/v1/jobs/{done}"), served.client.post(f"/v1/jobs/{waits}/cancel")]
+    finally:
+        served.jobs._db = db
+    for answer in answers:
+        assert (answer.status_code, answer.json()["error"]["kind"]) == (507, "disk")
+        assert "disk is full" in answer.json()["error"]["message"]
+    assert served.client.delete(f"/v1/jobs/{done}").status_code == 204
+
+
 def test_deleted_is_gone_for_good(served: Served) -> None:
     name = served.send()
     served.ended(name)
@@ -399,6 +414,47 @@ def test_a_page_that_is_loaded_anew_keeps_its_files(tmp_path: Path) -> None:
             assert served.state(name)["status"] == "running"
 
 
+def test_a_page_without_a_stream_is_open_as_long_as_it_says_so(tmp_path: Path) -> None:
+    with serving(tmp_path, serve.Settings(page_gone_s=0.2)) as served:
+        served.client.get("/")
+        name = served.send()
+        with served.client.stream("GET", "/events") as answer:
+            next(answer.iter_lines())
+        for page in ("first", "second", "first"):
+            assert served.client.post("/open", params={"page": page}).status_code == 204
+        served.client.post("/open", params={"page": "first", "closed": True})
+        time.sleep(0.5)
+        assert served.state(name)["status"] == "done"
+        served.client.post("/open", params={"page": "second", "closed": True})
+        until(lambda: served.client.get(f"/v1/jobs/{name}").status_code == 404 or None)
+        assert served.client.post("/open").status_code == 422
+        assert served.client.post("/open", params={"page": "x"}, headers={"Origin": "null"}).status_code == 403
+
+
+def test_a_page_that_no_longer_says_that_it_is_open_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "_HEARD_S", 1)
+    with serving(tmp_path, serve.Settings(page_gone_s=0.1)) as served:
+        served.client.get("/")
+        name = served.send()
+        for _ in range(4):
+            served.client.post("/open", params={"page": "x"})
+            time.sleep(0.4)
+            assert served.state(name)["status"] in ("queued", "running", "done")
+        until(lambda: served.client.get(f"/v1/jobs/{name}").status_code == 404 or None)
+
+
+def test_a_browser_remembers_its_visit_as_long_as_its_files_are_kept(tmp_path: Path) -> None:
+    with serving(tmp_path, keep_s=90.5) as served:
+        first, second = (served.client.get("/").headers["set-cookie"] for _ in range(2))
+        assert "Max-Age=91" in first
+        # The same visit, remembered from now on.
+        assert first == second
+    with serving(tmp_path / "other") as served:
+        first = served.client.get("/").headers["set-cookie"]
+        assert "Max-Age" not in first
+        assert "set-cookie" not in served.client.get("/").headers
+
+
 def test_what_is_kept_outlives_its_page(tmp_path: Path) -> None:
     with (
         serving(tmp_path, serve.Settings(page_gone_s=0.01), keep_s=60) as served,
@@ -426,6 +482,9 @@ def test_a_timeline_follows_the_copy_and_survives_nonsense() -> None:
         {},
         {"media": None},
         {**record, "tracks": [{"id": "x", "faces": faces}]},
+        {**record, "tracks": [{"id": 1, "faces": [{"time_s": 10**400, "logit": 1}]}]},
+        {**record, "tracks": [{"id": 1, "faces": 1}]},
+        {**record, "media": {"sampled_times_s": [10**400], "duration_s": 2}},
         {**record, "tracks": []},
     ):
         assert serve._timeline(nonsense) is None
@@ -538,6 +597,9 @@ def test_the_token_opens_the_pages_and_guessing_it_is_slow(tmp_path: Path) -> No
         statuses = [served.client.get("/", headers={"Authorization": f"Bearer {i}"}).status_code for i in range(12)]
         assert statuses[:9] == [401] * 9
         assert statuses[-1] == 429
+        # Those that somebody else tried from the same address lock nobody out.
+        assert served.client.get("/").status_code == 200
+        assert served.client.get("/login", params={"token": TOKEN}).status_code == 303
 
 
 @pytest.mark.parametrize(
@@ -686,6 +748,39 @@ def test_a_full_queue_says_when_to_come_again(tmp_path: Path) -> None:
         assert 1 <= int(answer.headers["retry-after"]) <= 60
 
 
+def test_a_disk_that_fills_up_meanwhile_ends_an_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+
+    def usage(_: object) -> Any:
+        nonlocal looks
+        looks += 1
+        return shutil._ntuple_diskusage(10**13, 0, 10**13 if looks < 3 else 1)
+
+    with serving(tmp_path) as served:
+        monkeypatch.setattr(shutil, "disk_usage", usage)
+        answer = served.client.post("/v1/jobs", files={"file": ("x.mp4", bytes(5 * 2**20))})
+        assert (answer.status_code, answer.json()["error"]["kind"]) == (507, "disk")
+        assert looks == 3
+        assert folders(served) == []
+
+
+def test_a_refusal_ends_the_connection_only_where_not_all_was_read(served: Served) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+    connection.connect()
+    first = connection.sock
+    refused = (("/v1/jobs/none", "localhost", 404), ("/", "evil.example", 421), ("/healthz", "localhost", 200))
+    for path, host, status in refused:
+        connection.request("GET", path, headers={"Host": host})
+        with connection.getresponse() as said:
+            said.read()
+            assert (said.status, said.will_close) == (status, False)
+        assert connection.sock is first
+    connection.close()
+    answer = served.raw(START + b"Content-Length: 3000000\r\n\r\n" + PART)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"connection: close" in answer.lower()
+
+
 def test_too_many_files_in_a_minute_are_refused(tmp_path: Path) -> None:
     with serving(tmp_path, serve.Settings(jobs_a_minute=2)) as served:
         answers = [served.client.post("/v1/jobs", files={"file": b"no_face"}) for _ in range(3)]
@@ -727,6 +822,10 @@ def test_where_others_can_reach_it_a_token_is_made() -> None:
     assert len(made) >= 32
     assert made != serve.secured(place, settings).token
     assert serve.secured(serve.Place(), settings).token is None
+    # On this machine alone all have one address.
+    assert serve.secured(place, settings).jobs_a_minute == 600
+    assert serve.secured(serve.Place(), settings).jobs_a_minute is None
+    assert serve.secured(serve.Place(), serve.Settings(token=TOKEN)).jobs_a_minute == 600
     for host in LOOPBACK:
         assert serve.secured(serve.Place(host=host), settings).token is None
     for token in ("short", "with spaces in it, and long", ""):

@@ -27,12 +27,14 @@ import pytest
 from conftest import SAMPLES, texture
 from PIL import Image
 
+from deepfake_detect import worker
+from deepfake_detect.compare import compare
 from deepfake_detect.confine import Limits
 from deepfake_detect.errors import MediaError, OptionsError, WeightsError, WorkerError
 from deepfake_detect.report import SCHEMA_FILE, to_dict
-from deepfake_detect.types import MediaInfo, Report, ToolInfo, Verdict
+from deepfake_detect.types import Face, FaceTrack, MediaInfo, Report, Score, ToolInfo, Verdict
 from deepfake_detect.words import LANGUAGES
-from deepfake_detect.worker import Job, Outcome, Pool, Progress
+from deepfake_detect.worker import Job, Original, Outcome, Pool, Progress
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits and signals are those of Unix")
 LIMITS = Limits(seconds=60, memory_bytes=2**30)
@@ -87,19 +89,31 @@ def obey(source: str, tell: Callable[[float], None]) -> Report:
 def tried(what: dict[str, object]) -> str:
     """Which of the forbidden things can be done."""
     folder, port, parent = Path(str(what["folder"])), int(str(what["port"])), int(str(what["parent"]))
+    old = folder / "old"
     deeds: dict[str, Callable[[], object]] = {
         "connect": lambda: socket.create_connection(("127.0.0.1", port), timeout=1),
         "send": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", port)),
         "write": lambda: (folder / "new").write_bytes(b"x"),
-        "overwrite": lambda: os.write(os.open(folder / "old", os.O_WRONLY), b"y"),
-        "remove": lambda: (folder / "old").unlink(),
+        "overwrite": lambda: os.write(os.open(old, os.O_WRONLY), b"y"),
+        "mode": lambda: old.chmod(0o777),
+        "open_mode": lambda: os.fchmod(os.open(old, os.O_RDONLY), 0o777),
+        "owner": lambda: os.chown(old, os.getuid(), os.getgid()),
+        "times": lambda: os.utime(old, (1, 1)),
+        "attribute": lambda: os.setxattr(old, "user.x", b"y"),
+        "attribute_anew": lambda: call(463, -1, bytes(old), 0, b"user.x", 0, 0),
+        "flags": lambda: fcntl.ioctl(os.open(old, os.O_RDONLY), 0x40086602, bytes(8)),
+        "hard_link": lambda: os.link(old, folder / "linked"),
+        "link": lambda: (folder / "linked").symlink_to(old),
+        "pipe": lambda: os.mkfifo(folder / "pipe"),
+        "truncate": lambda: os.truncate(old, 0),
+        "remove": lambda: old.unlink(),
         "make": lambda: (folder / "made").mkdir(),
         "run": lambda: os.execv("/bin/true", ["true"]),
         "fork": lambda: os.fork() or os._exit(0),
         "signal": lambda: os.kill(parent, 0),
         "limit": lambda: resource.prlimit(parent, resource.RLIMIT_CPU),
         "own": lambda: fcntl.fcntl(0, fcntl.F_SETOWN, parent),
-        "read": lambda: (folder / "old").read_bytes(),
+        "read": lambda: old.read_bytes(),
         "thread": lambda: threading.Thread(target=int).start(),
         "many": open_many,
     }
@@ -113,6 +127,12 @@ def tried(what: dict[str, object]) -> str:
         except OSError as error:
             found[name] = errno.errorcode[error.errno or 0]
     return json.dumps(found)
+
+
+def call(number: int, *arguments: int | bytes) -> None:
+    """A system call, by its number."""
+    if ctypes.CDLL(None, use_errno=True).syscall(number, *arguments) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
 
 
 def open_many() -> None:
@@ -361,6 +381,29 @@ def test_a_job_that_runs_or_waits_can_be_ended(how: str, tmp_path: Path) -> None
     assert not workers()
 
 
+def test_a_waiting_job_is_cancelled_before_its_turn(tmp_path: Path) -> None:
+    with Pool(prepare=obedient, limits=LIMITS) as pool:
+        runs, waits = Job(file(tmp_path, "hang", "a")), Job(file(tmp_path, "be good", "b"))
+        begun, waiting, outcomes = threading.Event(), threading.Event(), []
+        told = {runs: lambda one: begun.set() if one.stage == "judging" else None, waits: lambda _: waiting.set()}
+        threads = [
+            threading.Thread(target=lambda j=job: outcomes.append(pool.judge(j, progress=told[j])))
+            for job in (runs, waits)
+        ]
+        threads[0].start()
+        assert begun.wait(60)
+        threads[1].start()
+        assert waiting.wait(60)
+        pool.cancel(waits)
+        threads[1].join(10)
+        assert ended(*outcomes) == ["cancelled"]
+        assert threads[0].is_alive()
+        pool.cancel(runs)
+        threads[0].join(30)
+        # Whoever gave up took no worker's place.
+        assert ended(pool.judge(Job(file(tmp_path, "be good")))) == [""]
+
+
 def test_a_worker_does_not_outlive_its_parent(tmp_path: Path) -> None:
     program = f"""
 import sys
@@ -435,3 +478,84 @@ def test_reports_are_written_into_one_folder_and_nothing_anywhere_else(tmp_path:
     assert [found[outside][deed] for deed in deeds] == ["EACCES"] * 4
     assert [found[inside][deed] for deed in deeds] == ["done"] * 4
     assert (outside / "old").read_text() == "x"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")
+def test_who_writes_reports_changes_no_modes_owners_times_or_links(tmp_path: Path) -> None:
+    pytest.importorskip("pyseccomp", exc_type=(ImportError, RuntimeError))
+    (tmp_path / "old").write_text("x")
+    before = (tmp_path / "old").stat()
+    marks = ["mode", "open_mode", "owner", "times", "attribute", "attribute_anew", "flags", "hard_link", "link", "pipe",
+             "truncate"]  # fmt: skip
+    what = {"folder": str(tmp_path), "port": 9, "parent": os.getpid(), "deeds": [*marks, "write", "make"]}
+    limits = Limits(seconds=60, memory_bytes=2**30, written_bytes=10**6)
+    with Pool(prepare=obedient, limits=limits) as pool:
+        outcome = pool.judge(Job(file(tmp_path, f"try {json.dumps(what)}")))
+    found = json.loads(outcome.record["verdict"]["reason"])
+    assert found == dict.fromkeys(marks, "EPERM") | {"write": "done", "make": "done"}
+    assert (tmp_path / "old").stat() == before
+
+
+def pictured() -> Report:
+    """A report that has everything a record can hold."""
+    face = Face((1.5, 2.0, 30.25, 40.0), ((5.0, 6.0),) * 5, 0.99)
+    scores = (Score(0.0, face, 0.5, logit=1.25), Score(1.0, face, 0.1, "too_blurred"))
+    track = FaceTrack(1, scores, 1.25, 0.75, (0.5, 0.9))
+    return Report(
+        "clip.mp4", TOOL, MediaInfo("clip.mp4", "video", 9, "0" * 64, 64, 48, 2.0, 25.0, "h264"), (0.0, 1.0),
+        Verdict("manipulated", 0.75, 3.0, "So it is.", (0.5, 0.9)), (track,), ("Few frames.",), timing_s={"total": 1.5},
+    )  # fmt: skip
+
+
+def understood(record: object, **changed: object) -> Outcome:
+    message = {"record": record, "reasons": dict.fromkeys(LANGUAGES, "So it is."), "crop": "", **changed}
+    found = worker._understood(json.loads(json.dumps(message)), Job("clip.mp4"), "rlimits")
+    assert isinstance(found, Outcome)
+    return found
+
+
+def test_a_record_comes_through_as_it_was_without_what_does_not_belong_there() -> None:
+    record = to_dict(pictured())
+    assert understood(record).record == record
+    more = {**record, "extra": 1, "media": {**record["media"], "path": "/elsewhere", "extra": 1}}
+    assert understood(more).record == record
+
+
+@pytest.mark.parametrize("nonsense", [{"a": 1}, 10**400, "x" * 10**6, None, True, [[]]], ids=type)
+@pytest.mark.parametrize(
+    "where",
+    ["tool.version", "media.size_bytes", "media.fps", "media.codec", "media.sampled_times_s.0", "verdict.reason",
+     "verdict.label", "verdict.probability", "verdict.likelihood_ratio", "tracks.0.id", "tracks.0.probability_interval.0",
+     "tracks.0.faces.0.time_s", "tracks.0.faces.0.box.0", "tracks.0.faces.0.landmarks.0", "warnings", "warnings.0",
+     "timing_s.total"],
+)  # fmt: skip
+def test_no_nonsense_in_place_of_a_value_comes_through(where: str, nonsense: object) -> None:
+    record = to_dict(pictured())
+    part, names = record, where.split(".")
+    for name in names[:-1]:
+        part = part[int(name) if isinstance(part, list) else name]
+    part[int(names[-1]) if isinstance(part, list) else names[-1]] = nonsense
+    if where == "media.fps" and nonsense is None:
+        assert understood(record).record["media"]["fps"] is None
+        return
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        understood(record)
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        understood(to_dict(pictured()), reasons=dict.fromkeys(LANGUAGES, nonsense))
+
+
+def test_a_comparison_comes_through_as_it_was_and_no_nonsense_in_it(tmp_path: Path) -> None:
+    known = compare(SAMPLES / "portrait_forged.jpg", SAMPLES / "portrait_genuine.jpg").to_dict()
+    known["suspect"]["path"], known["original"]["path"] = "clip.mp4", "mine.jpg"
+    job = Job("clip.mp4", original=Original("mine.jpg", 0, tmp_path))
+
+    def heard(record: object) -> object:
+        message = {"record": record, "reasons": dict.fromkeys(LANGUAGES, ""), "crop": ""}
+        return worker._understood(json.loads(json.dumps(message)), job, "")
+
+    assert heard(known) == Outcome(known, "", dict.fromkeys(LANGUAGES, ""))
+    assert heard({**known, "extra": 1, "error_rates": "none"}) == heard(known)
+    for key in known.keys() - {"schema", "error_rates"}:
+        for nonsense in ({"a": 1}, 10**400):
+            with pytest.raises((KeyError, TypeError, ValueError)):
+                heard({**known, key: nonsense})

@@ -3,10 +3,14 @@
 const main = document.querySelector("main"), rows = document.querySelector("#rows"), job = main.dataset.job;
 const rowOf = id => document.getElementById("job-" + id);
 const announce = text => { document.querySelector("#news").textContent = text; };
+const pause = seconds => new Promise(done => setTimeout(done, 1000 * seconds));
+const RETRY_S = 5, MOST_TRIES = 5, BEAT_S = 20;
 
+// Null where there is no such job any more; an error where that can't be known now.
 async function freshRow(id) {
   const answer = await fetch(`/jobs/${id}/row`);
-  if (!answer.ok) return null;
+  if (answer.status === 404) return null;
+  if (!answer.ok) throw new Error(answer.statusText);
   const holder = document.createElement("template");
   holder.innerHTML = await answer.text();
   return holder.content.firstElementChild;
@@ -27,7 +31,7 @@ function enqueue(files) {
     const row = form.querySelector("template").content.firstElementChild.cloneNode(true);
     row.querySelector("bdi").textContent = file.name;
     rows.append(row);
-    const item = { file, row, stopped: false, request: null };
+    const item = { file, row, stopped: false, request: null, tries: 0 };
     row.querySelector("button").addEventListener("click", () => {
       item.stopped = true;
       if (item.request) item.request.abort();
@@ -49,22 +53,45 @@ function fail(item, words) {
 
 async function sendAll() {
   sending = true;
-  for (let item; (item = queue.shift());) {
-    if (item.stopped) continue;
-    const answer = await send(item);
-    if (item.stopped) continue;
-    if (answer.status === 429) {
-      item.row.querySelector(".state").textContent = form.dataset.full;
-      await new Promise(done => setTimeout(done, 1000 * (answer.retryAfter || 1)));
-      queue.unshift(item);
-    } else if (answer.status === 202) {
-      const row = rowOf(answer.body.id) || await freshRow(answer.body.id);
+  try {
+    for (let item; (item = queue.shift());) {
+      if (item.stopped) continue;
+      const answer = await send(item);
+      if (item.stopped) continue;
+      if (answer.status === 429) {
+        item.row.querySelector(".state").textContent = form.dataset.full;
+        await pause(answer.retryAfter || 1);
+        queue.unshift(item);
+      } else if (answer.status === 202) {
+        await settle(item, answer.body.id);
+      } else if ((answer.status === 0 || answer.status === 503) && item.tries < MOST_TRIES) {
+        // The connection broke: of a large file that is refused while it is still being sent no answer may be left.
+        item.row.querySelector(".state").textContent = form.dataset.again;
+        await pause(2 ** item.tries++);
+        queue.unshift(item);
+      } else {
+        fail(item, answer.body?.error?.message || form.dataset.failed);
+      }
+    }
+  } finally {
+    sending = false;
+  }
+}
+
+// Puts the row of what was taken in place of the one that showed how it was sent, as soon as it can be had.
+async function settle(item, id) {
+  item.row.querySelector("button").disabled = true;
+  for (;;) {
+    try {
+      const row = rowOf(id) || await freshRow(id);
       if (row) item.row.replaceWith(row); else item.row.remove();
-    } else {
-      fail(item, answer.body?.error?.message || form.dataset.failed);
+      break;
+    } catch {
+      await pause(RETRY_S);
     }
   }
-  sending = false;
+  count();
+  follow();
 }
 
 function send(item) {
@@ -100,13 +127,15 @@ if (form) {
 
 // Following.
 
+// True where every row could be brought up to date.
 async function update(known) {
+  let whole = true;
   for (const one of known) {
     const row = rowOf(one.id);
     if (!row) continue;
     if (row.dataset.status !== one.status) {
-      if (one.id === job) { location.reload(); return; }
-      const held = row.contains(document.activeElement), fresh = await freshRow(one.id);
+      if (one.id === job) { location.reload(); return true; }
+      const held = row.contains(document.activeElement), fresh = await freshRow(one.id).catch(() => { whole = false; });
       if (!fresh) continue;
       row.replaceWith(fresh);
       if (held) fresh.querySelector("a, button").focus();
@@ -119,21 +148,60 @@ async function update(known) {
   const ids = new Set(known.map(one => one.id));
   if (rows) for (const row of rows.querySelectorAll("[data-id]")) if (!ids.has(row.dataset.id) && row.dataset.missed) row.remove(); else row.dataset.missed = ids.has(row.dataset.id) ? "" : "1";
   if (rows) count();
+  return whole;
 }
 
-if (rows || job) {
-  const events = new EventSource("/events");
-  let turn = Promise.resolve();
-  events.addEventListener("message", event => { turn = turn.then(() => update(JSON.parse(event.data))); });
-  events.addEventListener("error", () => { document.querySelector("#gone").hidden = false; });
-  events.addEventListener("open", () => { document.querySelector("#gone").hidden = true; });
+const over = "over" in main.dataset, gone = document.querySelector("#gone");
+let events = null, latest = [], turn = Promise.resolve();
+
+function catchUp() {
+  turn = turn.then(() => update(latest)).catch(() => false).then(whole => {
+    follow();
+    if (!whole) setTimeout(catchUp, 1000 * RETRY_S);
+  });
+}
+
+// A page of what is over needs news only while comparisons are made: each stream is a connection, and browsers hold few.
+function follow() {
+  if (over && !rows?.querySelector("progress")) {
+    if (events) events.close();
+    events = null;
+  } else if (!events) {
+    listen();
+  }
+}
+
+function listen() {
+  events = new EventSource("/events");
+  events.addEventListener("message", event => { latest = JSON.parse(event.data); catchUp(); });
+  events.addEventListener("open", () => { gone.hidden = true; });
+  events.addEventListener("error", event => {
+    gone.hidden = false;
+    // It comes again by itself, unless it was refused.
+    if (event.target.readyState === EventSource.CLOSED) setTimeout(() => { if (events === event.target) listen(); }, 1000 * RETRY_S);
+  });
+}
+
+if (rows || job) follow();
+
+// Without a stream the page must say itself that it is open, or its files would go.
+if (over) {
+  const page = Array.from(crypto.getRandomValues(new Uint8Array(16)), part => part.toString(16).padStart(2, "0")).join("");
+  const beat = async () => {
+    const answer = await fetch(`/open?page=${page}`, { method: "POST" }).catch(() => null);
+    gone.hidden = answer !== null && answer.ok;
+  };
+  addEventListener("pageshow", beat);
+  addEventListener("pagehide", () => { navigator.sendBeacon(`/open?page=${page}&closed=true`); });
+  setInterval(beat, 1000 * BEAT_S);
+  beat();
 }
 
 // Cancelling and deleting.
 
 const sure = document.querySelector("#sure");
 
-function ask() {
+function confirmed() {
   return new Promise(done => {
     sure.addEventListener("close", () => done(sure.returnValue === "yes"), { once: true });
     sure.returnValue = "";
@@ -142,16 +210,39 @@ function ask() {
 }
 for (const button of sure.querySelectorAll("button")) button.addEventListener("click", () => sure.close(button.dataset.answer));
 
+// Null once it is done, which what is gone already is; else why not, as far as the server says.
+async function ask(method, address) {
+  try {
+    const answer = await fetch(address, { method });
+    return answer.ok || answer.status === 404 ? null : (await answer.json()).error.message;
+  } catch {
+    return "";
+  }
+}
+
+function complain(button, words, why) {
+  const actions = button.closest(".actions");
+  const said = actions.nextElementSibling?.matches(".warning") ? actions.nextElementSibling : document.createElement("p");
+  said.className = "warning";
+  said.setAttribute("role", "alert");
+  said.textContent = why ? `${words} (${why})` : words;
+  actions.after(said);
+}
+
 document.addEventListener("click", async event => {
   const button = event.target.closest("button[data-do]"), row = button?.closest("[data-id]");
   const id = row ? row.dataset.id : job;
   if (!button || !id) return;
   if (button.dataset.do === "cancel") {
     button.disabled = true;
-    await fetch(`/v1/jobs/${id}/cancel`, { method: "POST" });
-  } else if (button.dataset.do === "delete" && await ask()) {
-    await fetch(`/v1/jobs/${id}`, { method: "DELETE" });
-    if (id === job) location.assign("/");
+    const why = await ask("POST", `/v1/jobs/${id}/cancel`);
+    if (why === null) return;
+    button.disabled = false;
+    complain(button, main.dataset.notCancelled, why);
+  } else if (button.dataset.do === "delete" && await confirmed()) {
+    const why = await ask("DELETE", `/v1/jobs/${id}`);
+    if (why !== null) complain(button, main.dataset.notDeleted, why);
+    else if (id === job) location.assign("/");
     else { row.remove(); count(); main.focus(); }
   }
 });
