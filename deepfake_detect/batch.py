@@ -1,7 +1,7 @@
 """Many files -> one table with a row each: found, judged by workers, kept in a journal, written when all are judged.
 
     results.parquet            the table (or .csv, .jsonl), in order of path
-    index.html                 the same to look at and to sort, the most probable first
+    index.html                 the same to look at and to sort, what is called manipulated first
     results.parquet.journal    SQLite: what is known so far
 
 What is judged is in the journal at once, so that a scan that was killed goes on where it was: nothing is lost, judged twice
@@ -26,6 +26,7 @@ from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatch
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -44,7 +45,7 @@ from .words import Words
 from .worker import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from .cluster import Actor
     from .confine import Limits
@@ -61,14 +62,14 @@ COLUMNS: dict[str, type] = {
 }  # fmt: skip
 FORMATS = (".parquet", ".csv", ".jsonl")
 TEMPLATE, SCRIPT, PAGE = "scan.html.j2", "scan.js.j2", "index.html"
-# What a worker's end or a limit decided, and not the file's content alone; `retry` asks for it anew.
-_WORKER_ENDS = ("timed_out", "out_of_memory", "crashed", "killed")
+# What a worker's end, a limit, the disk or a bug decided, and not the file's content alone; `retry` asks for it anew.
+_NOT_FINAL = ("timed_out", "out_of_memory", "crashed", "killed", "unreadable", "internal")
 # So many rows does the page show; the table has all.
 _ON_PAGE = 2000
 _ROWS_AT_A_TIME = 4096
 _PASSES = 3
-# So many files does an actor get at once, and so many actors a file.
-_AT_ONCE, _ACTORS_A_FILE = 32, 3
+# So many files does an actor get at once, or as many as come to so many bytes, and so many actors a file.
+_AT_ONCE, _AT_ONCE_BYTES, _ACTORS_A_FILE = 32, 64 * 2**20, 3
 _NOT_FOLLOWED = "is a link and was not followed; --follow-links does"
 # "dfds": a journal of this program, and how its tables are laid out.
 _APPLICATION, _LAYOUT = 0x64666473, 1
@@ -237,8 +238,8 @@ def _settings(tool: ToolInfo, options: Options) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Sighting:
-    """Something that was found: whether it may be a link, why it is out of reach if that is known already, and, of what is
-    elsewhere, what changes when it does."""
+    """Something that was found: whether it may be a link, why it is out of reach if that is known already, and what changes
+    when it does, size first, where that is known already."""
 
     path: str
     follow: bool = True
@@ -246,9 +247,16 @@ class _Sighting:
     stamp: list[int] | None = None
 
 
+# What is wanted of a folder: what fits one of these patterns, each as its parts; see `_either`.
+_Wanted = frozenset[tuple[str, ...]]
+_ALL: _Wanted = frozenset([()])
+# Folders that were looked at, by device and number, and what was wanted of them then.
+_Seen = set[tuple[int, int, _Wanted]]
+
+
 def _find(paths: Iterable[str], own: set[str], *, follow: bool) -> Iterator[_Sighting]:
     """What there is at these paths, in no particular order, some of it perhaps twice."""
-    seen: set[tuple[int, int]] = set()
+    seen: _Seen = set()
     names = {Path(path).name for path in own}
     for path in paths:
         if remote.is_url(path) and not os.path.lexists(path):
@@ -268,32 +276,75 @@ def _find(paths: Iterable[str], own: set[str], *, follow: bool) -> Iterator[_Sig
                 yield replace(one, path=name)
 
 
-def _walk(top: str, seen: set[tuple[int, int]], *, follow: bool) -> Iterator[_Sighting]:
-    """Everything below a folder but folders."""
-    folders, links = [top], list[str]()
+def _walk(top: str, seen: _Seen, *, follow: bool, wanted: _Wanted = _ALL) -> Generator[_Sighting, None, bool]:
+    """Everything below a folder but folders, or what of it fits a pattern; an empty name is the current folder's.
+
+    Returns:
+        Whether anything fits, what other paths led to included, or may fit where nobody can look.
+    """
+    folders, links = [(top, wanted)], list[tuple[str, _Wanted]]()
+    fits = wanted == _ALL
     while folders or links:
         linked = not folders
-        folder = folders.pop() if folders else links.pop(0)
+        folder, wanted = folders.pop() if folders else links.pop(0)
+        below = list[tuple[str, bool, _Wanted]]()
         try:
             # Once each, or two links could make a maze without an end.
-            known = os.stat(folder)
-            if (known.st_dev, known.st_ino) in seen and folder != top:
+            known = os.stat(folder or ".")
+            device, number = known.st_dev, known.st_ino
+            if (device, number, _ALL) in seen or (device, number, wanted) in seen:
+                fits = True
                 if linked:
                     yield _Sighting(folder, failure=Failure("link", "leads to a folder that is looked at already"))
                 continue
-            seen.add((known.st_dev, known.st_ino))
-            with os.scandir(folder) as entries:
-                for entry in sorted(entries, key=lambda entry: os.fsencode(entry.name)):
+            seen.add((device, number, wanted))
+            with os.scandir(folder or ".") as entries:
+                for entry in entries:
+                    rest = _within(wanted, entry.name)
+                    if not rest:
+                        continue
+                    path = entry.path if folder else entry.name
+                    fits = fits or rest == _ALL
                     if entry.is_symlink() and not follow:
-                        yield _Sighting(entry.path, failure=Failure("link", _NOT_FOLLOWED))
+                        # Behind a link to a folder there may be what fits.
+                        if rest == _ALL or _leads_to_folder(entry):
+                            fits = True
+                            yield _Sighting(path, failure=Failure("link", _NOT_FOLLOWED))
                     elif _leads_to_folder(entry):
-                        # Real folders first, so that what a link leads to bears its own name where it has one.
-                        (links if entry.is_symlink() else folders).append(entry.path)
-                    else:
-                        yield _Sighting(entry.path, follow)
+                        below.append((path, entry.is_symlink(), rest))
+                    elif rest == _ALL:
+                        yield _Sighting(path, follow)
         except OSError as error:
+            fits = True
             found = f"the folder can't be read ({error.strerror}); check its permissions"
-            yield _Sighting(folder, failure=Failure("unreadable", found))
+            yield _Sighting(folder or ".", failure=Failure("unreadable", found))
+        # Folders alone are put in order, and thereby held in memory: which of them comes first gives its name to what is
+        # found twice. Files have their order from the journal.
+        for path, link, rest in sorted(below, key=lambda one: os.fsencode(one[0])):
+            # Real folders first, so that what a link leads to bears its own name where it has one.
+            (links if link else folders).append((path, rest))
+    return fits
+
+
+def _either(patterns: Iterable[tuple[str, ...]]) -> _Wanted:
+    """What fits one of several patterns, each as its parts: `**` is any number of folders, none too, and what has no parts
+    left fits with all that is below it."""
+    found = set[tuple[str, ...]]()
+    for parts in patterns:
+        found.add(parts)
+        while parts[:1] == ("**",):
+            parts = parts[1:]
+            found.add(parts)
+    return _ALL if () in found else frozenset(found)
+
+
+def _within(wanted: _Wanted, name: str) -> _Wanted:
+    """What is wanted of something that lies in a folder of which `wanted` is wanted; `_ALL` where it is wanted itself."""
+    if wanted == _ALL:
+        return _ALL
+    return _either(
+        parts if parts[0] == "**" else parts[1:] for parts in wanted if parts[0] == "**" or fnmatch(name, parts[0])
+    )
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
@@ -304,28 +355,15 @@ def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _matching(pattern: str, seen: set[tuple[int, int]], *, follow: bool) -> Iterator[_Sighting]:
-    """The files that fit a pattern, and all below the folders that do. Unlike the module glob, pathlib goes into no links,
-    which may go round in circles."""
+def _matching(pattern: str, seen: _Seen, *, follow: bool) -> Iterator[_Sighting]:
+    """The files that fit a pattern, and all below the folders that do. Unlike the modules glob and pathlib, this tells of
+    folders that can't be read, and goes into no links unasked."""
     parts = Path(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    none = True
-    try:
-        for path in Path(*parts[:fixed]).glob("/".join(parts[fixed:])):
-            none = False
-            if path.is_symlink() and not follow:
-                yield _Sighting(str(path), failure=Failure("link", _NOT_FOLLOWED))
-            elif not path.is_dir():
-                yield _Sighting(str(path), follow)
-            else:
-                known = path.stat()
-                if (known.st_dev, known.st_ino) not in seen:
-                    yield from _walk(str(path), seen, follow=follow)
-    except (ValueError, NotImplementedError) as error:
-        none = False
-        yield _Sighting(pattern, failure=Failure("not_found", f"is no pattern that can be matched ({error})"))
-    if none:
-        yield _Sighting(pattern, failure=Failure("not_found", "nothing matches this pattern"))
+    top = str(Path(*parts[:fixed])) if fixed else ""
+    there = not top or os.path.isdir(top)
+    if not (there and (yield from _walk(top, seen, follow=follow, wanted=_either([parts[fixed:]])))):
+        yield _Sighting(pattern, failure=Failure("not_found", "nothing that can be reached matches this pattern"))
 
 
 # What is known
@@ -381,8 +419,8 @@ class _Journal:
                 " use the same, give another name for the table, or begin anew with --restart"
             )
         self._db.execute(
-            "CREATE TEMP TABLE found (path BLOB PRIMARY KEY, follow INTEGER, error_kind TEXT, error TEXT, stamp TEXT)"
-            " WITHOUT ROWID"
+            "CREATE TEMP TABLE found (path BLOB PRIMARY KEY, follow INTEGER, error_kind TEXT, error TEXT, turn INTEGER,"
+            " size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER) WITHOUT ROWID"
         )
 
     def __enter__(self) -> _Journal:
@@ -407,49 +445,46 @@ class _Journal:
         with self._transaction():
             for one in found:
                 error = (one.failure.kind, one.failure.message) if one.failure else (None, None)
-                row = [os.fsencode(one.path), one.follow, *error, one.stamp and json.dumps(one.stamp)]
+                stamp = _stamp_of(one)
+                row = [os.fsencode(one.path), one.follow, *error, _turn(stamp), *(stamp or (None, None, None))]
                 # What is out of reach on one way may be in reach on another.
                 self._db.execute(
-                    "INSERT INTO found VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET follow = excluded.follow,"
-                    " error_kind = NULL, error = NULL, stamp = excluded.stamp"
+                    "INSERT INTO found VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                    " follow = excluded.follow, error_kind = NULL, error = NULL, turn = excluded.turn,"
+                    " size = excluded.size, mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns"
                     " WHERE error_kind IS NOT NULL AND excluded.error_kind IS NULL",
                     row,
                 )
+            self._db.execute("CREATE INDEX temp.by_turn ON found (turn, path)")
             if retry:
-                marks = ", ".join("?" * len(_WORKER_ENDS))
-                self._db.execute(f"DELETE FROM verdicts WHERE error_kind IN ({marks})", _WORKER_ENDS)
+                marks = ", ".join("?" * len(_NOT_FINAL))
+                self._db.execute(f"DELETE FROM verdicts WHERE error_kind IN ({marks})", _NOT_FINAL)
             # Whether a file can be read now is nothing to remember.
             self._db.execute("DELETE FROM files WHERE sha256 IS NULL")
-        known = "SELECT found.path, follow, stamp, size, mtime_ns, ctime_ns FROM found JOIN files USING (path)"
-        for rows in self._pages(known):
-            with self._transaction():
-                for path, follow, elsewhere, *stamp in rows:
-                    if stamp != _stamp_of(os.fsdecode(path), elsewhere, follow=bool(follow)):
-                        self._db.execute("DELETE FROM files WHERE path = ?", [path])
-
-    def _pages(self, query: str) -> Iterator[list[tuple[Any, ...]]]:
-        """Rows of a query whose first column is a path, in order of path, some at a time: others may write meanwhile."""
-        # Before every path, the empty one too: to SQLite bytes come after numbers.
-        after: bytes | int = -1
-        while True:
-            with self._lock:
-                joined = "AND" if " WHERE " in query else "WHERE"
-                page = f"{query} {joined} found.path > ? ORDER BY found.path LIMIT {_ROWS_AT_A_TIME}"
-                rows = self._db.execute(page, [after]).fetchall()
-            if not rows:
-                return
-            yield rows
-            after = rows[-1][0]
+            self._db.execute(
+                "DELETE FROM files WHERE path IN (SELECT found.path FROM found JOIN files USING (path) WHERE"
+                " (found.size, found.mtime_ns, found.ctime_ns) IS NOT (files.size, files.mtime_ns, files.ctime_ns))"
+            )
 
     _PENDING = (
-        "SELECT found.path, follow FROM found LEFT JOIN files USING (path) LEFT JOIN verdicts USING (sha256)"
+        "SELECT turn, found.path, follow, found.size, found.mtime_ns, found.ctime_ns"
+        " FROM found LEFT JOIN files USING (path) LEFT JOIN verdicts USING (sha256)"
         " WHERE found.error_kind IS NULL AND files.error_kind IS NULL AND verdicts.sha256 IS NULL"
     )
 
     def pending(self) -> Iterator[_Sighting]:
-        """What has no answer yet, in order of path."""
-        for rows in self._pages(self._PENDING):
-            yield from (_Sighting(os.fsdecode(path), bool(follow)) for path, follow in rows)
+        """What has no answer yet, the largest first, or a long video might be left to one worker when the others are done.
+        Some are asked for at a time, so that others may write meanwhile."""
+        page = f"{self._PENDING} AND (turn, found.path) > (?, ?) ORDER BY turn, found.path LIMIT {_ROWS_AT_A_TIME}"
+        turn, path = -1, b""
+        while True:
+            with self._lock:
+                rows = self._db.execute(page, [turn, path]).fetchall()
+            if not rows:
+                return
+            for _, path, follow, *stamp in rows:
+                yield _Sighting(os.fsdecode(path), bool(follow), stamp=None if None in stamp else stamp)
+            turn = rows[-1][0]
 
     def count(self) -> tuple[int, int]:
         """How many files there are, and how many have no answer yet."""
@@ -508,13 +543,16 @@ class _Journal:
         for row, _, _ in self._answers("ORDER BY found.path"):
             yield row
 
-    def most_probable(self, count: int) -> Iterator[tuple[dict[str, Any], dict[str, str], bytes]]:
-        """The first rows, those that are most probably manipulated, each with its reason by language and its crop."""
-        yield from self._answers(f"ORDER BY verdicts.probability DESC, found.path LIMIT {count}")
+    def first_to_see(self, count: int) -> Iterator[tuple[dict[str, Any], dict[str, str], bytes]]:
+        """So many rows, each with its reason by language and its crop: what is called manipulated, then the others, by
+        probability. A video is called so at a lower probability than a picture, and thousands of pictures must not hide it.
+        """
+        called = "coalesce(json_extract(verdicts.answer, '$.label') = 'manipulated', 0)"
+        yield from self._answers(f"ORDER BY {called} DESC, verdicts.probability DESC, found.path LIMIT {count}")
 
     def _answers(self, order: str) -> Iterator[tuple[dict[str, Any], dict[str, str], bytes]]:
         query = (
-            "SELECT found.path, size, sha256, coalesce(found.error_kind, files.error_kind),"
+            "SELECT found.path, files.size, sha256, coalesce(found.error_kind, files.error_kind),"
             # A link that is not followed this time keeps no verdict of a time when it was.
             " coalesce(found.error, files.error), iif(found.error_kind IS NULL, answer, NULL),"
             " iif(found.error_kind IS NULL, crop, NULL)"
@@ -527,14 +565,19 @@ class _Journal:
             yield {key: _text(row.get(key)) for key in COLUMNS}, known.get("reasons", {}), crop or b""
 
 
-def _stamp_of(path: str, elsewhere: str | None, *, follow: bool) -> list[int] | None:
+def _stamp_of(one: _Sighting) -> list[int] | None:
     """What changes when a file does: size and times, or what its storage said. None where it can't be told."""
-    if elsewhere is not None or remote.is_url(path):
-        return list(json.loads(elsewhere)) if elsewhere else None
+    if one.stamp is not None or one.failure is not None or remote.is_url(one.path):
+        return one.stamp
     try:
-        return content.stamp(os.stat(path, follow_symlinks=follow))
+        return content.stamp(os.stat(one.path, follow_symlinks=one.follow))
     except (OSError, ValueError):
         return None
+
+
+def _turn(stamp: list[int] | None) -> int:
+    """When a file's turn is, from 0: the largest first, by powers of two, so that what lies together stays together."""
+    return 64 - (stamp[0].bit_length() if stamp else 0)
 
 
 def _text(value: Any) -> Any:
@@ -590,8 +633,13 @@ def _judge(
 
 
 def _portions(pending: Iterator[_Sighting], count: int, workers: int) -> Iterator[list[_Sighting]]:
-    """Some at a time, fewer towards the end, so that none has much to do when the others are done."""
-    while some := list(islice(pending, max(1, min(_AT_ONCE, count // (4 * workers))))):
+    """Some at a time, fewer towards the end and of large ones, so that none has much to do when the others are done."""
+    for one in pending:
+        some, size = [one], one.stamp[0] if one.stamp else 0
+        most = min(_AT_ONCE, count // (4 * workers))
+        while len(some) < most and size < _AT_ONCE_BYTES and (another := next(pending, None)) is not None:
+            some.append(another)
+            size += another.stamp[0] if another.stamp else 0
         count -= len(some)
         yield some
 
@@ -759,7 +807,7 @@ def _page(
     changed = [f"{name} {value}" for name, value in asdict(options).items() if value != default[name]]
     shown = (
         (row, reasons.get(words.language, ""), base64.b64encode(crop if images else b"").decode("ascii"))
-        for row, reasons, crop in journal.most_probable(_ON_PAGE)
+        for row, reasons, crop in journal.first_to_see(_ON_PAGE)
     )
     yield from template.generate(
         w=words, summary=summary, tool=tool, options=", ".join(changed) or words("page_fact_none"), rows=shown,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from .worker import Outcome
 
 _CHUNK = 2**20
+# SQLite has no larger numbers, and dates beyond the year 2262 are.
+_LARGEST = 2**63 - 1
 
 
 class Judging(Protocol):
@@ -63,7 +66,7 @@ def opened(path: str, *, follow: bool, limits: Limits, stopped: Callable[[], boo
         stopped: Asked now and then; once it says so, nothing more is read.
 
     Raises:
-        MediaError: It is not there, not a regular file, too large, or can't be read.
+        MediaError: It is not there, not a regular file, too large, or can't be read, in the time that there is.
         OptionsError: A package for such URLs is missing.
     """
     if remote.is_url(path):
@@ -87,8 +90,8 @@ def judge(pool: Judging, path: str, content: Content, *, images: bool) -> Answer
 
 
 def stamp(known: os.stat_result) -> list[int]:
-    """What changes when a file does: size and times."""
-    return [known.st_size, known.st_mtime_ns, known.st_ctime_ns]
+    """What changes when a file does: size and times, of 63 bits each."""
+    return [number & _LARGEST for number in (known.st_size, known.st_mtime_ns, known.st_ctime_ns)]
 
 
 def without_name(message: str, path: str) -> str:
@@ -98,14 +101,20 @@ def without_name(message: str, path: str) -> str:
 
 def _hashed(file: IO[bytes], limits: Limits, stopped: Callable[[], bool]) -> str:
     """SHA-256 of what is in the file, which may be growing."""
-    digest, read = hashlib.sha256(), 0
+    digest, read, began_s = hashlib.sha256(), 0, time.monotonic()
+    descriptor = file.fileno()
     try:
-        while not stopped() and (chunk := file.read(_CHUNK)):
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        # Not by the file's own `read`, which would ask a storage that hardly answers again and again for the whole chunk.
+        while not stopped() and (chunk := os.read(descriptor, _CHUNK)):
             digest.update(chunk)
             read += len(chunk)
-            if max(read, os.fstat(file.fileno()).st_size) > limits.file_bytes:
+            if max(read, os.fstat(descriptor).st_size) > limits.file_bytes:
                 found = f"is larger than the limit of {limits.file_bytes / 1e6:.0f} MB; raise the limit"
                 raise MediaError(found, kind="too_large")
+            if time.monotonic() - began_s > limits.seconds:
+                found = f"took longer than {limits.seconds:g} s to read; give it more time if it is worth it"
+                raise MediaError(found, kind="timed_out")
     except OSError as error:
         raise MediaError(f"can't be read ({error.strerror}); the disk may be failing", kind="unreadable") from error
     return digest.hexdigest()

@@ -1,10 +1,11 @@
-"""Writing files all or nothing: a crash or Ctrl-C leaves no half-written file under its final name; and reading quietly."""
+"""Writing files all or nothing: a crash, a power cut or Ctrl-C leaves no half-written file under its name; and reading
+quietly."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import RLock
 from typing import TYPE_CHECKING
 
@@ -37,9 +38,23 @@ def replacing(target: Path) -> Iterator[Path]:
     try:
         partial.touch(exist_ok=False)
         yield partial
+        # Or a power cut might leave the new name and nothing under it. Windows wants it open for writing.
+        with partial.open("r+b") as file:
+            os.fsync(file.fileno())
         os.replace(partial, target)
+        _keep_names(target.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _keep_names(folder: Path) -> None:
+    """See that a folder's names outlast a power cut, where the system can: Windows opens no folder, some drives refuse."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

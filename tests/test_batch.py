@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +25,7 @@ from conftest import SAMPLES
 from test_worker import obedient
 
 import deepfake_detect
-from deepfake_detect import batch
+from deepfake_detect import batch, content
 from deepfake_detect.batch import COLUMNS, PAGE, Progress, scan
 from deepfake_detect.cli import main
 from deepfake_detect.confine import Limits
@@ -174,12 +174,30 @@ def test_a_file_of_the_same_size_and_date_with_another_content_is_noticed(queue:
     assert rows(queue, out=tmp_path / "out.jsonl")[str(queue / "b")]["error_kind"] == "x"
 
 
-def test_retry_judges_anew_what_a_limit_decided(queue: Path, tmp_path: Path) -> None:
-    (queue / "slow").write_text("error timed_out")
+@pytest.mark.parametrize("year", [1900, 2300, 2500])
+def test_a_date_beyond_what_the_journal_can_hold_ends_nothing(year: int, queue: Path, tmp_path: Path) -> None:
+    date_s = (year - 1970) * 31_556_952
+    os.utime(queue / "b", (date_s, date_s))
+    first = rows(queue, out=tmp_path / "out.jsonl")
+    assert first[str(queue / "b")]["label"] == "no_face"
+    before = len(InProcess.judged)
+    seen: list[Progress] = []
+    assert rows(queue, out=tmp_path / "out.jsonl", progress=seen.append) == first
+    assert len(InProcess.judged) == before
+    # It is known, too, and not read again.
+    assert seen[-1].judged == 0
+
+
+def test_retry_judges_anew_what_the_content_alone_did_not_decide(queue: Path, tmp_path: Path) -> None:
+    kinds = ("timed_out", "out_of_memory", "crashed", "killed", "unreadable", "internal")
+    for kind in kinds:
+        (queue / kind).write_text(f"error {kind}")
     rows(queue, out=tmp_path / "out.jsonl")
     before = len(InProcess.judged)
+    rows(queue, out=tmp_path / "out.jsonl")
+    assert len(InProcess.judged) == before
     rows(queue, out=tmp_path / "out.jsonl", retry=True)
-    assert InProcess.judged[before:] == [str(queue / "slow")]
+    assert sorted(InProcess.judged[before:]) == sorted(str(queue / kind) for kind in kinds)
 
 
 def test_other_settings_are_refused_until_told_to_begin_anew(queue: Path, tmp_path: Path) -> None:
@@ -274,6 +292,104 @@ def test_a_pattern_of_folders_is_all_that_lies_below_them(queue: Path, tmp_path:
         assert {Path(path).name for path in found} == {"x.jpg", "y.jpg"}
 
 
+def test_names_found_by_a_pattern_are_those_found_without(
+    queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = rows("queue", out=tmp_path / "out.jsonl").keys()
+    assert len(whole) == 5
+    for pattern in ("que*", "queue/**", "queue/**/*", "queue/*", "./queue/**", "**/queue", "q*/**/**"):
+        assert rows(pattern, out=tmp_path / "out.jsonl").keys() == whole
+    monkeypatch.chdir(queue)
+    below = {path.removeprefix(f"queue{os.sep}") for path in whole}
+    for pattern in ("*", "**", "**/*", "./**"):
+        assert rows(pattern, out=tmp_path / "out.jsonl").keys() == below
+    assert rows("**/*.jpg", "*/*.mp4", "**/*.jpg", out=tmp_path / "out.jsonl").keys() == {
+        "a.jpg", "below/same.jpg", "below/c.mp4",
+    }  # fmt: skip
+
+
+def test_a_pattern_after_the_folder_that_it_fits_is_no_complaint(queue: Path, tmp_path: Path) -> None:
+    found = rows(queue / "below", f"{queue}/bel*", f"{queue}/bel*/**", out=tmp_path / "out.jsonl")
+    assert found.keys() == {str(queue / "below/c.mp4"), str(queue / "below/same.jpg")}
+
+
+@pytest.mark.parametrize("pattern", ["**/*.jpg", "*/*.jpg", "bel*", "**"])
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), FileNotFoundError(2, "No such file")])
+def test_a_pattern_tells_of_folders_that_it_cannot_look_into(
+    error: OSError, pattern: str, queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if os.fspath(path) == str(queue / "below"):
+            raise error
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = rows(f"{queue}/{pattern}", queue / "a.jpg", out=tmp_path / "out.jsonl")
+    assert found[str(queue / "below")]["error_kind"] == "unreadable"
+    assert found[str(queue / "a.jpg")]["label"] == "manipulated"
+    assert f"{queue}/{pattern}" not in found
+
+
+def test_a_folder_that_can_be_listed_and_not_entered_ends_no_scan(
+    queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (queue / "below/deeper").mkdir()
+    stat = os.stat
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if isinstance(path, (str, Path)) and str(path).startswith(f"{queue / 'below'}{os.sep}"):
+            raise PermissionError(13, "Permission denied")
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    found = rows(f"{queue}/*/*", out=tmp_path / "out.jsonl")
+    assert {path.removeprefix(f"{queue}{os.sep}"): row["error_kind"] for path, row in found.items()} == {
+        "below/c.mp4": "unreadable", "below/same.jpg": "unreadable", "below/deeper": "unreadable",
+    }  # fmt: skip
+
+
+def test_two_spellings_of_a_folder_are_one(queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = rows(queue, "queue", f"{queue}/../queue", queue / "below", out=tmp_path / "out.jsonl")
+    assert len(first) == 5
+    assert all(path.startswith(str(queue)) for path in first)
+    # What was looked at in part, by a pattern, is looked at in full all the same.
+    assert len(rows("queue/**/*.mp4", queue / "below", "queue", out=tmp_path / "out.jsonl")) == 6
+
+
+def test_what_lies_in_a_huge_folder_is_not_held_in_memory(
+    queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(100):
+        (queue / f"{i:03}").write_text("no_face")
+    scandir, taken = os.scandir, Counter[str]()
+
+    class Counted:
+        def __init__(self, path: str) -> None:
+            self._path, self._entries = path, scandir(path)
+
+        def __enter__(self) -> Counted:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._entries.close()
+
+        def __iter__(self) -> Iterator[os.DirEntry[str]]:
+            for entry in self._entries:
+                taken[self._path] += 1
+                yield entry
+
+    monkeypatch.setattr(os, "scandir", Counted)
+    found = batch._walk(str(queue), set(), follow=False)
+    next(found)
+    # One more where the folder was met before the first file.
+    assert taken[str(queue)] <= 2
+    assert len(list(found)) == 104
+
+
 @pytest.mark.skipif(os.name != "posix", reason="links, pipes and such names are those of Unix")
 def test_links_pipes_and_odd_names(queue: Path, tmp_path: Path) -> None:
     (queue / "below/loop").symlink_to(queue)
@@ -306,13 +422,22 @@ def test_links_pipes_and_odd_names(queue: Path, tmp_path: Path) -> None:
         path: (row["error_kind"], row["label"]) for path, row in found.items()
     }
     assert len(rows(f"{queue}/**/*", out=tmp_path / "out.jsonl")) == len(found)
+    # Behind a link to a folder there may be what the pattern fits.
+    some = rows(f"{queue}/**/*.jpg", out=tmp_path / "out.jsonl")
+    assert some[str(queue / "below/loop")]["error_kind"] == "link"
+    assert len(some) == 6
+    some = rows(f"{queue}/**/*.jpg", out=tmp_path / "out.jsonl", follow_links=True)
+    assert (len(some), some[str(queue / "link.jpg")]["label"]) == (6, "manipulated")
     assert rows(queue, queue / "link.jpg", out=tmp_path / "out.jsonl")[str(queue / "link.jpg")]["error"] is None
 
 
 def test_names_that_are_no_file_have_a_row(queue: Path, tmp_path: Path) -> None:
-    found = rows("", f"{queue}/**.jpg", out=tmp_path / "out.jsonl")
-    assert found[""]["error_kind"] == "not_found"
-    assert len(found) == 2 or sys.version_info >= (3, 13)
+    names = ["", f"{queue}/**.png", "nowhere/*", f"{queue}/a.jpg/*", "a\0*"]
+    found = rows(*names, out=tmp_path / "out.jsonl")
+    assert {path: row["error_kind"] for path, row in found.items()} == {
+        "": "not_found", f"{queue}/damaged.png": "damaged", "nowhere/*": "not_found", f"{queue}/a.jpg/*": "not_found",
+        "a\0*": "not_found",
+    }  # fmt: skip
 
 
 def test_a_carriage_return_in_a_name_ends_no_row(queue: Path, tmp_path: Path) -> None:
@@ -368,6 +493,63 @@ def test_too_large_a_file_is_not_even_read(queue: Path, tmp_path: Path) -> None:
     assert rows(queue, out=tmp_path / "out.jsonl")[str(queue / "sparse")]["error_kind"] == "too_large"
 
 
+def test_a_file_that_takes_too_long_to_read_costs_a_row_and_is_read_again_next_time(
+    queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InProcess, "limits", Limits(seconds=1, file_bytes=10**6))
+    monkeypatch.setattr(content, "_CHUNK", 4)
+    read = os.read
+
+    def slowly(descriptor: int, size: int) -> bytes:
+        if os.fstat(descriptor).st_size == len("no_face"):
+            time.sleep(0.7)
+        return read(descriptor, size)
+
+    monkeypatch.setattr(os, "read", slowly)
+    found = rows(queue, out=tmp_path / "out.jsonl")
+    assert {path: row["error_kind"] for path, row in found.items() if row["error_kind"]} == {
+        str(queue / "b"): "timed_out", str(queue / "damaged.png"): "damaged",
+    }  # fmt: skip
+    assert "longer than 1 s" in found[str(queue / "b")]["error"]
+    monkeypatch.setattr(os, "read", read)
+    assert rows(queue, out=tmp_path / "out.jsonl")[str(queue / "b")]["label"] == "no_face"
+
+
+def test_the_largest_are_judged_first_and_the_table_stays_in_order_of_path(queue: Path, tmp_path: Path) -> None:
+    (queue / "z.mp4").write_text("inconclusive 0.5" + "\n" * 10_000)
+    (queue / "below/y.mp4").write_text("inconclusive 0.5" + "\n" * 40_000)
+    found = list(rows(queue, out=tmp_path / "out.jsonl", workers=1))
+    assert found == sorted(found)
+    journal = batch._Journal(tmp_path / "other.journal", {}, restart=False)
+    with journal:
+        journal.look_for(batch._find([str(queue)], set(), follow=False), retry=False)
+        names = [one.path.removeprefix(f"{queue}{os.sep}") for one in journal.pending()]
+    # By powers of two, and by path among those.
+    assert names == ["below/y.mp4", "z.mp4", "below/c.mp4", "a.jpg", "below/same.jpg", "damaged.png", "b"]
+
+
+def test_all_that_is_pending_comes_once_however_many_there_are(
+    queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "_ROWS_AT_A_TIME", 3)
+    for i in range(20):
+        (queue / f"{i:02}").write_text("x" * (i % 5))
+    with batch._Journal(tmp_path / "journal", {}, restart=False) as journal:
+        journal.look_for(batch._find([str(queue), "", "gone"], set(), follow=False), retry=False)
+        names = [one.path for one in journal.pending()]
+        assert journal.count() == (27, 27)
+    assert len(names) == len(set(names)) == 27
+
+
+def test_an_actor_gets_many_small_files_at_once_and_few_large_ones() -> None:
+    sizes = [10**9, 10**8, *[2**20] * 200, *[10] * 400]
+    files = [batch._Sighting(str(i), stamp=[size, 0, 0]) for i, size in enumerate(sizes)]
+    portions = list(batch._portions(iter(files), len(files), 2))
+    assert [one for some in portions for one in some] == files
+    assert [len(some) for some in portions[:4]] == [1, 1, 32, 32]
+    assert len(portions[-1]) == 1
+
+
 def test_an_interrupt_loses_nothing(queue: Path, tmp_path: Path) -> None:
     for i in range(40):
         (queue / f"{i}").write_text(f"inconclusive 0.{i + 10}")
@@ -401,7 +583,7 @@ def test_killed_at_any_moment_and_run_again_the_table_is_that_of_an_unbroken_run
 import sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_batch
-from deepfake_detect import batch
+from deepfake_detect import batch, content
 batch.Pool = test_batch.InProcess
 test_batch.InProcess.before = lambda job: (print(job.path, flush=True), time.sleep(0.05))
 from pathlib import Path
@@ -516,8 +698,23 @@ def test_the_page_shows_the_most_probable_of_very_many(
     monkeypatch.setattr(batch, "_ON_PAGE", 2)
     scan([str(queue)], tmp_path / "out.jsonl")
     page = (tmp_path / PAGE).read_text()
-    assert "Shown are the 2 of 5 files" in page
+    assert "Shown are 2 of 5 files: those called manipulated first" in page
     assert page.count('class="name"') == 2
+
+
+def test_what_is_called_manipulated_comes_before_what_is_more_probable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "_ON_PAGE", 3)
+    (tmp_path / "queue").mkdir()
+    for i in range(10):
+        (tmp_path / f"queue/{i}.jpg").write_text(f"inconclusive 0.9\n{i}")
+    (tmp_path / "queue/clip.mp4").write_text("manipulated 0.8")
+    scan([str(tmp_path / "queue")], tmp_path / "out.jsonl")
+    page = (tmp_path / PAGE).read_text()
+    assert [Path(name).name for name in re.findall(r'class="name" [^>]*data-key="([^"]*)"', page)] == [
+        "clip.mp4", "0.jpg", "1.jpg",
+    ]  # fmt: skip
 
 
 def test_every_text_the_page_asks_for_is_there() -> None:
@@ -537,6 +734,10 @@ def test_the_command(queue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "1  not judged: damaged" in printed
     assert "5  files, 1 of them with the content of another one" in printed
     assert "left" in complaints
+    # What is looked for is told even where something else could not be judged.
+    assert main(["scan", "-q", str(queue), "--out", out, "--fail-on", "manipulated"]) == 3
+    assert main(["scan", "-q", str(queue), "--out", out, "--fail-on", "inconclusive"]) == 1
+    assert capsys.readouterr() == ("", "")
     (queue / "damaged.png").unlink()
     assert main(["scan", "-q", str(queue), "--out", out]) == 0
     assert main(["scan", "-q", str(queue), "--out", out, "--fail-on", "manipulated"]) == 3

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -16,6 +18,7 @@ from conftest import SAMPLES
 from deepfake_detect import annotate
 from deepfake_detect.cli import main
 from deepfake_detect.dossier import INCOMPLETE
+from deepfake_detect.files import replacing, write_atomically
 from deepfake_detect.verify import verify
 
 if TYPE_CHECKING:
@@ -115,3 +118,40 @@ def test_an_error_without_an_interrupt_stays_one(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(annotate, "write_copy", fail)
     with pytest.raises(ValueError, match="a bug"):
         main([str(SAMPLES / "portrait_genuine.jpg"), "--quiet", "--report", str(tmp_path)])
+
+
+def test_what_bears_its_final_name_is_on_the_disk_by_then(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fsync, renamed, done = os.fsync, os.replace, list[str]()
+
+    def note(descriptor: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else f"{os.fstat(descriptor).st_size} bytes")
+        fsync(descriptor)
+
+    def rename(source: Path, target: Path) -> None:
+        done.append("name")
+        renamed(source, target)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(os, "replace", rename)
+    write_atomically(tmp_path / "table", b"five!")
+    assert done == ["5 bytes", "name", *["folder"] * (os.name != "nt")]
+    assert (tmp_path / "table").read_bytes() == b"five!"
+
+
+def test_a_full_disk_leaves_what_was_there_and_a_drive_without_such_promises_is_written_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "table").write_bytes(b"years of work")
+    full = False
+
+    def refuse(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) or full:
+            raise OSError(errno.ENOSPC if full else errno.EINVAL, "no")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    write_atomically(tmp_path / "table", b"more of it")
+    full = True
+    with pytest.raises(OSError, match="no"), replacing(tmp_path / "table") as partial:
+        partial.write_bytes(b"lost")
+    assert [path.name for path in tmp_path.iterdir()] == ["table"]
+    assert (tmp_path / "table").read_bytes() == b"more of it"
