@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepfake_detect.training.pairs import Pair, PairMaker
+from deepfake_detect.training.pairs import _REDRAWN_MARGIN, Pair, PairMaker
 from deepfake_detect.types import Architecture, Face, Frame
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 # The picture from which the looks cut theirs: more than any of them sees, and at least as large as what they see of it.
 _SIZE, _MARGIN = 480, 0.6
+# A copy redrawn all over ends close to the face, and so do the pictures of its pair, whatever margin is asked for: they are
+# smaller, and a look that would see more ends where they end.
+_REDRAWN_SIZE = 336
 
 
 class JudgedPairs:
@@ -37,20 +40,23 @@ class JudgedPairs:
         self, entry: ManifestEntry, examiner: Examiner, data: Sequence[Path], restored: Path | None, **options: Any
     ) -> None:
         first = replace(entry.architecture, margin=entry.image_looks[0].margin, least_margin=None)
-        wide = Architecture(size=_SIZE, margin=_MARGIN)
         self._first = PairMaker(data, restored, first, **options)
-        self._wide = PairMaker(data, restored, wide, **options)
+        self._wide, self._redrawn = (
+            PairMaker(data, restored, Architecture(size=size, margin=margin), **options)
+            for size, margin in ((_SIZE, _MARGIN), (_REDRAWN_SIZE, _REDRAWN_MARGIN))
+        )
         self._examiner = examiner
 
     def make_of(self, seed: int) -> tuple[Pair, Pair, TrainingFace]:
         """The pair as the first look sees it, the same with its surroundings, and whose face it is."""
         pair, face = self._first.make_of(seed)
-        return pair, self._wide.make(seed), face
+        return pair, (self._redrawn if pair.family == "redrawn" else self._wide).make(seed), face
 
     def view(self, pixels: np.ndarray) -> tuple[Crop, ...]:
         """What each look gets to see of a half of a wide pair."""
-        side = _SIZE / (1 + 2 * _MARGIN)
-        low, high = (_SIZE - side) / 2, (_SIZE + side) / 2
+        margin = _REDRAWN_MARGIN if len(pixels) == _REDRAWN_SIZE else _MARGIN
+        side = len(pixels) / (1 + 2 * margin)
+        low, high = (len(pixels) - side) / 2, (len(pixels) + side) / 2
         face = Face((low, low, high, high), ((0.0, 0.0),) * 5, 1.0)
         return self._examiner.cut(Frame(np.ascontiguousarray(pixels)), face, kind="image")
 

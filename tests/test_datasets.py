@@ -56,7 +56,62 @@ def test_faceforensics_as_frames(tmp_path: Path) -> None:
     assert {item.group for item in found.values()} == {"033"}
 
 
-def test_celeb_df(tmp_path: Path) -> None:
+def test_faceforensics_takes_frames_of_a_method_without_videos(tmp_path: Path) -> None:
+    lay_out(
+        tmp_path,
+        "original_sequences/youtube/c23/videos/033.mp4",
+        "original_sequences/youtube/c23/frames/033/0001.png",
+        "manipulated_sequences/FaceShifter/c23/frames/033_097/0001.png",
+    )
+    _, found = by_path(tmp_path)
+    assert sorted(found) == [
+        "manipulated_sequences/FaceShifter/c23/frames/033_097/0001.png",
+        "original_sequences/youtube/c23/videos/033.mp4",
+    ]
+
+
+def test_clips_by_actors_are_a_source_of_their_own(tmp_path: Path) -> None:
+    lay_out(
+        tmp_path,
+        "original_sequences/youtube/c23/videos/033.mp4",
+        "original_sequences/actors/c23/videos/01__hugging_happy.mp4",
+        "manipulated_sequences/DeepFakeDetection/c23/videos/01_02__hugging_happy__YVGY8LOK.mp4",
+        "manipulated_sequences/FaceSwap/c23/videos/033_097.mp4",
+    )
+    _, found = by_path(tmp_path)
+    assert [(item.source, item.method, item.group) for _, item in sorted(found.items())] == [
+        ("dfd_c23", "DeepFakeDetection", "01"),
+        ("faceforensics_c23", "FaceSwap", "033"),
+        ("dfd_c23", "", "01"),
+        ("faceforensics_c23", "", "033"),
+    ]
+
+
+@pytest.mark.parametrize("place", ["test.json", "splits/test.json"])
+def test_faceforensics_has_a_test_part(tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture) -> None:
+    lay_out(
+        tmp_path,
+        place,
+        "original_sequences/youtube/c23/videos/033.mp4",
+        "original_sequences/youtube/c23/videos/001.mp4",
+        "original_sequences/actors/c23/videos/01__hugging_happy.mp4",
+        "manipulated_sequences/Deepfakes/c23/videos/097_033.mp4",
+        "manipulated_sequences/Deepfakes/c23/videos/001_870.mp4",
+    )
+    (tmp_path / place).write_text('[["033", "097"], ["500", "501"]]')
+    assert [item.path for item in read_dataset(tmp_path, split="test").items] == [
+        "manipulated_sequences/Deepfakes/c23/videos/097_033.mp4",
+        "original_sequences/youtube/c23/videos/033.mp4",
+    ]
+    assert "found 2 of 4 that test.json names" in caplog.text
+    with pytest.raises(SystemExit, match=r"val\.json of FaceForensics\+\+; found none"):
+        read_dataset(tmp_path, split="val")
+    (tmp_path / place).write_text('{"033": 1}')
+    with pytest.raises(SystemExit, match="expected pairs of clips"):
+        read_dataset(tmp_path, split="test")
+
+
+def test_celeb_df(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lay_out(
         tmp_path, "Celeb-real/id3_0001.mp4", "YouTube-real/00170.mp4", "Celeb-synthesis/id3_id7_0001.mp4",
         "Celeb-synthesis/id7_id3_0001.mp4", "List_of_testing_videos.txt",
@@ -67,18 +122,35 @@ def test_celeb_df(tmp_path: Path) -> None:
     assert found["Celeb-synthesis/id7_id3_0001.mp4"].group == "id7"
     assert [found[path].label for path in sorted(found)] == ["real", "fake", "fake", "real"]
     (tmp_path / "List_of_testing_videos.txt").write_text(
-        "1 Celeb-real/id3_0001.mp4\n0 Celeb-synthesis/id7_id3_0001.mp4\n"
+        "1 Celeb-real/id3_0001.mp4\n0 Celeb-synthesis/id7_id3_0001.mp4\n1 YouTube-real/00300.mp4\n"
     )
     assert {item.path for item in read_dataset(tmp_path, split="test").items} == {
         "Celeb-real/id3_0001.mp4",
         "Celeb-synthesis/id7_id3_0001.mp4",
     }
+    assert "found 2 of 3 that List_of_testing_videos.txt names" in caplog.text
 
 
 def test_celeb_df_with_a_folder_for_videos(tmp_path: Path) -> None:
-    lay_out(tmp_path, "Celeb-real/videos/id1_0001.mp4", "Celeb-synthesis/videos/id2_id1_0001.mp4")
+    lay_out(
+        tmp_path, "Celeb-real/videos/id1_0001.mp4", "Celeb-real/frames/id1_0001/000.png",
+        "Celeb-synthesis/videos/id2_id1_0001.mp4", "Youtube-real/frames/00170/000.png", "Youtube-real/frames/00170/010.png",
+    )  # fmt: skip
     _, found = by_path(tmp_path)
-    assert {item.group for item in found.values()} == {"id1", "id2"}
+    # Frames count where there are no videos, and the folder's name either way.
+    assert [(item.path, item.group) for _, item in sorted(found.items())] == [
+        ("Celeb-real/videos/id1_0001.mp4", "id1"),
+        ("Celeb-synthesis/videos/id2_id1_0001.mp4", "id2"),
+        ("Youtube-real/frames/00170/000.png", "youtube_00170"),
+        ("Youtube-real/frames/00170/010.png", "youtube_00170"),
+    ]
+
+
+def test_celeb_df_without_forgeries_is_genuine(tmp_path: Path) -> None:
+    lay_out(tmp_path, "Celeb-real/frames/id1_0001/000.png", "YouTube-real/frames/00170/000.png")
+    layout, found = by_path(tmp_path)
+    assert layout == "Celeb-DF"
+    assert {item.label for item in found.values()} == {"real"}
 
 
 def test_dfdc(tmp_path: Path) -> None:
@@ -97,6 +169,81 @@ def test_dfdc(tmp_path: Path) -> None:
     assert {path: (item.label, item.group) for path, item in found.items()} == {
         "dfdc_train_part_0/a.mp4": ("fake", "b"),
         "dfdc_train_part_0/b.mp4": ("real", "b"),
+    }
+
+
+def test_dfdc_in_folders_of_folders_and_as_frames(tmp_path: Path) -> None:
+    part = "train/dfdc_train_part_00/dfdc_train_part_0"
+    lay_out(
+        tmp_path, f"{part}/frames/a/000.png", f"{part}/frames/a/010.png", f"{part}/b.mp4", f"{part}/frames/b/000.png"
+    )
+    (tmp_path / part / "metadata.json").write_text(
+        json.dumps({"a.mp4": {"label": "FAKE", "original": "b.mp4"}, "b.mp4": {"label": "REAL"}})
+    )
+    layout, found = by_path(tmp_path)
+    assert layout == "DFDC"
+    assert {path: (item.label, item.group) for path, item in found.items()} == {
+        f"{part}/frames/a/000.png": ("fake", "b"),
+        f"{part}/frames/a/010.png": ("fake", "b"),
+        f"{part}/b.mp4": ("real", "b"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        ("labels.csv", "filename,label\na.mp4,1\nb.mp4,0\nc.mp4,1\n"),
+        ("metadata.json", '{"a.mp4": {"is_fake": 1}, "b.mp4": {"is_fake": 0}, "c.mp4": {"is_fake": true}}'),
+    ],
+)
+def test_the_test_set_of_dfdc(tmp_path: Path, table: str, text: str) -> None:
+    """As DeepfakeBench lays it out, in which DF40's frames/ are seen, too."""
+    lay_out(tmp_path, "test/a.mp4", "test/frames/b/000.png", "test/frames/c/000.png")
+    (tmp_path / "test" / table).write_text(text)
+    layout, found = by_path(tmp_path)
+    assert layout == "DFDC"
+    assert {path: (item.label, item.group) for path, item in found.items()} == {
+        "test/a.mp4": ("fake", "a"),
+        "test/frames/b/000.png": ("real", "b"),
+        "test/frames/c/000.png": ("fake", "c"),
+    }
+
+
+@pytest.mark.parametrize("table", ["test/labels.csv", "train/dfdc_train_part_0/metadata.json"])
+def test_frames_beside_a_table_nobody_can_read_are_not_df40(tmp_path: Path, table: str) -> None:
+    lay_out(tmp_path, "test/frames/a/000.png", "real/ff/frames/033/000.png", table)
+    with pytest.raises(SystemExit, match=f"also {table}, which DF40 does not have"):
+        read_dataset(tmp_path)
+
+
+def test_df40_without_genuine_files_is_refused(tmp_path: Path) -> None:
+    lay_out(tmp_path, "simswap/ff/frames/033_097/000.png", "DiT/cdf/YouTube-real/00170/000.png")
+    with pytest.raises(SystemExit, match="no genuine files were found"):
+        read_dataset(tmp_path)
+
+
+def test_df40_knows_the_genuine_sets_by_their_folders(tmp_path: Path) -> None:
+    lay_out(
+        tmp_path,
+        "simswap/ff/frames/033_097/000.png",
+        "DiT/cdf/YouTube-real/00170/000.png",
+        "FaceForensics++/original_sequences/youtube/c23/frames/033/000.png",
+        "FaceForensics++/original_sequences/youtube/c23/masks/033/000.png",
+        "Celeb-DF-v2/YouTube-real/frames/00170/000.png",
+        "Celeb-DF-v2/Celeb-real/frames/id0_0001/000.png",
+        "real/FaceForensics++/original_sequences/youtube/c23/frames/097/000.png",
+        "real/Celeb-DF-v2/YouTube-real/00171/000.png",
+    )
+    layout, found = by_path(tmp_path)
+    assert layout == "DF40"
+    assert {path: (item.label, item.source, item.group) for path, item in found.items()} == {
+        "simswap/ff/frames/033_097/000.png": ("fake", "df40_ff", "033"),
+        "DiT/cdf/YouTube-real/00170/000.png": ("fake", "df40_cdf", "00170"),
+        "FaceForensics++/original_sequences/youtube/c23/frames/033/000.png": ("real", "df40_ff", "033"),
+        "Celeb-DF-v2/YouTube-real/frames/00170/000.png": ("real", "df40_cdf", "00170"),
+        "Celeb-DF-v2/Celeb-real/frames/id0_0001/000.png": ("real", "df40_cdf", "id0"),
+        "real/FaceForensics++/original_sequences/youtube/c23/frames/097/000.png": ("real", "df40_ff", "033"),
+        "real/Celeb-DF-v2/YouTube-real/00171/000.png": ("real", "df40_cdf", "00171"),
     }
 
 
@@ -129,9 +276,52 @@ def test_folders(tmp_path: Path) -> None:
         "real/web/a.jpg": ("real", "web", "a"),
         "fake/web/b.PNG": ("fake", "web", "b"),
         "fake/c.mp4": ("fake", "media", "c"),
-        "fake/film/clip7/0001.png": ("fake", "film", "film/clip7"),
-        "fake/film/clip7/0002.png": ("fake", "film", "film/clip7"),
+        "fake/film/clip7/0001.png": ("fake", "media", "film/clip7"),
+        "fake/film/clip7/0002.png": ("fake", "media", "film/clip7"),
     }
+    assert found["fake/film/clip7/0001.png"].method == "film"
+
+
+def test_a_subfolder_of_forgeries_alone_is_a_method_against_all_genuine_files(tmp_path: Path) -> None:
+    lay_out(tmp_path, "real/ffhq/a.png", "real/web/b.png", "fake/stylegan/c.png", "fake/flux/d.png", "fake/web/e.png")
+    _, found = by_path(tmp_path)
+    assert {path: (item.source, item.method) for path, item in found.items()} == {
+        "real/ffhq/a.png": ("media", ""),
+        "real/web/b.png": ("web", ""),
+        "fake/stylegan/c.png": ("media", "stylegan"),
+        "fake/flux/d.png": ("media", "flux"),
+        "fake/web/e.png": ("web", ""),
+    }
+
+
+def test_a_folder_of_numbered_pictures_is_a_clip_and_no_source(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lay_out(
+        tmp_path, "real/one/0001.png", "real/one/0002.png", "real/two/frame_1.jpg", "real/two/frame_9.jpg",
+        "real/ffhq/00003.png", "real/ffhq/69000.png", "fake/one/0001.png", "fake/one/0002.png", "fake/3.png",
+    )  # fmt: skip
+    _, found = by_path(tmp_path)
+    assert {path: (item.source, item.method, item.group) for path, item in found.items()} == {
+        "real/one/0001.png": ("media", "", "one"),
+        "real/one/0002.png": ("media", "", "one"),
+        "real/two/frame_1.jpg": ("media", "", "two"),
+        "real/two/frame_9.jpg": ("media", "", "two"),
+        # So far apart they are no frames.
+        "real/ffhq/00003.png": ("media", "", "00003"),
+        "real/ffhq/69000.png": ("media", "", "69000"),
+        "fake/one/0001.png": ("media", "", "one"),
+        "fake/one/0002.png": ("media", "", "one"),
+        "fake/3.png": ("media", "", "3"),
+    }
+    assert "taken for frames of one clip" in caplog.text
+    assert "fake/one, real/one, real/two." in caplog.text
+
+
+def test_files_that_are_all_strangers_are_asked_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lay_out(tmp_path, "real/a.jpg", "fake/b.jpg")
+    read_dataset(tmp_path)
+    assert "every file is a group of its own" in caplog.text
 
 
 def test_csv(tmp_path: Path) -> None:
@@ -143,6 +333,18 @@ def test_csv(tmp_path: Path) -> None:
         ("b.jpg", "real", "b"),
     ]
     assert [item.path for item in read_dataset(table, split="train").items] == ["b.jpg"]
+
+
+def test_frames_in_a_csv_without_groups_have_that_of_their_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("path,label\na/0001.png,real\na/0002.png,real\nb/0001.png,fake\nb/0002.png,fake\nc.png,fake\n")
+    assert [item.group for item in read_dataset(table).items] == ["a", "a", "b", "b", "c"]
+    caplog.clear()
+    table.write_text("path,label,group\na.jpg,real,anna\nb.jpg,fake,bob\n")
+    assert [item.group for item in read_dataset(table).items] == ["anna", "bob"]
+    assert not caplog.text
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,16 @@ import math
 import numpy as np
 import pytest
 
-from deepfake_detect.training.metrics import Scored, bootstrap, calibration_error, figures, reliability
+from deepfake_detect.training.metrics import (
+    Scored,
+    auc,
+    bootstrap,
+    calibration_error,
+    figures,
+    perfect,
+    reliability,
+    with_intervals,
+)
 from deepfake_detect.verdict import wilson
 
 
@@ -66,6 +75,23 @@ def test_the_bootstrap_does_not_claim_to_know_what_never_varied() -> None:
     assert math.isnan(bootstrap(scored([-2.0] * 5, [2.0] * 5), figures)["auc"][0])
     # A perfect order is 1 but for a last digit.
     assert math.isnan(bootstrap(scored([-2.0] * 12, [2.0] * 4), figures)["auc"][0])
+
+
+@pytest.mark.parametrize(("real", "fake", "pairs"), [(12, 4, 4), (1, 1, 1), (59, 60, 59)])
+def test_a_perfect_order_has_a_bound_of_as_many_pairs_as_are_independent(real: int, fake: int, pairs: int) -> None:
+    low, high = with_intervals(scored([-2.0] * real, [2.0] * fake), resamples=20)[1]["auc"]
+    assert (low, high) == (pytest.approx(0.05 ** (1 / pairs)), 1.0)
+    # So seldom would a net whose AUC is the bound order all of them rightly.
+    assert low**pairs == pytest.approx(0.05)
+    low, high = with_intervals(scored([2.0] * real, [-2.0] * fake), auc, resamples=20)[1]["auc"]
+    assert (low, high) == (0.0, pytest.approx(1 - 0.05 ** (1 / pairs)))
+
+
+def test_a_group_of_both_classes_is_in_one_pair_only() -> None:
+    both = scored([-2.0] * 4, [2.0] * 4, groups=["a", "b", "c", "d"] * 2)
+    assert perfect(both, 1.0) == (pytest.approx(0.05**0.5), 1.0)
+    assert math.isnan(perfect(scored([-2.0], [2.0], groups=["a", "a"]), 1.0)[0])
+    assert math.isnan(perfect(both, 0.9)[0])
 
 
 def test_wilson() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ from deepfake_detect.training.train import (
     strangers,
     train,
 )
-from deepfake_detect.types import Architecture, Look
+from deepfake_detect.types import Architecture, Bands, Calibration, Look
 from deepfake_detect.verdict import label_of, limited
 
 TINY = Architecture(size=64, head=8)
@@ -215,7 +215,8 @@ def test_what_is_exported_can_be_used(drawn_data: Path, tmp_path: Path) -> None:
     assert found.image_looks == found.video_looks == (Look(TINY.margin),)
     # The weights lie in one file, from which the graph takes them.
     assert (folder / "tiny.safetensors").stat().st_size > 3 * (folder / "tiny.onnx").stat().st_size
-    report = Detector(weights_folder=folder).detect(SAMPLES / "portrait_genuine.jpg")
+    report = Detector(weights_folder=str(folder)).detect(SAMPLES / "portrait_genuine.jpg")
+    assert report.to_dict()["tool"]["model_sha256"] == report.tool.model_sha256
     assert report.tool.model_sha256 == entry["sha256"]
 
 
@@ -262,6 +263,76 @@ def test_the_table_counts() -> None:
     assert row["false_alarms"] == pytest.approx(0.25)
     assert row["found"] == pytest.approx(2 / 3)
     assert row["missed"] == pytest.approx(1 / 3)
+
+
+def test_frames_have_an_interval_and_the_unjudged_a_class() -> None:
+    some = [*items([-1.0, -0.5, 0.5, -2.0], [1.0, -0.7, 2.0]), replace(items([], [0.0])[0], path="x", logit=None)]
+    frames = [
+        evaluate.FrameScore(item.path, time, item.logit)
+        for item in some
+        for time in (0.0, 1.0)
+        if item.logit is not None
+    ]
+    (row,) = table(some, frames, resamples=50)
+    low, high = row["frames_95"]["auc"]
+    assert low < row["frames"]["auc"] < high
+    assert (row["unjudged_genuine"], row["unjudged_manipulated"], row["unjudged"]) == (0, 1, 1)
+    text = evaluate.markdown([row])
+    assert "| 0 / 1 |" in text
+    assert text.rstrip().endswith(f"{row['frames']['auc']:.3f} ({low:.2f}–{high:.2f}) |")
+
+
+#: Of slope 1: log odds are logits, but where a picture is poor.
+LINE = Bands(slope=1.0, offset=0.0, lower=0.2, upper=0.8, genuine=9, manipulated=9, false_alarm_rate=0.0, miss_rate=0.0,
+             largest_ratio=10.0, quality_loss=0.5)  # fmt: skip
+
+
+def test_files_are_ordered_by_what_is_said_of_them_and_not_by_their_worst_person(tmp_path: Path) -> None:
+    alone, crowd, poor = items([], [2.0, 3.0, 2.5])
+    crowd, poor = replace(crowd, others=" ".join(["-4.0:1.0"] * 9)), replace(poor, quality=0.0)
+    calibration = Calibration("c", "", "", LINE, LINE)
+    said = [evaluate.relabelled(item, calibration) for item in (alone, crowd, poor)]
+    assert [item.log_odds for item in said] == pytest.approx(
+        [2.0, math.log((math.exp(3.0) + 9 * math.exp(-4.0)) / 10), 1.25]
+    )
+    for item in said:  # What the label rests on, to either side of its bar.
+        assert item.log_odds is not None
+        assert (item.verdict == "manipulated") == (item.log_odds >= math.log(4))
+    assert evaluate.scored(said).evidence.tolist() == [item.log_odds for item in said]
+    # An older table, in which there is no such column, is ordered by logits.
+    columns = [field.name for field in fields(Item) if field.name != "log_odds"]
+    with (tmp_path / "scores.csv").open("w", newline="") as lines:
+        rows = csv.DictWriter(lines, columns, extrasaction="ignore")
+        rows.writeheader()
+        rows.writerows(vars(item) for item in said)
+    old = read_scores(tmp_path / "scores.csv")
+    assert evaluate.scored(old).evidence.tolist() == [2.0, 3.0, 2.5]
+    assert evaluate.scored([*old, *said]).evidence.tolist() == [2.0, 3.0, 2.5] * 2
+    assert [evaluate.relabelled(item, calibration) for item in old] == said
+
+
+def test_the_rates_of_the_bands_are_those_of_what_is_said() -> None:
+    """Among the genuine are ten with one bad face in a crowd; among the forged, three with one at the rim."""
+    rng = np.random.default_rng(0)
+    alone = items(list(rng.normal(-1.5, 1, 90)), list(rng.normal(1.5, 1, 90)))
+    crowds = [replace(item, path=f"c{item.path}", group=f"c{item.path}", others=" ".join(["-6.0:1.0"] * 29))
+              for item in items([4.0] * 10, [])]  # fmt: skip
+    brief = [replace(item, path=f"b{item.path}", group=f"b{item.path}", brief="6.0:1.0")
+             for item in items([], [-4.0] * 3)]  # fmt: skip
+    mixed = [*alone, *crowds, *brief]
+    bands = calibrate.fit(mixed)
+    said = [evaluate.relabelled(item, Calibration("c", "", "", bands, bands)).verdict for item in mixed]
+    alarms = [verdict == "manipulated" for item, verdict in zip(mixed, said, strict=True) if item.label == "real"]
+    misses = [
+        verdict == "no_manipulation_found" for item, verdict in zip(mixed, said, strict=True) if item.label == "fake"
+    ]
+    assert bands.false_alarm_rate == pytest.approx(np.mean(alarms), abs=1e-4)
+    assert bands.false_alarm_rate <= calibrate.FALSE_ALARMS
+    assert bands.miss_rate == pytest.approx(np.mean(misses), abs=1e-4)
+    # One bad face in thirty is no reason to raise the bar for all the others.
+    assert bands.upper < 0.8
+    elsewhere = calibrate.carried_over(mixed)
+    assert elsewhere["false_alarm_rate"] < 0.06
 
 
 def test_sources_can_make_a_row_together() -> None:
@@ -365,6 +436,25 @@ def test_a_kind_without_media_of_its_own_follows_the_other_again(tmp_path: Path)
         found = calibrate.calibrate(pictures, tmp_path, data="pictures")["calibration"]
         assert found["video"] == found["image"]
         assert (found["image"]["genuine_groups"], found["image"]["manipulated_groups"]) == (40, 40)
+
+
+def test_a_logit_that_nobody_measured_anew_moves_as_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrate, "_RESAMPLES", 3)
+    bands = {"genuine": 0, "slope": 1.0}
+    calibration = {"image": {**bands, "logit_sd": 0.7}, "video": bands}
+    manifest = {"default": "a", "models": {"a": {"sha256": "", "calibration": calibration}}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    rng = np.random.default_rng(0)
+    pictures = items(list(rng.normal(-1, 1, 40)), list(rng.normal(1, 1, 40)), groups=80)
+    found = calibrate.calibrate(pictures, tmp_path, data="pictures")["calibration"]
+    assert found["image"]["logit_sd"] == 0.7
+    moved = {"image": 0.6, "video": 0.3}
+    found = calibrate.calibrate(pictures, tmp_path, data="pictures", moved=moved)["calibration"]
+    assert (found["image"]["logit_sd"], found["video"]["logit_sd"]) == (0.6, 0.3)
+    handled = tmp_path / "judged.csv"
+    handled.write_text("path,kind,part,alteration,logit\na,image,,unaltered,1.0\na,image,,JPEG 75,1.5\n")
+    found = calibrate.calibrate(pictures, tmp_path, data="pictures", handled=handled, moved=moved)["calibration"]
+    assert (found["image"]["logit_sd"], found["video"]["logit_sd"]) == (0.5, 0.3)
 
 
 @pytest.mark.parametrize(("groups", "support"), [(5, 3.0), (9, 3.0), (400, 2.0)])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # How often a picture comes to us hardly worn. Where all of them are worn, what there is to learn is often gone, and a net
 # learns slowly from pairs that nothing tells apart.
 _FRESH = 0.35
+_DARK = 0.1
 
 
 def degrade(pixels: np.ndarray, face_px: float, seed: int) -> np.ndarray:
@@ -62,7 +63,9 @@ def degrade(pixels: np.ndarray, face_px: float, seed: int) -> np.ndarray:
 
 def _light(pixels: np.ndarray, rng: Generator) -> np.ndarray:
     levels = np.arange(256, dtype=np.float32) / 255
-    levels = levels ** np.float32(np.exp(rng.uniform(-0.35, 0.35)))
+    # Some of what is filmed at home is dark.
+    brightest, darkest = (0.0, 0.9) if rng.random() < _DARK else (-0.35, 0.35)
+    levels = levels ** np.float32(np.exp(rng.uniform(brightest, darkest)))
     levels = (levels - 0.5) * np.float32(rng.uniform(0.8, 1.2)) + 0.5 + np.float32(rng.uniform(-0.1, 0.1))
     tables = (levels[:, None] + rng.uniform(-0.04, 0.04, 3)).clip(0, 1) * 255 + 0.5
     result = cv2.LUT(pixels, tables.astype(np.uint8).reshape(1, 256, 3))

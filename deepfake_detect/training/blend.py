@@ -34,9 +34,23 @@ if TYPE_CHECKING:
 
 Picture = np.ndarray
 
+IGNORE = -1.0
 FAMILIES = ("self", "other", "regenerated", "redrawn")
 SHAPES = ("whole", "inner", "below_brows", "lower_half", "mouth", "eyes", "nose", "box")
 _SHAPE_WEIGHTS = (0.26, 0.2, 0.14, 0.1, 0.12, 0.06, 0.04, 0.08)
+# How often a blend is seen through a swap net: its square of the picture drawn at the net's size. The sizes of published
+# ones, in pixels a side; how wide the square is and how far below the eyes its centre lies, both in distances of the eyes
+# (the template of ArcFace, Deng et al., CVPR 2019, as swap programs pad it, is 3.6 wide); what of each side is not pasted.
+_THROUGH_NET, _ENHANCED = 0.3, 0.35
+_NET_PX, _NET_SQUARE, _NET_BELOW, _NET_TRIMMED = (
+    (96, 112, 128, 128, 128, 160, 192, 224, 256),
+    (3.2, 4.6),
+    0.35,
+    (0.02, 0.12),
+)
+# How often a mask is what a net that parses faces takes for skin; how often another person's face keeps its own outline
+# where otherwise it is bent onto the other's; and how often it takes on the light of the face it covers.
+_PARSED, _OWN_OUTLINE, _RELIT = 0.25, 0.2, 0.4
 # What of another moment is laid over: the parts that speak.
 _SPEAKING, _SPEAKING_WEIGHTS = ("mouth", "lower_half", "below_brows", "inner"), (0.3, 0.3, 0.2, 0.2)
 _STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
@@ -49,7 +63,8 @@ class Forgery:
     Attributes:
         genuine: uint8 (H, W, 3) RGB.
         forged: The same outside the mask.
-        mask: float32 (H, W), 0 to 1: where and how much of the picture was replaced.
+        mask: float32 (H, W), 0 to 1: where and how much of the picture was replaced; `IGNORE` where it was, and a map
+            need not say so.
         family: One of `FAMILIES`.
         shape: One of `SHAPES`; of a face redrawn all over, `all`.
     """
@@ -87,11 +102,17 @@ def forge(
     shapes, weights = (_SPEAKING, _SPEAKING_WEIGHTS) if same_person else (SHAPES, _SHAPE_WEIGHTS)
     shape = str(rng.choice(shapes, p=weights))
     mask = draw_mask(face.mesh, pixels.shape[:2], shape, rng)
+    if rng.random() < _PARSED:
+        parsed = mask * skin(pixels, face.mesh, rng)
+        # Where little of it is taken for skin, as under coloured light, such a net would have failed, too.
+        mask = parsed if parsed.sum() > 0.3 * mask.sum() else mask
     target = source = pixels
     if donor is not None:
         family = "other"
-        laid = (lay_onto if same_person else warp_onto)(*donor, face, pixels.shape[:2])
-        source = match_colour(laid, pixels, mask, rng)
+        lay = lay_onto if same_person or rng.random() < _OWN_OUTLINE else warp_onto
+        source = match_colour(lay(*donor, face, pixels.shape[:2]), pixels, mask, rng)
+        if rng.random() < _RELIT:
+            source = relit(source, pixels, rng.uniform(0.05, 0.15) * _size_of(face))
         if rng.random() < 0.5:
             source, target = _differ(source, target, rng)
     elif restored is not None or rng.random() < 0.45:
@@ -115,16 +136,78 @@ def forge(
         forged = multi_band(source, target, mask * strength)
     else:
         forged = alpha_blend(source, target, mask * strength)
+    if family != "self" and rng.random() < _THROUGH_NET:
+        forged, mask = through_net(forged, target, face, rng)
     # A pyramid rounds, and a Poisson seam may spill: outside the mask the halves must stay equal.
-    forged = np.where((mask > 0)[..., None], forged, target)
+    forged = np.where((mask != 0)[..., None], forged, target)
     return Forgery(target, forged, mask, family, shape)
 
 
+def through_net(forged: Picture, target: Picture, face: TrainingFace, rng: Generator) -> tuple[Picture, np.ndarray]:
+    """A forgery as one-click swap programs leave it: a net saw an upright square of it, drew it anew at its own, small
+    size, and the square was enlarged and pasted back with soft edges; its hair and background are the net's, too.
+
+    Returns:
+        uint8 (H, W, 3) RGB and the mask of the square, float32 (H, W): 0 to 1 on the face, `IGNORE` around it, where the
+        net's hair and background are and nobody looks for them.
+
+    Raises:
+        ValueError: The face has no mesh.
+    """
+    if face.mesh is None:
+        raise ValueError(f"{face.path} has no mesh to align by")
+    right, left = (face.mesh[part].mean(0).astype(np.float64) for part in ("right_eye", "left_eye"))
+    across = left - right
+    # A head in profile has its eyes close to each other, and its square is no smaller for that.
+    apart = max(float(np.hypot(*across)), 0.3 * _size_of(face))
+    across /= max(1e-6, float(np.hypot(*across)))
+    down = np.array([-across[1], across[0]])
+    side = apart * rng.uniform(*_NET_SQUARE)
+    centre = (right + left) / 2 + down * apart * _NET_BELOW
+    # No net of these draws more than the picture holds: there would be nothing to see.
+    net_px = max(48, round(min(float(rng.choice(_NET_PX)), 0.8 * side)))
+    scale = net_px / side
+    turned = np.stack([across, down]) * scale
+    there = np.hstack([turned, (net_px / 2 - turned @ centre)[:, None]])
+    # Most programs skip pixels when they reduce, and some don't.
+    seen = forged if rng.random() < 0.5 else cv2.GaussianBlur(forged, (0, 0), max(0.3, 0.4 / scale))
+    drawn = cv2.warpAffine(seen, there, (net_px, net_px), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    if rng.random() < 0.3:
+        drawn = _smooth(drawn, rng)
+    trimmed = rng.uniform(*_NET_TRIMMED) * net_px
+    inside: np.ndarray = np.zeros((net_px, net_px), np.float32)
+    cv2.rectangle(inside, (round(trimmed),) * 2, (net_px - 1 - round(trimmed),) * 2, 1.0, -1)
+    inside = cv2.GaussianBlur(inside, (0, 0), max(0.3, float(rng.uniform(0.1, 0.8)) * trimmed))
+    height, width = target.shape[:2]
+    how = int(rng.choice((cv2.INTER_LINEAR, cv2.INTER_CUBIC))) | cv2.WARP_INVERSE_MAP
+    back = cv2.warpAffine(drawn, there, (width, height), flags=how, borderMode=cv2.BORDER_REPLICATE)
+    # Programs have an enhancer go over the face last, which leaves it sharper than what lies around it.
+    if rng.random() < _ENHANCED:
+        back = _sharpen(back, rng)
+    mask = cv2.warpAffine(inside, there, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    mask[mask < 1 / 255] = 0
+    around: np.ndarray = np.ones((height, width), np.uint8)
+    cv2.fillConvexPoly(around, _about(cv2.convexHull(face.points())[:, 0], 1.1).round().astype(np.int32), 0)
+    return alpha_blend(back, target, mask), np.where((mask > 0) & (around > 0), np.float32(IGNORE), mask)
+
+
+def _size_of(face: TrainingFace) -> float:
+    x0, y0, x1, y1 = (float(value) for value in face.box)
+    return max(x1 - x0, y1 - y0)
+
+
 def redrawn_whole(genuine: Picture, redrawn: Picture, face: TrainingFace) -> Forgery:
-    """A genuine picture beside a copy whose face, with most of what a crop will show around it, a net has drawn."""
+    """A genuine picture beside a copy whose face, with most of what a crop will show around it, a net has drawn.
+
+    Where the copy ends it fades into the picture: a hard straight edge is a mark that no forgery has.
+    """
     mask: np.ndarray = np.zeros(genuine.shape[:2], np.float32)
     mask[take_face(genuine, face.box)[1]] = 1
-    return Forgery(genuine, redrawn, mask, "redrawn", "all")
+    fade = max(1, round(0.05 * _size_of(face)))
+    # What is drawn up to the picture's own edge stays so.
+    inner = cv2.erode(mask, np.ones((2 * fade + 1,) * 2, np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1.0)
+    mask = cv2.blur(inner, (2 * fade + 1,) * 2, borderType=cv2.BORDER_REPLICATE)
+    return Forgery(genuine, alpha_blend(redrawn, genuine, mask), mask, "redrawn", "all")
 
 
 # Masks
@@ -162,6 +245,41 @@ def draw_mask(mesh: dict[str, np.ndarray], size: tuple[int, int], shape: str, rn
         mask = _soften(mask, rng, width)
     mask[mask < 1 / 255] = 0
     return np.ascontiguousarray(mask, np.float32)
+
+
+def skin(pixels: Picture, mesh: dict[str, np.ndarray], rng: Generator) -> np.ndarray:
+    """What a net that parses faces would take for skin, by its colour: without hair, glasses, eyes and the open mouth, and
+    with the coarse steps of such a net's output.
+
+    Args:
+        pixels: uint8 (H, W, 3) RGB.
+        mesh: Landmarks by part, pixels.
+
+    Returns:
+        float32 (H, W), 0 to 1.
+    """
+    height, width = pixels.shape[:2]
+    cheeks: np.ndarray = np.zeros((height, width), np.uint8)
+    between = np.concatenate([mesh["right_eye"], mesh["left_eye"], mesh["lips_outer"]])
+    cv2.fillConvexPoly(cheeks, cv2.convexHull(between.astype(np.float32)).round().astype(np.int32), 1)
+    ycc = cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb).astype(np.float32)
+    known = ycc[cheeks > 0]
+    if len(known) < 50:
+        return np.ones((height, width), np.float32)
+    middle = np.median(known, 0)
+    # The spread that is not the eyes' and the lips'.
+    spread = np.median(np.abs(known - middle), 0) * 1.5 + (20.0, 3.0, 3.0)
+    like = (np.abs(ycc - middle) / spread).max(2) < rng.uniform(2.5, 4.0)
+    longer = max(height, width)
+    oval = mesh["oval"]
+    cells = float(rng.uniform(64, 128)) / max(1.0, float(np.ptp(oval, axis=0).max()))
+    small = cv2.resize(
+        like.astype(np.float32), None, fx=min(1.0, cells), fy=min(1.0, cells), interpolation=cv2.INTER_AREA
+    )
+    small = cv2.medianBlur((small > 0.5).astype(np.uint8), 3).astype(np.float32)
+    how = cv2.INTER_NEAREST if rng.random() < 0.3 else cv2.INTER_LINEAR
+    result = cv2.resize(small, (width, height), interpolation=how)
+    return np.asarray(cv2.GaussianBlur(result, (0, 0), max(0.3, float(rng.uniform(0.0, 0.004)) * longer)))
 
 
 def _outlines(mesh: dict[str, np.ndarray], shape: str) -> list[np.ndarray]:
@@ -427,6 +545,16 @@ def _spline_basis(at: np.ndarray, controls: np.ndarray) -> np.ndarray:
     squared = ((at[:, None] - controls[None]) ** 2).sum(-1)
     result: np.ndarray = 0.5 * squared * np.log(squared + 1e-12)
     return result
+
+
+def relit(source: Picture, target: Picture, reach: float) -> Picture:
+    """Give the source the light of the target, so that what differs is fine detail: swap nets keep the shading they get.
+
+    Args:
+        reach: Standard deviation in pixels of what counts as light and not as detail.
+    """
+    lights = [cv2.GaussianBlur(picture, (0, 0), max(1.0, reach)).astype(np.float32) + 4 for picture in (source, target)]
+    return np.asarray(source * (lights[1] / lights[0]).clip(0.5, 2.0) + 0.5).clip(0, 255).astype(np.uint8)
 
 
 def match_colour(source: Picture, target: Picture, mask: np.ndarray, rng: Generator) -> Picture:

@@ -5,7 +5,8 @@ less, by as much as held-out media say. There are few videos, so their fit start
 pictures' slope and offset, which a few dozen videos outweigh. Both classes weigh the same, and within a class every source
 by the square root of its count, so that a large source does not drown the others. The bands are the widest that keep to the
 stated error rates on these media. How well that carries over is measured by fitting on four fifths of the groups and
-counting on the rest.
+counting on the rest. A file of several people gives its worst one to the fit; the bands, and all that is counted, are of
+what is said of the whole file (`verdict.finding`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import csv
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +28,12 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from ..types import Bands
 from ..verdict import LEAST_SUPPORT, weighed
-from .evaluate import Item, read_scores
+from .evaluate import Item, read_scores, said_of, unlimited
 from .export import read_manifest, write_manifest
 from .metrics import calibration_error, group_resamples
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 # Of every source with at least _ENOUGH genuine files, and of all genuine files, no more than this is called manipulated.
 FALSE_ALARMS = 0.03
@@ -68,31 +70,45 @@ def fit(items: Sequence[Item], *, others: Sequence[Item] = ()) -> Bands:
     """
     logits, quality, fake = arrays(items)
     slope, offset, loss = _platt(logits, quality, fake, source_weights(items), _line(others))
-    chance = chances(logits, quality, slope, offset, loss)
+    groups = {label: _groups(items, label) for label in ("real", "fake")}
+    # With n media of a class that know nothing of each other, odds beyond n : 1 are extrapolation.
+    largest = float(min(_LARGEST_RATIO, *(count + 1 for count in groups.values())))
+    line = Bands(
+        slope=round(slope, 4), offset=round(offset, 4), lower=0.0, upper=1.0, genuine=int((~fake).sum()),
+        manipulated=int(fake.sum()), genuine_groups=groups["real"], manipulated_groups=groups["fake"],
+        false_alarm_rate=0.0, miss_rate=0.0, largest_ratio=largest, quality_loss=round(loss, 4),
+    )  # fmt: skip
+    chance = deciding_chances(items, line)
     genuine = chance[~fake]
     sources = np.array([item.source for item in items])[~fake]
     bars = [_quantile(genuine, 1 - FALSE_ALARMS)]
     bars += [_quantile(genuine[sources == name], 1 - FALSE_ALARMS)
              for name, count in Counter(sources).items() if count >= _ENOUGH]  # fmt: skip
-    groups = {label: _groups(items, label) for label in ("real", "fake")}
-    # With n media of a class that know nothing of each other, odds beyond n : 1 are extrapolation.
-    largest = float(min(_LARGEST_RATIO, *(count + 1 for count in groups.values())))
     floor = _supported(largest, LEAST_SUPPORT if groups["real"] >= _TELLING else _SUPPORT_OF_FEW)
     upper = min(0.99, max(floor, *bars) + 1e-3)
     lower = max(0.01, min(1 - floor, float(np.sort(chance[fake])[int(MISSES * fake.sum())])) - 1e-3)
-    return Bands(
-        slope=round(slope, 4),
-        offset=round(offset, 4),
-        lower=round(lower, 4),
-        upper=round(upper, 4),
-        genuine=int((~fake).sum()),
-        manipulated=int(fake.sum()),
-        genuine_groups=groups["real"],
-        manipulated_groups=groups["fake"],
-        false_alarm_rate=round(float((genuine >= upper).mean()), 4),
-        miss_rate=round(float((chance[fake] <= lower).mean()), 4),
-        largest_ratio=largest,
-        quality_loss=round(loss, 4),
+    bands = replace(line, lower=round(lower, 4), upper=round(upper, 4))
+    false_alarms, misses, _ = error_rates(verdicts(items, bands), fake)
+    return replace(bands, false_alarm_rate=round(false_alarms, 4), miss_rate=round(misses, 4))
+
+
+def deciding_chances(items: Sequence[Item], bands: Bands) -> np.ndarray:
+    """P(manipulated) of judged files, of which the bands decide, (N,): before any limit, and of all their people."""
+    odds = np.array([unlimited(item, bands) for item in items], np.float64)
+    return np.asarray(1 / (1 + np.exp(-odds)))
+
+
+def verdicts(items: Sequence[Item], bands: Bands) -> np.ndarray:
+    """What these bands say of judged files: the label of each, (N,)."""
+    return np.array([said_of(item, bands)[0] for item in items])
+
+
+def error_rates(said: np.ndarray, fake: np.ndarray) -> tuple[float, float, float]:
+    """Shares of genuine files called manipulated, of manipulated ones of which nothing was found, and inconclusive ones."""
+    return (
+        float((said[~fake] == "manipulated").mean()),
+        float((said[fake] == "no_manipulation_found").mean()),
+        float((said == "inconclusive").mean()),
     )
 
 
@@ -145,34 +161,44 @@ def handled_spread(handled: Path, kind: str) -> float:
 def carried_over(items: Sequence[Item], *, others: Sequence[Item] = (), folds: int = 5) -> dict[str, float]:
     """Error rates and calibration error on groups that the bands, and the prior from others, were not fitted on."""
     groups = [item.group for item in items]
-    chance, label = np.zeros(len(items)), np.zeros(len(items), int)
-    logits, quality, fake = arrays(items)
+    chance, said = np.zeros(len(items)), np.zeros(len(items), "U32")
+    _, quality, fake = arrays(items)
     for fitted, rest in StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(items, fake, groups):
         left_out = {groups[i] for i in rest}
         bands = fit([items[i] for i in fitted], others=[item for item in others if item.group not in left_out])
-        chance[rest] = chances(logits[rest], quality[rest], bands.slope, bands.offset, bands.quality_loss)
-        label[rest] = np.where(chance[rest] >= bands.upper, 1, np.where(chance[rest] <= bands.lower, -1, 0))
+        left = [items[i] for i in rest]
+        chance[rest], said[rest] = deciding_chances(left, bands), verdicts(left, bands)
     likely = np.where(fake, chance, 1 - chance).clip(1e-6)
     fair = quality >= FAIR_QUALITY
     weights = source_weights(items)
+    false_alarms, misses, inconclusive = error_rates(said, fake)
     return {
-        "false_alarm_rate": float((label[~fake] == 1).mean()),
-        "miss_rate": float((label[fake] == -1).mean()),
-        "inconclusive": float((label == 0).mean()),
-        "inconclusive_fair": float((label[fair] == 0).mean()) if fair.any() else 0.0,
+        "false_alarm_rate": false_alarms,
+        "miss_rate": misses,
+        "inconclusive": inconclusive,
+        "inconclusive_fair": float((said[fair] == "inconclusive").mean()) if fair.any() else 0.0,
         "ece_balanced": calibration_error(chance, fake),
         "log_loss": float(-(weights * np.log(likely)).sum() / weights.sum()),
     }
 
 
-def calibrate(scores: Sequence[Item], folder: Path, *, data: str, handled: Path | None = None) -> dict[str, Any]:
+def calibrate(
+    scores: Sequence[Item],
+    folder: Path,
+    *,
+    data: str,
+    handled: Path | None = None,
+    moved: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
     """Fit the default net's calibration and write it into its entry.
 
     Args:
         scores: Files judged by that net. A kind of media with files of one class alone keeps the calibration it has.
         folder: Where manifest.json lies.
         data: The held-out media in words.
-        handled: What `handled_spread` reads; without it a logit is taken to stay as it is.
+        handled: What `handled_spread` reads.
+        moved: For `image` and `video` the spread of a similar net, for a kind on which `handled` has nothing; None for
+            what the entry has.
 
     Returns:
         The entry.
@@ -195,7 +221,9 @@ def calibrate(scores: Sequence[Item], folder: Path, *, data: str, handled: Path 
             continue
         pictures = [item for item in items if item.kind == "image"]
         others = pictures if kind == "video" and fewest_groups(pictures) >= FEWEST_GROUPS else []
-        spread = handled_spread(handled, kind) if handled else 0.0
+        # Not measured is not unmoved: an interval that leaves this out is too narrow.
+        known = (moved or {}).get(kind) or entry["calibration"][kind].get("logit_sd", 0.0)
+        spread = (handled_spread(handled, kind) if handled else 0.0) or known
         bands, doubts = fit(mine, others=others), uncertainty(mine, others=others)
         calibration[kind] = vars(bands) | doubts | {"logit_sd": round(spread, 4)}
         check[kind] = {figure: round(value, 4) for figure, value in carried_over(mine, others=others).items()}
@@ -206,9 +234,9 @@ def calibrate(scores: Sequence[Item], folder: Path, *, data: str, handled: Path 
         )
     # A kind of media without files of its own is judged by the other's.
     for kind, other in (("image", "video"), ("video", "image")):
-        lent = entry["calibration"][kind] == entry["calibration"][other]
-        if kind not in check and (lent or calibration[kind]["genuine"] == 0):
-            calibration[kind] = calibration[other]
+        own, others_own = ({**entry["calibration"][name], "logit_sd": 0.0} for name in (kind, other))
+        if kind not in check and (own == others_own or calibration[kind]["genuine"] == 0):
+            calibration[kind] = calibration[other] | ({"logit_sd": round(moved[kind], 4)} if moved else {})
     kept = {kind: rates for kind, rates in entry.get("calibration_on_other_groups", {}).items()
             if calibration[kind] == entry["calibration"][kind]}  # fmt: skip
     entry["calibration"], entry["calibration_on_other_groups"] = calibration, kept | check

@@ -2,31 +2,42 @@
 
     CSV                 columns path and label; source, method, group, original, publication and split where there are
                         any; paths from its folder
-    FaceForensics++     original_sequences/ and manipulated_sequences/ with videos/, or where there are none frames/ or
-                        images/ (Rossler et al., ICCV 2019); masks are passed over
-    Celeb-DF            Celeb-real/, YouTube-real/, Celeb-synthesis/ (Li et al., CVPR 2020); `--split test` takes those of
-                        List_of_testing_videos.txt, on which published figures are
-    DFDC                metadata.json beside the videos, in one folder or several (Dolhansky et al., 2020)
+    FaceForensics++     original_sequences/ and manipulated_sequences/ with videos/, or, of a method without them, frames/
+                        or images/ (Rossler et al., ICCV 2019); masks are passed over. The clips by actors and their
+                        forgeries (DeepFakeDetection) are a source of their own. `--split test` takes those of test.json,
+                        if that lies there or in splits/; train and val likewise
+    Celeb-DF            Celeb-real/, YouTube-real/, Celeb-synthesis/ (Li et al., CVPR 2020), with videos or, of a folder
+                        without them, frames; `--split test` takes those of List_of_testing_videos.txt, on which published
+                        figures are
+    DFDC                metadata.json or labels.csv beside the videos, or beside frames/ with a folder for each of them, up
+                        to three folders down (Dolhansky et al., 2020)
     DF40                a folder for each method with frames/ below it (Yan et al., NeurIPS 2024); what lies under a folder
                         real/, in a method's or beside them, is genuine. Those of FaceForensics++ and Celeb-DF, from which
-                        most methods start, are to be put there
-    folders             real/ and fake/; their subfolders are the sources, and the subfolders of these the clips that frames
-                        were taken from
+                        most methods start, are to be put there; original_sequences/, Celeb-real/frames/ and
+                        YouTube-real/frames/ are known beside the methods, too
+    folders             real/ and fake/; subfolders that both have are the sources, one of fake/ alone is a method; the
+                        subfolders of these are the clips that frames were taken from
 
-A `group` names what must stay together: files made from the same clip, picture or person.
+A `group` names what must stay together: files made from the same clip, picture or person. Where nothing says what that is,
+a folder of several pictures with numbers for names is taken for the frames of one clip.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import logging
 import re
+from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+log = logging.getLogger(__name__)
 
 _REAL, _FAKE = {"real", "genuine", "original", "0"}, {"fake", "manipulated", "deepfake", "1"}
 VIDEO_ENDINGS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".flv", ".mpg", ".mpeg", ".wmv", ".3gp"}
@@ -46,6 +57,12 @@ _ENDINGS = {
 _FRAME_FOLDERS = ("frames", "images")
 # Pictures right below one of these stand for themselves; those in any other folder are frames of one clip.
 _NO_CLIPS = (*_FRAME_FOLDERS, "real", "fake")
+# Numbers further apart than these, as those of a sample of FFHQ are, are no frame numbers.
+_LONGEST_CLIP = 5000
+# Of fewer such folders it is said what they are taken for: each may as well hold what one generator drew.
+_MANY_CLIPS = 10
+# Celeb-DF's folders are spelt either way.
+_CELEB_DF = {"celeb-real": "real", "youtube-real": "real", "celeb-synthesis": "fake"}
 
 
 @dataclass(frozen=True)
@@ -105,12 +122,13 @@ def read_dataset(path: Path, *, split: str | None = None) -> Dataset:
             raise SystemExit(f"{table}: expected rows{which}, found none")
         return Dataset(table.parent, "csv", items)
     for layout, (recognised, read) in _LAYOUTS.items():
-        if recognised(path):
+        if path.is_dir() and recognised(path):
             items = tuple(sorted(read(path), key=lambda item: item.path))
             if split is not None:
                 items = _only(items, path, layout, split)
             if not items:
                 raise SystemExit(f"{path}: laid out as {layout}, but holds no labelled pictures or videos")
+            _warn_of_strangers(items, path)
             return Dataset(path, layout, items)
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) if path.is_dir() else "no such folder or file"
     raise SystemExit(
@@ -119,41 +137,116 @@ def read_dataset(path: Path, *, split: str | None = None) -> Dataset:
     )
 
 
+def _warn_of_strangers(items: Sequence[Labelled], where: Path) -> None:
+    if 1 < len(items) == len({item.group for item in items}):
+        log.warning(
+            "%s: every file is a group of its own. Files of one person or clip must share one (column group of a CSV, or"
+            " folders), or intervals are too narrow, and finetune measures on people it was trained on",
+            where,
+        )
+
+
 def _only(items: tuple[Labelled, ...], root: Path, layout: str, split: str) -> tuple[Labelled, ...]:
-    listed = root / "List_of_testing_videos.txt"
-    if layout != "Celeb-DF" or split != "test" or not listed.is_file():
-        raise SystemExit(f"{root}: --split needs a CSV with a column `split`; found none")
-    lines = listed.read_text(encoding="utf-8").splitlines()
-    wanted = {Path(line.split()[-1]).with_suffix("").as_posix() for line in lines if line.strip()}
-    # id3_id7_0002 whether its frames lie below frames/ or it is the video itself.
-    return tuple(item for item in items if f"{Path(item.path).parts[0]}/{_clip(Path(item.path))}" in wanted)
+    if layout == "Celeb-DF" and split == "test" and (root / "List_of_testing_videos.txt").is_file():
+        table = root / "List_of_testing_videos.txt"
+        lines = table.read_text(encoding="utf-8").splitlines()
+        wanted = {_celeb_df_name(Path(line.split()[-1])) for line in lines if line.strip()}
+        names = [_celeb_df_name(Path(item.path)) for item in items]
+    elif layout == "FaceForensics++" and (table := _split_table(root, split)).is_file():
+        wanted = _listed_clips(table)
+        # The first clip of a forgery is the one whose video it is; both of a pair are in the same part.
+        names = [_clip(Path(item.path)).split("_")[0] for item in items]
+    else:
+        raise SystemExit(
+            f"{root}: --split needs a CSV with a column `split`, List_of_testing_videos.txt of Celeb-DF (test), or"
+            f" {split}.json of FaceForensics++; found none"
+        )
+    if len(found := wanted & set(names)) < len(wanted):
+        log.warning("%s: found %d of %d that %s names", root, len(found), len(wanted), table.name)
+    return tuple(item for item, name in zip(items, names, strict=True) if name in wanted)
+
+
+def _celeb_df_name(path: Path) -> str:
+    """celeb-real/id3_0002, whether its frames lie below frames/ or it is the video itself."""
+    return f"{path.parts[0].lower()}/{_clip(path)}"
+
+
+def _split_table(root: Path, split: str) -> Path:
+    tables = [folder / f"{split}.json" for folder in (root, root / "splits")]
+    return next((table for table in tables if table.is_file()), tables[0])
+
+
+def _listed_clips(table: Path) -> set[str]:
+    """Both clips of each pair that FaceForensics++ lists."""
+    try:
+        pairs = json.loads(table.read_text(encoding="utf-8"))
+        return {str(clip) for first, second in pairs for clip in (first, second)}
+    except (TypeError, ValueError) as error:
+        raise SystemExit(f'{table}: expected pairs of clips, [["033", "097"], ...] ({error})') from error
 
 
 def _read_csv(table: Path, split: str | None) -> Iterator[Labelled]:
     with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
-        rows = csv.DictReader(lines)
-        if missing := {"path", "label"} - set(rows.fieldnames or ()):
+        reader = csv.DictReader(lines)
+        columns = reader.fieldnames or ()
+        if missing := {"path", "label"} - set(columns):
             raise SystemExit(f"{table}: expected the columns path and label; missing {', '.join(sorted(missing))}")
-        if split is not None and "split" not in (rows.fieldnames or ()):
-            raise SystemExit(f"{table}: --split needs a column `split`; found {', '.join(rows.fieldnames or ())}")
-        for number, row in enumerate(rows, 2):
-            if split is not None and row["split"] != split:
-                continue
-            label = (row["label"] or "").strip().lower()
-            if label not in _REAL | _FAKE:
-                raise SystemExit(f"{table}, line {number}: expected the label real or fake, found {row['label']!r}")
-            yield Labelled(row["path"], "real" if label in _REAL else "fake", row.get("source") or "media",
-                           row.get("method") or "", row.get("group") or Path(row["path"]).stem,
-                           row.get("original") or "", row.get("publication") or "")  # fmt: skip
+        if split is not None and "split" not in columns:
+            raise SystemExit(f"{table}: --split needs a column `split`; found {', '.join(columns)}")
+        rows = [(number, row) for number, row in enumerate(reader, 2) if split is None or row["split"] == split]
+    clips = _frame_folders((Path(row["path"]) for _, row in rows if not row.get("group")), table)
+    items = []
+    for number, row in rows:
+        label = (row["label"] or "").strip().lower()
+        if label not in _REAL | _FAKE:
+            raise SystemExit(f"{table}, line {number}: expected the label real or fake, found {row['label']!r}")
+        path = Path(row["path"])
+        group = row.get("group") or (path.parent.as_posix() if path.parent in clips else path.stem)
+        items.append(
+            Labelled(row["path"], "real" if label in _REAL else "fake", row.get("source") or "media",
+                     row.get("method") or "", group, row.get("original") or "", row.get("publication") or "")
+        )  # fmt: skip
+    if not all(row.get("group") for _, row in rows):
+        _warn_of_strangers(items, table)
+    yield from items
 
 
 def _media(folder: Path) -> Iterator[Path]:
     yield from (p for p in folder.rglob("*") if p.suffix.lower() in _ENDINGS and p.is_file())
 
 
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_ENDINGS
+
+
 def _clip(path: Path) -> str:
     """The clip a video is, or a frame was taken from."""
-    return path.stem if path.suffix.lower() in VIDEO_ENDINGS or path.parent.name in _NO_CLIPS else path.parent.name
+    return path.stem if _is_video(path) or path.parent.name in _NO_CLIPS else path.parent.name
+
+
+def _frame_folders(paths: Iterable[Path], where: Path) -> set[Path]:
+    """The folders whose pictures are the frames of one clip, as far as names tell: several, mostly numbers.
+
+    Two frames of one clip that count as strangers make every interval too narrow, and nobody sees it; people who count as
+    one clip leave too few groups, and that is said.
+    """
+    numbers: dict[Path, list[int | None]] = defaultdict(list)
+    for path in paths:
+        if not _is_video(path) and path.parent.name not in ("", "real", "fake"):
+            number = re.fullmatch(r"(?:frame)?[_-]?(\d+)", path.stem, re.IGNORECASE)
+            numbers[path.parent].append(int(number[1]) if number else None)
+    clips = set()
+    for folder, found in numbers.items():
+        numbered = [number for number in found if number is not None]
+        if len(numbered) > max(1, len(found) // 2) and max(numbered) - min(numbered) <= _LONGEST_CLIP:
+            clips.add(folder)
+    if 0 < len(clips) < _MANY_CLIPS:
+        log.warning(
+            "%s: pictures with numbers for names are taken for frames of one clip, and their folder for a group: %s. If"
+            " they show different people, name those in the column group of a CSV",
+            where, ", ".join(sorted(folder.as_posix() for folder in clips)),
+        )  # fmt: skip
+    return clips
 
 
 def _pairs(clips: Iterable[str]) -> dict[str, str]:
@@ -170,6 +263,10 @@ def _paired_group(clip: str, partner: dict[str, str]) -> str:
     return min(first, partner.get(first, first))
 
 
+def _is_mask(below: Path) -> bool:
+    return any("mask" in part for part in below.parts[:-1])
+
+
 def _faceforensics(root: Path) -> Iterator[Labelled]:
     """The smaller number of a pair names the group; clips by actors, whose names begin with the actor's, that actor."""
     found = []
@@ -177,79 +274,151 @@ def _faceforensics(root: Path) -> Iterator[Labelled]:
         for path in _media(root / folder):
             below = path.relative_to(root)
             kind = next((part for part in below.parts[3:-1] if part in {"videos", *_FRAME_FOLDERS}), None)
-            if kind and not any("mask" in part for part in below.parts[:-1]):
+            if kind and not _is_mask(below):
                 found.append((below, label, kind))
     # Frames beside the videos they were taken from say the same twice.
-    if any(kind == "videos" for _, _, kind in found):
-        found = [one for one in found if one[2] == "videos"]
+    filmed = {below.parts[:3] for below, _, kind in found if kind == "videos"}
+    found = [one for one in found if one[2] == "videos" or one[0].parts[:3] not in filmed]
     partner = _pairs(_clip(below) for below, _, _ in found)
     for below, label, _ in found:
-        method = below.parts[1] if label == "fake" else ""
+        _, name, compression = below.parts[:3]
+        # Made by others, of other people in other rooms: neither's forgeries stand beside the other's clips.
+        made_by = "dfd" if name in ("actors", "DeepFakeDetection") else "faceforensics"
         group = _paired_group(_clip(below), partner)
-        yield Labelled(str(below), label, f"faceforensics_{below.parts[2]}", method, group)
+        yield Labelled(str(below), label, f"{made_by}_{compression}", name if label == "fake" else "", group)
+
+
+def _is_celeb_df(root: Path) -> bool:
+    names = {entry.name.lower() for entry in root.iterdir() if entry.is_dir()}
+    # Its genuine clips alone are Celeb-DF, too; beside the folders of methods they are DF40's.
+    return "celeb-synthesis" in names or (bool(names) and names <= _CELEB_DF.keys())
 
 
 def _celeb_df(root: Path) -> Iterator[Labelled]:
     """`id3_id7_0002` is the second clip of person 3 with the face of person 7: grouped by person 3."""
-    for folder, label in (("Celeb-real", "real"), ("YouTube-real", "real"), ("Celeb-synthesis", "fake")):
-        for path in _media(root / folder):
+    for folder in root.iterdir():
+        label = _CELEB_DF.get(folder.name.lower())
+        media = list(_media(folder)) if label else []
+        # As in FaceForensics++.
+        for path in [path for path in media if _is_video(path)] or media:
             clip = _clip(path)
             person = re.match(r"id\d+", clip)
             group = person[0] if person else f"youtube_{clip}"
             method = "Celeb-synthesis" if label == "fake" else ""
-            yield Labelled(str(path.relative_to(root)), label, "celeb_df", method, group)
+            yield Labelled(str(path.relative_to(root)), str(label), "celeb_df", method, group)
 
 
-def _dfdc_tables(root: Path) -> list[tuple[Path, dict[str, dict[str, str]]]]:
-    """The metadata.json files that say of videos whether they are REAL or FAKE."""
-    tables = []
-    for table in sorted([*root.glob("metadata.json"), *root.glob("*/metadata.json")]):
-        try:
-            entries = json.loads(table.read_text(encoding="utf-8"))
-        except ValueError:
-            continue
-        if isinstance(entries, dict) and any(isinstance(e, dict) and "label" in e for e in entries.values()):
-            tables.append((table, entries))
-    return tables
+def _tables(root: Path) -> list[Path]:
+    """What may say of files whether they are fake, up to three folders down: where DFDC's parts lie when each was unpacked
+    into a folder of its own."""
+    names = ("metadata.json", "labels.csv")
+    return sorted(table for depth in range(4) for name in names for table in root.glob("*/" * depth + name))
+
+
+def _dfdc_table(table: Path) -> dict[str, tuple[str, str]]:
+    """What a table of DFDC says of each video: real or fake, and the name of the original it was made from, or its own.
+
+    Those of the training parts say `label`, that of the test set `is_fake`, or it is a CSV of filename and label. Of any
+    other table nothing.
+    """
+    try:
+        if table.suffix == ".csv":
+            with table.open(newline="", encoding="utf-8-sig") as lines:
+                rows: dict[str, Any] = {row["filename"]: row for row in csv.DictReader(lines)}
+        else:
+            rows = dict(json.loads(table.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, csv.Error):
+        return {}
+    known = {}
+    for name, row in rows.items():
+        said = row.get("label", row.get("is_fake")) if isinstance(row, dict) else None
+        said = str(int(said) if isinstance(said, bool) else said).strip().lower()
+        if name and said in _REAL | _FAKE:
+            known[name] = ("fake" if said in _FAKE else "real", str(row.get("original") or name))
+    return known
 
 
 def _dfdc(root: Path) -> Iterator[Labelled]:
     """Grouped by the original that the metadata names."""
-    for table, entries in _dfdc_tables(root):
-        for name, entry in entries.items():
-            path = table.parent / name
-            if path.is_file() and entry.get("label") in ("REAL", "FAKE"):
-                label = "fake" if entry["label"] == "FAKE" else "real"
-                yield Labelled(str(path.relative_to(root)), label, "dfdc", "", Path(entry.get("original") or name).stem)
+    found: dict[str, Labelled] = {}
+    for table in _tables(root):
+        for name, (label, original) in _dfdc_table(table).items():
+            video = table.parent / name
+            frames = table.parent / "frames" / Path(name).stem
+            for path in [video] if video.is_file() else _media(frames):
+                below = str(path.relative_to(root))
+                # Of two tables that speak of a file, metadata.json says more, and comes last.
+                found[below] = Labelled(below, label, "dfdc", "", Path(original).stem)
+    yield from found.values()
 
 
 def _df40(root: Path) -> Iterator[Labelled]:
-    """METHOD/[ff or cdf/]frames/CLIP/PICTURE; genuine where a folder on the way is named real."""
-    files = [path.relative_to(root) for path in _media(root) if len(path.relative_to(root).parts) > 1]
+    """METHOD/[ff or cdf/]frames/CLIP/PICTURE; genuine where a folder on the way says so."""
+    if tables := _tables(root):
+        raise SystemExit(
+            f"{root}: has frames/ as DF40 does, but also {tables[0].relative_to(root)}, which DF40 does not have, and which"
+            " does not say of files as DFDC does whether they are real or fake; give a CSV (path, label)"
+        )
+    files = [path.relative_to(root) for path in _media(root)]
+    files = [below for below in files if len(below.parts) > 1 and not _is_mask(below)]
+    if files and not any(_is_genuine(below) for below in files):
+        raise SystemExit(
+            f"{root}: laid out as DF40, but no genuine files were found, which it does not bring; put the frames of"
+            f" FaceForensics++ and Celeb-DF from which its methods start under {root / 'real'}"
+        )
     partner = _pairs(_clip(below) for below in files)
     for below in files:
-        fake = "real" not in [part.lower() for part in below.parts[:-1]]
-        domain = next((part for part in below.parts[:-1] if part in ("ff", "cdf")), "all")
-        clip = _clip(below)
+        fake, domain, clip = not _is_genuine(below), _domain(below), _clip(below)
         group = _paired_group(clip, partner)
         # Pictures of one person's clip have the clip's name; single pictures of a method are people of their own.
         group = group if domain != "all" or clip != below.stem else f"{below.parts[0]}_{clip}"
         yield Labelled(str(below), "fake" if fake else "real", f"df40_{domain}", below.parts[0] if fake else "", group)
 
 
+def _is_genuine(below: Path) -> bool:
+    """Whether a file of DF40 is, by the folders it lies in.
+
+    Some methods keep the names of the clips they start from, as DiT/cdf/YouTube-real/: those are forgeries.
+    """
+    names = [part.lower() for part in below.parts[:-1]]
+    celeb_df = any(name in ("celeb-real", "youtube-real") and inner in ("frames", "videos")
+                   for name, inner in pairwise(names))  # fmt: skip
+    return celeb_df or "real" in names or "original_sequences" in names
+
+
+def _domain(below: Path) -> str:
+    """Which set's clips a method of DF40 started from, or genuine ones are of."""
+    for name in (part.lower() for part in below.parts[:-1]):
+        if name in ("ff", "original_sequences") or name.startswith("faceforensics"):
+            return "ff"
+        if name in ("cdf", *_CELEB_DF) or name.startswith("celeb-df"):
+            return "cdf"
+    return "all"
+
+
 def _folders(root: Path) -> Iterator[Labelled]:
-    for label in ("real", "fake"):
-        for path in _media(root / label):
-            *folders, _ = path.relative_to(root / label).parts
-            source = folders[0] if folders else "media"
-            group = "/".join(folders) if len(folders) > 1 else path.stem
-            yield Labelled(str(path.relative_to(root)), label, source, "", group)
+    found = [(label, path.relative_to(root)) for label in ("real", "fake") for path in _media(root / label)]
+    # A clip right below the label has no source.
+    clips = _frame_folders((below for _, below in found if len(below.parts) == 3), root)
+    named = {label: {below.parts[1] for one, below in found
+                     if one == label and len(below.parts) > 2 and below.parent not in clips}
+             for label in ("real", "fake")}  # fmt: skip
+    sources = named["real"] & named["fake"]
+    # Genuine files stand beside the forgeries of any method, unless every forgery has genuine files of its own source.
+    loose = any(below.parts[1] not in sources for label, below in found if label == "fake")
+    for label, below in found:
+        _, *folders, _ = below.parts
+        first = folders[0] if folders and folders[0] in named[label] else ""
+        own = first in sources or (label == "real" and not loose)
+        group = "/".join(folders) if len(folders) > 1 or below.parent in clips else below.stem
+        method = first if label == "fake" and not own else ""
+        yield Labelled(str(below), label, (first if own else "") or "media", method, group)
 
 
 _LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Path], Iterator[Labelled]]]] = {
     "FaceForensics++": (lambda p: (p / "manipulated_sequences").is_dir(), _faceforensics),
-    "Celeb-DF": (lambda p: (p / "Celeb-synthesis").is_dir(), _celeb_df),
+    "Celeb-DF": (_is_celeb_df, _celeb_df),
     "real/ and fake/": (lambda p: (p / "real").is_dir() and (p / "fake").is_dir(), _folders),
-    "DFDC": (lambda p: bool(_dfdc_tables(p)), _dfdc),
+    "DFDC": (lambda p: any(_dfdc_table(table) for table in _tables(p)), _dfdc),
     "DF40": (lambda p: any(p.glob("*/frames")) or any(p.glob("*/ff/frames")) or any(p.glob("*/cdf/frames")), _df40),
 }

@@ -5,7 +5,7 @@ DF40 are (`training/datasets.py` describes each). Every file is judged once and 
 its frames in `frames.csv`), so a stopped evaluation goes on where it was; `--again` starts over. Out come
 `evaluation.json`, `table.md` and `evaluation.html`, a page that needs nothing else. Intervals are percentile bootstraps
 over groups, since files of one clip or one person are not independent; those of shares are Wilson's, of as many as
-there are groups.
+there are groups. An AUC of exactly 1 or 0 has a bound on one side (`metrics.perfect`).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from .. import media
 from ..detector import Detector
 from ..files import NAMES, write_atomically
 from ..options import Options
-from ..verdict import deciding, evidence, finding, probability, seen_enough, seen_in_part, wilson
+from ..verdict import deciding, evidence, finding, log_odds, probability, seen_enough, seen_in_part, wilson
 from .datasets import Labelled, read_dataset
-from .metrics import RESAMPLES, Scored, figures, reliability, with_intervals
+from .metrics import RESAMPLES, Scored, auc, figures, reliability, with_intervals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ..types import Calibration, FaceTrack, Report
+    from ..types import Bands, Calibration, FaceTrack, Label, Report
 
 
 _MANY = 5000
@@ -54,6 +54,8 @@ class Item(Labelled):
         model: SHA-256 of the weights.
         others: Of the others who decide with that person, logit:quality of each, with spaces between.
         brief: Likewise of those who are there for a good part and may not decide.
+        log_odds: By which the verdict is decided: of the mean of all people's ratios, none of them limited. None where
+            nobody could be judged, and in what versions before this column wrote.
     """
 
     kind: str = ""
@@ -64,6 +66,7 @@ class Item(Labelled):
     model: str = ""
     others: str = ""
     brief: str = ""
+    log_odds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -155,13 +158,34 @@ def run(
 
 
 def relabelled(item: Item, calibration: Calibration) -> Item:
-    """The item with the label and probability that this calibration gives its logit; as it is where it has none."""
+    """The item with what this calibration says of its logits; as it is where it has none."""
     if item.logit is None:
         return item
     bands = calibration.bands("image" if item.kind == "image" else "video")
-    people = [(item.logit, 1.0 if item.quality is None else item.quality), *_read(item.others)]
-    label, ratio = finding(people, bands, brief=_read(item.brief))
-    return replace(item, verdict=label, probability=probability(ratio))
+    label, ratio = said_of(item, bands)
+    return replace(item, verdict=label, probability=probability(ratio), log_odds=unlimited(item, bands))
+
+
+def said_of(item: Item, bands: Bands) -> tuple[Label, float]:
+    """Label and likelihood ratio of a judged file, as `verdict.finding` gives them."""
+    return finding(_people(item), bands, brief=_read(item.brief))
+
+
+def unlimited(item: Item, bands: Bands) -> float:
+    """The log odds of a judged file that its label rests on: of the mean of all people's ratios, before any limit."""
+    odds = [log_odds(logit, bands, quality=quality) for logit, quality in _people(item)]
+    return float(np.logaddexp.reduce(odds) - math.log(len(odds)))
+
+
+def _people(item: Item) -> list[tuple[float, float]]:
+    """Logit and quality of each person who decides, the one who shows most first.
+
+    Raises:
+        ValueError: Nobody could be judged.
+    """
+    if item.logit is None:
+        raise ValueError(f"{item.path}: expected a judged file")
+    return [(item.logit, 1.0 if item.quality is None else item.quality), *_read(item.others)]
 
 
 def read_scores(path: Path) -> list[Item]:
@@ -174,7 +198,7 @@ def read_scores(path: Path) -> list[Item]:
 
 def _item(row: dict[str, str]) -> Item:
     known: dict[str, Any] = {field.name: row.get(field.name, "") for field in fields(Item)}
-    return Item(**{**known, **{name: _number(known[name]) for name in ("probability", "logit", "quality")}})
+    return Item(**{**known, **{name: _number(known[name]) for name in ("probability", "logit", "quality", "log_odds")}})
 
 
 def read_frames(path: Path) -> list[FrameScore]:
@@ -187,11 +211,16 @@ def read_frames(path: Path) -> list[FrameScore]:
 
 
 def scored(items: Iterable[Item]) -> Scored:
-    """The files that could be judged, as arrays."""
+    """The files that could be judged, as arrays, ordered as their verdicts are.
+
+    What an older version wrote and nobody has relabelled has logits alone: then these order all of them, since a logit and
+    log odds can't be compared.
+    """
     judged = [item for item in items if item.logit is not None]
+    old = any(item.log_odds is None for item in judged)
     return Scored(
         fake=np.array([item.label == "fake" for item in judged], bool),
-        logit=np.array([item.logit for item in judged], float),
+        evidence=np.array([item.logit if old else item.log_odds for item in judged], float),
         chance=np.array([item.probability for item in judged], float),
         group=np.array([item.group for item in judged], str),
     )
@@ -202,7 +231,7 @@ def scored_frames(items: Sequence[Item], frames: Mapping[str, Sequence[FrameScor
     mine = [(item, frame) for item in items if item.logit is not None for frame in frames.get(item.path, ())]
     return Scored(
         fake=np.array([item.label == "fake" for item, _ in mine], bool),
-        logit=np.array([frame.logit for _, frame in mine], float),
+        evidence=np.array([frame.logit for _, frame in mine], float),
         chance=np.array([item.probability for item, _ in mine], float),
         group=np.array([item.group for item, _ in mine], str),
     )
@@ -235,12 +264,11 @@ def table(
     Args:
         together: Sources that make one row more, such as those that are parts of one data set.
 
-    Each row: counts; `media` and `frames`, the figures of `metrics.figures`; `media_95`, their intervals; and how the
-    verdicts fell.
+    Each row: counts; `media` and `frames`, the figures of `metrics.figures`; `media_95`, their intervals, and `frames_95`,
+    that of the AUC; and how the verdicts fell.
     """
     rows = []
-    # So many files have narrow intervals anyway, and each resample of them takes long.
-    resamples = resamples if len(items) < _MANY else min(resamples, 200)
+    resamples = _resamples(len(items), resamples)
     by_path: dict[str, list[FrameScore]] = defaultdict(list)
     for frame in frames:
         by_path[frame.path].append(frame)
@@ -270,16 +298,20 @@ def _row(
     fake = [item for item in items if item.label == "fake"]
     media, media_95 = with_intervals(scored(items), resamples=resamples)
     of_frames = scored_frames(items, frames)
+    unjudged = {label: sum(item.logit is None for item in mine) for label, mine in (("real", genuine), ("fake", fake))}
     return {
         "source": source,
         "method": method,
         "genuine": len(genuine),
         "manipulated": len(fake),
-        "unjudged": sum(item.logit is None for item in items),
+        "unjudged": unjudged["real"] + unjudged["fake"],
+        "unjudged_genuine": unjudged["real"],
+        "unjudged_manipulated": unjudged["fake"],
         "media": media,
         "media_95": media_95,
         "frames_judged": len(of_frames),
         "frames": figures(of_frames) if len(of_frames) else {},
+        "frames_95": with_intervals(of_frames, auc, resamples=_resamples(len(of_frames), resamples))[1],
         "false_alarms": share(genuine, "manipulated"),
         "false_alarms_95": share_interval(genuine, "manipulated"),
         "found": share(fake, "manipulated"),
@@ -290,11 +322,16 @@ def _row(
     }
 
 
+def _resamples(count: int, wanted: int) -> int:
+    """How often so many files or frames are drawn anew: many have narrow intervals anyway, and take long each time."""
+    return wanted if count < _MANY else min(wanted, 200)
+
+
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """The verdicts' table, and that of the figures, for people."""
     lines = [
         "| source | method | genuine / manipulated | AUC (95 %) | genuine called manipulated (95 %) | manipulated found"
-        " | called nothing found | inconclusive | unjudged |",
+        " | called nothing found | inconclusive | unjudged, genuine / manipulated |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -302,7 +339,8 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
         lines.append(
             f"| {row['source']} | {row['method']} | {row['genuine']} / {row['manipulated']}"
             f" | {shown(media['auc'], bounds['auc'])} | {shown(row['false_alarms'], row['false_alarms_95'])}"
-            f" | {shown(row['found'])} | {shown(row['missed'])} | {shown(row['inconclusive'])} | {row['unjudged']} |"
+            f" | {shown(row['found'])} | {shown(row['missed'])} | {shown(row['inconclusive'])}"
+            f" | {row['unjudged_genuine']} / {row['unjudged_manipulated']} |"
         )
     lines += [
         "",
@@ -317,7 +355,8 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
                 f" | {shown(media['ap'], bounds['ap'])} | {shown(media['eer'], bounds['eer'])}"
                 f" | {shown(media['balanced_accuracy'], bounds['balanced_accuracy'])}"
                 f" | {shown(media['recall_at_1'])} / {shown(media['recall_at_5'])} | {shown(media['ece'], bounds['ece'])}"
-                f" | {shown(media['brier'], bounds['brier'])} | {shown(row['frames'].get('auc', math.nan))} |"
+                f" | {shown(media['brier'], bounds['brier'])}"
+                f" | {shown(row['frames'].get('auc', math.nan), row['frames_95'].get('auc'))} |"
             )
     return "\n".join(lines) + "\n"
 

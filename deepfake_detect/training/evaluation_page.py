@@ -48,7 +48,7 @@ def page(record: dict[str, Any], items: Sequence[Item], every: Scored) -> str:
                 title = {"image": "Reliability, pictures", "video": "Reliability, videos"}[kind]
                 text = "Stated probability against how often it was so, both classes weighing the same."
                 plots.append((title, text, reliability_plot({"all": some})))
-        plots.append(("Evidence", "Distribution of the pooled logits.", _distributions(every)))
+        plots.append(("Evidence", "Distribution of the log odds that decide.", _distributions(every)))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["shown"] = shown
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
@@ -80,7 +80,7 @@ def _axes(*, width: float = 4.6, height: float = 4.0) -> tuple[Figure, Any]:
 def _roc(by_source: dict[str, Scored]) -> Figure:
     figure, axes = _axes()
     for source, some in by_source.items():
-        false_alarms, recall, _ = roc_curve(some.fake, some.logit)
+        false_alarms, recall, _ = roc_curve(some.fake, some.evidence)
         axes.plot(false_alarms, recall, label=source, linewidth=1.4)
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle="--")
     axes.set(xlabel="genuine called manipulated", ylabel="manipulated found", xlim=(0, 1), ylim=(0, 1.01))
@@ -104,9 +104,9 @@ def reliability_plot(named: dict[str, Scored]) -> Figure:
 
 def _distributions(every: Scored) -> Figure:
     figure, axes = _axes(height=2.8)
-    bins = np.linspace(float(every.logit.min()) - 0.01, float(every.logit.max()) + 0.01, 40)
+    bins = np.linspace(float(every.evidence.min()) - 0.01, float(every.evidence.max()) + 0.01, 40)
     for fake, name, colour in ((False, "genuine", "#1f77b4"), (True, "manipulated", "#d62728")):
-        axes.hist(every.logit[every.fake == fake], bins=bins, density=True, alpha=0.55, label=name, color=colour)
-    axes.set(xlabel="pooled logit", ylabel="density")
+        axes.hist(every.evidence[every.fake == fake], bins=bins, density=True, alpha=0.55, label=name, color=colour)
+    axes.set(xlabel="log odds", ylabel="density")
     axes.legend(frameon=False, fontsize=8)
     return figure

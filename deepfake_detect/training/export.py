@@ -42,7 +42,7 @@ def export(
     """Write a net and its entry, and make it the default.
 
     Args:
-        source: safetensors of a run; `settings.json` lies beside it.
+        source: safetensors of a run, or of `average`; `settings.json` lies beside it.
         folder: Where manifest.json lies or is to lie.
         name: Of the entry and of the file.
         trained_on: In words, for the manifest.
@@ -66,7 +66,7 @@ def export(
         "date": datetime.now(UTC).date().isoformat(),
         "parameters": sum(p.numel() for p in net.parameters()),
         "architecture": dataclasses.asdict(architecture),
-        "training": {"data": trained_on, "settings": record["settings"], "start": record["start"]},
+        "training": {"data": trained_on, **{key: record[key] for key in ("settings", "start", "mixed") if key in record}},
         **({"looks": looks} if looks else {}),
         "calibration": {"name": f"{name}-uncalibrated", "date": "", "data": "none", "image": _DOUBTFUL,
                         "video": _DOUBTFUL},

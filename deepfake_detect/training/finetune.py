@@ -15,15 +15,16 @@ import logging
 import os
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import checkpoint
 from ..detector import Detector
 from .calibrate import FEWEST_GROUPS, calibrate, fewest_groups
 from .datasets import read_dataset
 from .evaluate import relabelled, run, write
-from .export import export
+from .export import export, read_manifest
 from .prepare import Wanted, prepare
 from .train import Settings, train
 
@@ -38,6 +39,19 @@ log = logging.getLogger(__name__)
 def kept_apart(item: Labelled) -> bool:
     """Whether a file is for measuring and calibrating, not for training: one group in five, by its name."""
     return zlib.crc32(item.group.encode()) % 5 == 0
+
+
+def as_trained(settings: Settings, start: dict[str, Any]) -> Settings:
+    """The settings with what fits crops and norms to a net that is in the manifest: as it was trained.
+
+    Its looks see margins that pairs of the architecture's own margin never show.
+
+    Args:
+        start: The net's entry.
+    """
+    trained = start.get("training", {}).get("settings", {})
+    kept = {name: trained[name] for name in ("narrowest", "widest", "closest", "norms") if name in trained}
+    return replace(settings, **kept)
 
 
 def finetune(
@@ -57,7 +71,7 @@ def finetune(
         dataset: One's own labelled media.
         out: Folder of all that is made.
         name: Of the new weights.
-        settings: Of training.
+        settings: Of training; margins and norms are those the net that ships was trained with, see `as_trained`.
         frames: Of each video.
         workers: Processes that prepare faces and make pairs.
         restored: Redrawn faces, as for `train`.
@@ -94,14 +108,17 @@ def finetune(
         count = prepare(own, dataset.root, faces, Wanted(frames=frames), workers=workers)
         log.info("%d faces to train on", count)
     entry = checkpoint.find()
+    start = read_manifest(entry.path.parent)["models"][entry.name]
     weights = train(
-        out / "run", [faces, *more], restored, settings, entry.architecture, start=entry.path, workers=workers,
-        measured_pairs=0,
+        out / "run", [faces, *more], restored, as_trained(settings, start), entry.architecture, start=entry.path,
+        workers=workers, measured_pairs=0,
     )  # fmt: skip
     folder = out / "weights"
-    export(weights, folder, name, trained_on=f"{entry.name}, then {len(own)} files of {dataset.root.name}")
+    trained_on = f"{entry.name}, then {len(own)} files of {dataset.root.name}"
+    export(weights, folder, name, trained_on=trained_on, looks=start.get("looks"))
     after, after_views = run(dataset.root, apart, out / "after", Detector(weights_folder=folder))
-    calibrate(after, folder, data=f"{len(apart)} files of {dataset.root.name}")
+    moved = {"image": entry.calibration.image.logit_sd, "video": entry.calibration.video.logit_sd}
+    calibrate(after, folder, data=f"{len(apart)} files of {dataset.root.name}", moved=moved)
     calibrated = Detector(weights_folder=folder)
     after = [relabelled(item, calibrated.calibration) for item in after]
     name_before, name_after = (

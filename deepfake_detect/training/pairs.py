@@ -12,7 +12,7 @@ import numpy as np
 from ..crop import cut, cut_square, margin_within, square
 from ..types import Face, Frame
 from .augment import compressed_off_grid, degrade
-from .blend import Forgery, forge, redrawn_whole
+from .blend import IGNORE, Forgery, forge, redrawn_whole
 from .data import TrainingFace, read_faces
 from .restore import restored_path
 from .retouch import retouch
@@ -31,7 +31,7 @@ _REAL_WEIGHTS = {"aaf": 0.3, "utkface": 0.16, "ffhq256": 0.2, "ffhq512": 0.08, "
                  "celebahq": 0.04, "ciplab": 0.03, "amfd": 0.03, "lfw": 0.05, "ffhq1024": 0.01, "inswapper": 0.08,
                  "web": 0.35, "video": 0.6}  # fmt: skip
 # Whole forgeries that are not blends, and the genuine sources each is paired with.
-_FAKE_WEIGHTS = {"stylegan256": 0.18, "stylegan2_tpdne": 0.3, "mobile_stylegan": 0.16, "stylegan3": 0.12,
+_FAKE_WEIGHTS = {"stylegan256": 0.28, "stylegan2_tpdne": 0.42, "mobile_stylegan": 0.16, "stylegan3": 0.12,
                  "studio_gan": 0.08, "generated_photos": 0.1, "flux": 0.03, "diffusion": 0.2, "generated": 0.45,
                  "edited": 0.12, "ciplab": 0.06, "openforensics": 0.05, "inswapper": 0.14, "still_swaps": 0.1,
                  "talking": 0.45, "swaps": 0.32, "lips": 0.12}  # fmt: skip
@@ -80,8 +80,6 @@ _RETOUCHED = 0.18
 # How often the head or the camera is turned, and how far: the crop follows the detector's upright box and does not turn
 # back. The standard deviation in degrees, and the most.
 _TURNED, _TURN_DEGREES, _MOST_DEGREES = 0.4, 13.0, 35.0
-
-IGNORE = -1.0
 
 
 @dataclass(frozen=True, eq=False)
