@@ -31,6 +31,7 @@ NOT_RUN = {
     " https://download.pytorch.org/whl/cpu && pip install .": INSTALLS,
     "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu": INSTALLS,
     "pip install .": INSTALLS,
+    "python3 -m venv .venv && . .venv/bin/activate": INSTALLS,
     "pip install '.[serve]'": INSTALLS,
     "pytest": "would run itself",
     "docker build -t deepfake-detect .": DOCKER,
@@ -48,8 +49,8 @@ NOT_RUN = {
     "deepfake-detect serve": SERVES,
     "deepfake-detect --engine torch clip.mp4": "takes long; tests/test_engine.py holds the engines together",
     "python -m deepfake_detect.training.evaluate MEDIA --out results": "takes long; run for docs/howto/weights.md",
-    "python -m deepfake_detect.training.finetune MEDIA tuned": "takes hours; tests/test_train.py does it on drawn faces",
-    "python -m deepfake_detect.training.finetune media tuned": "takes hours; tests/test_train.py does it on drawn faces",
+    "python -m deepfake_detect.training.finetune MEDIA tuned": "takes long; tests/test_train.py does it on drawn faces",
+    "python -m deepfake_detect.training.finetune media tuned": "takes long; tests/test_train.py does it on drawn faces",
     '"""Judges files by a server: python client.py clip.mp4 photo.jpg"""': "tests/test_serve.py does",
 }  # fmt: skip
 BEFORE = {"docs/howto/verify.md": "deepfake-detect -q clip.mp4 --report out"}
