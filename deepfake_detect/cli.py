@@ -244,7 +244,8 @@ def serve_parser() -> argparse.ArgumentParser:
     result.add_argument("--size-limit", type=float, default=4, metavar="GIB",
                         help="larger files are refused (default %(default)s)")  # fmt: skip
     result.add_argument("--rate", type=float, default=600, metavar="N",
-                        help="files taken from an address in a minute, where a token is needed (default %(default)s)")  # fmt: skip
+                        help="files taken from an address in a minute, where a token is needed"
+                             " (default %(default)s)")  # fmt: skip
     result.add_argument(
         "--lang", choices=LANGUAGES, default="en", help="where the browser asks for none of ours (default %(default)s)"
     )

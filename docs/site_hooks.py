@@ -114,8 +114,8 @@ def report_page() -> str:
         "# report.json",
         f"{schema['title']}: `{schema['$id']}`. {schema['description']}",
         "The schema itself: [report.schema.json](../../deepfake_detect/report.schema.json)."
-        " A field that is not required is missing where it makes no sense; a new version may add fields, which its own copy of the"
-        " schema knows and an older copy refuses; none goes without another number.",
+        " A field that is not required is missing where it makes no sense; a new version may add fields, which its own copy"
+        " of the schema knows and an older copy refuses; none goes without another number.",
     ]
     waiting = [("The whole", schema)]
     waiting += [(f"`{name}`", part) for name, part in schema["$defs"].items()]
