@@ -43,7 +43,8 @@ class Options:
         min_sharpness: A face with less detail does not vote, 0 to 1, see `faces.sharpness`. Default 0.02.
         max_pixels: A picture or a frame with more pixels is refused. Default 120 million.
         max_heatmaps: How many heatmaps of a file are kept, the most telling ones. Default 512 (about 80 MB).
-        batch_size: Crops that are judged at a time. Default 4: on a CPU more only takes memory; a GPU wants more.
+        batch_size: Crops that are judged at a time. Default 2: on a CPU more are slower, for they no longer fit its
+            caches; a GPU wants more.
         provenance: Read metadata and Content Credentials, and compute MD5 and PDQ hashes. Default False; a report that is
             saved should have them.
         trust: Name of a PEM file with the certificates of those whose Content Credentials are trusted. Default: none.
@@ -64,7 +65,7 @@ class Options:
     min_sharpness: float = 0.02
     max_pixels: int = 120_000_000
     max_heatmaps: int = 512
-    batch_size: int = 4
+    batch_size: int = 2
     provenance: bool = False
     trust: str | None = None
     engine: str = "auto"
