@@ -80,18 +80,17 @@ class FaceFinder:
         smallest = _SMALLEST_SEEN_PX / self._least_scale(frame) / times
         # The first levels of the pyramid are most of the work, and what is wanted is seen on the later ones.
         first = _SMALLEST_SEEN_PX if times == 1 else smallest
-        skipped = max(0, math.floor(math.log(self._smallest_px / times / first) / -math.log(_PYRAMID_FACTOR) + 1e-9))
-        faces = self._find(pixels, first / _PYRAMID_FACTOR**skipped)
-        if not faces and skipped:
+        wanted = _on_pyramid(first, self._smallest_px / times)
+        faces = self._find(pixels, wanted)
+        if not faces and wanted > first:
             faces = self._find(pixels, smallest)
         if not faces:
             # Of the shorter side, which is as large as a face can be: a border as wide as a long strip takes gigabytes.
             border = round(0.3 * min(pixels.shape[:2]))
             bordered = cv2.copyMakeBorder(pixels, border, border, border, border, cv2.BORDER_REPLICATE)
             # Such a face is large, and the levels of the pyramid that show small ones are nearly all of the work.
-            steps = math.log(max(1.0, _FILLS * min(pixels.shape[:2]) / smallest)) / -math.log(_PYRAMID_FACTOR)
-            large = smallest / _PYRAMID_FACTOR ** math.floor(steps + 1e-9)
-            moved = [_placed(face, 1, -border, -border) for face in self._find(bordered, large)]
+            large = self._find(bordered, _on_pyramid(smallest, _FILLS * min(pixels.shape[:2])))
+            moved = [_placed(face, 1, -border, -border) for face in large]
             faces = [face for face in moved if _inside_share(face, pixels.shape[1], pixels.shape[0]) > 0.5]
         return _largest_first([_placed(face, times) for face in faces])
 
@@ -178,6 +177,13 @@ class FaceFollower:
             self._looked_s, self._cells = frame.time_s, cells
         self._faces, self._before_s = faces, frame.time_s
         return faces
+
+
+def _on_pyramid(first: float, most: float) -> float:
+    """The largest size up to `most` that a pyramid shows which begins at the size `first`; that one where there is none."""
+    return float(
+        first / _PYRAMID_FACTOR ** max(0, math.floor(math.log(most / first) / -math.log(_PYRAMID_FACTOR) + 1e-9))
+    )
 
 
 def _cells(pixels: np.ndarray) -> np.ndarray:

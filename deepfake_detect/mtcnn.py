@@ -243,38 +243,36 @@ def _distinct(boxes: np.ndarray, scores: np.ndarray, most: float, *, within: boo
     Returns:
         Indices, the best first.
     """
-    one = 1 if within else 0
-    x0, y0, x1, y1 = boxes.T
-    area = (x1 - x0 + one) * (y1 - y0 + one)
     # Boxes that reach beyond the picture by different amounts show the same and score the same. Which one is kept makes
     # tens of pixels: of equals the first, in the last round the last, as in the reference.
     waiting = np.argsort(scores, kind="stable")[::-1] if within else np.argsort(-scores, kind="stable")
-    if len(waiting) <= _FEW_BOXES:
-        return np.asarray(waiting[_first_of(boxes[waiting], area[waiting], most, within=within)])
+    one = 1 if within else 0
+    x0, y0, x1, y1 = boxes.T
+    known = np.stack([x0, y0, x1, y1, (x1 - x0 + one) * (y1 - y0 + one)])
     kept = []
+    if len(waiting) <= _FEW_BOXES:
+        known = known[:, waiting]
+        apart = _apart(known[:, :, None], known[:, None], most, within=within)
+        left = np.ones(len(waiting), bool)
+        for i, best in enumerate(waiting):
+            if left[i]:
+                kept.append(best)
+                left &= apart[i]
+        return np.array(kept, np.intp)
     while len(waiting):
         best, waiting = waiting[0], waiting[1:]
         kept.append(best)
-        across = np.minimum(x1[best], x1[waiting]) - np.maximum(x0[best], x0[waiting]) + one
-        down = np.minimum(y1[best], y1[waiting]) - np.maximum(y0[best], y0[waiting]) + one
-        shared = np.maximum(across, 0) * np.maximum(down, 0)
-        whole = np.minimum(area[best], area[waiting]) if within else area[best] + area[waiting] - shared
-        waiting = waiting[shared <= most * whole]
+        waiting = waiting[_apart(known[:, best], known[:, waiting], most, within=within)]
     return np.array(kept, np.intp)
 
 
-def _first_of(boxes: np.ndarray, area: np.ndarray, most: float, *, within: bool) -> np.ndarray:
-    """Of boxes in order those that overlap with none kept before; all pairs at once, which is quicker for few."""
+def _apart(boxes: np.ndarray, others: np.ndarray, most: float, *, within: bool) -> np.ndarray:
+    """Which boxes overlap with which others by no more than `most`, see `_distinct`: edges and area of each, (5, ...); the
+    rest broadcasts."""
     one = 1 if within else 0
-    x0, y0, x1, y1 = boxes.T
-    across = np.minimum(x1[:, None], x1) - np.maximum(x0[:, None], x0) + one
-    down = np.minimum(y1[:, None], y1) - np.maximum(y0[:, None], y0) + one
+    (x0, y0, x1, y1, area), (left, top, right, bottom, areas) = boxes, others
+    across = np.minimum(x1, right) - np.maximum(x0, left) + one
+    down = np.minimum(y1, bottom) - np.maximum(y0, top) + one
     shared = np.maximum(across, 0) * np.maximum(down, 0)
-    whole = np.minimum(area[:, None], area) if within else area[:, None] + area - shared
-    apart = shared <= most * whole
-    left, kept = np.ones(len(boxes), bool), []
-    for i in range(len(boxes)):
-        if left[i]:
-            kept.append(i)
-            left &= apart[i]
-    return np.array(kept, np.intp)
+    whole = np.minimum(area, areas) if within else area + areas - shared
+    return np.asarray(shared <= most * whole)

@@ -112,7 +112,7 @@ def forge(
         lay = lay_onto if same_person or rng.random() < _OWN_OUTLINE else warp_onto
         source = match_colour(lay(*donor, face, pixels.shape[:2]), pixels, mask, rng)
         if rng.random() < _RELIT:
-            source = relit(source, pixels, rng.uniform(0.05, 0.15) * _size_of(face))
+            source = relit(source, pixels, rng.uniform(0.05, 0.15) * face.size_px)
         if rng.random() < 0.5:
             source, target = _differ(source, target, rng)
     elif restored is not None or rng.random() < 0.45:
@@ -159,7 +159,7 @@ def through_net(forged: Picture, target: Picture, face: TrainingFace, rng: Gener
     right, left = (face.mesh[part].mean(0).astype(np.float64) for part in ("right_eye", "left_eye"))
     across = left - right
     # A head in profile has its eyes close to each other, and its square is no smaller for that.
-    apart = max(float(np.hypot(*across)), 0.3 * _size_of(face))
+    apart = max(float(np.hypot(*across)), 0.3 * face.size_px)
     across /= max(1e-6, float(np.hypot(*across)))
     down = np.array([-across[1], across[0]])
     side = apart * rng.uniform(*_NET_SQUARE)
@@ -191,11 +191,6 @@ def through_net(forged: Picture, target: Picture, face: TrainingFace, rng: Gener
     return alpha_blend(back, target, mask), np.where((mask > 0) & (around > 0), np.float32(IGNORE), mask)
 
 
-def _size_of(face: TrainingFace) -> float:
-    x0, y0, x1, y1 = (float(value) for value in face.box)
-    return max(x1 - x0, y1 - y0)
-
-
 def redrawn_whole(genuine: Picture, redrawn: Picture, face: TrainingFace) -> Forgery:
     """A genuine picture beside a copy whose face, with most of what a crop will show around it, a net has drawn.
 
@@ -203,7 +198,7 @@ def redrawn_whole(genuine: Picture, redrawn: Picture, face: TrainingFace) -> For
     """
     mask: np.ndarray = np.zeros(genuine.shape[:2], np.float32)
     mask[take_face(genuine, face.box)[1]] = 1
-    fade = max(1, round(0.05 * _size_of(face)))
+    fade = max(1, round(0.05 * face.size_px))
     # What is drawn up to the picture's own edge stays so.
     inner = cv2.erode(mask, np.ones((2 * fade + 1,) * 2, np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1.0)
     mask = cv2.blur(inner, (2 * fade + 1,) * 2, borderType=cv2.BORDER_REPLICATE)

@@ -57,6 +57,11 @@ class TrainingFace:
         """
         return zlib.crc32(self.group.encode()) % (4 if self.source == "ciplab" else 20) == 0
 
+    @property
+    def size_px(self) -> float:
+        """The box's longer side."""
+        return float(max(self.box[2] - self.box[0], self.box[3] - self.box[1]))
+
     def read(self) -> np.ndarray:
         """The picture as uint8 (H, W, 3) RGB."""
         encoded = np.frombuffer((self.root / self.path).read_bytes(), np.uint8)

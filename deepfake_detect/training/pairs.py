@@ -207,7 +207,7 @@ class PairMaker:
         restored = None if restored is None else retouched(restored, face)
         if donor is not None:
             most = rng.uniform(*_SMALL_DONOR_PX) if rng.random() < _SMALL_DONOR else math.inf
-            donor = _reduced(*donor, min(_size(face), most))
+            donor = _reduced(*donor, min(face.size_px, most))
             donor = (retouched(*donor), donor[1])
         forgery = forge(pixels, face, rng, donor=donor, restored=restored, same_person=same_person)
         return self._finish(forgery, face, rng), face
@@ -220,7 +220,7 @@ class PairMaker:
         real = self._twin(fake, rng)
         # One face size for both, so that neither class is the sharper one by its scale, and one first compression: that of
         # the files differs, and where the wear is light a net would learn it instead of the faces.
-        wanted = rng.uniform(0.55, 1.0) * min(_size(real), _size(fake))
+        wanted = rng.uniform(0.55, 1.0) * min(real.size_px, fake.size_px)
         retouched = rng.random() < _RETOUCHED
         halves = [_reduced(face.read(), face, wanted, exactly=True) for face in (real, fake)]
         # As much around both: how a picture is framed says where it comes from, and the edge that repeats where it ends.
@@ -255,7 +255,7 @@ class PairMaker:
                 f"{fake.path} and its original {original.path} differ in size; one is not made from the other"
             )
         # The files were not saved alike, see `_whole`.
-        wanted, saved = rng.uniform(0.55, 1.0) * _size(original), _saving(rng)
+        wanted, saved = rng.uniform(0.55, 1.0) * original.size_px, _saving(rng)
         reduced = [_reduced(pixels, original, wanted, exactly=True) for pixels in pictures]
         face = reduced[0][1]
         pictures = [retouched(saved(pixels), face) for pixels, _ in reduced]
@@ -398,7 +398,7 @@ def _reduced(
     pixels: np.ndarray, face: TrainingFace, size_px: float, *, exactly: bool = False
 ) -> tuple[np.ndarray, TrainingFace]:
     """The picture with a face of at most, or exactly, so many pixels, and the face in it."""
-    scale = size_px / _size(face)
+    scale = size_px / face.size_px
     if scale >= 1 and not exactly:
         return pixels, face
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
@@ -433,10 +433,6 @@ def _visible(crops: np.ndarray, mask: np.ndarray) -> float:
     altered = mask > 0.25 * mask.max(initial=0)
     seen = float(cells[altered].mean()) if altered.any() else 0.0
     return min(1.0, max(_LEAST_WEIGHT, seen / _PLAIN_TO_SEE))
-
-
-def _size(face: TrainingFace) -> float:
-    return float(max(face.box[2] - face.box[0], face.box[3] - face.box[1]))
 
 
 def _shape(face: TrainingFace) -> np.ndarray:
