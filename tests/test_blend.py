@@ -22,7 +22,7 @@ from deepfake_detect.training import retouch as retouch_module
 from deepfake_detect.training.augment import degrade, film
 from deepfake_detect.training.blend import Forgery, alpha_blend, draw_mask, forge, multi_band, poisson, warp_onto
 from deepfake_detect.training.data import TrainingFace
-from deepfake_detect.training.pairs import IGNORE, PairMaker, ciplab_mask
+from deepfake_detect.training.pairs import IGNORE, PairMaker, ciplab_mask, equally_sharp
 from deepfake_detect.training.restore import restored_path
 from deepfake_detect.types import Architecture
 
@@ -385,6 +385,42 @@ def test_forgeries_mostly_stand_beside_what_was_published_with_them(drawn_data: 
         assert 0.5 < together < 0.8 if fake.publication else together < 0.2
         assert {twin.label for twin in twins} == {"real"}
     assert maker.make(1).family == "whole"
+
+
+def test_a_large_forgery_stands_beside_the_largest_of_the_faces_drawn(drawn_data: Path) -> None:
+    maker = PairMaker([drawn_data], None, Architecture(), whole_share=1.0)
+    rng = np.random.default_rng(0)
+    fake = next(face for groups in maker._fake.values() for some in groups.values() for face in some)
+    for groups in maker._real.values():
+        for i, (group, some) in enumerate(sorted(groups.items())):
+            groups[group] = [replace(face, box=np.array([0, 0, 20 + i, 20 + i], np.float32)) for face in some]
+    sizes = [face.size_px for groups in maker._real.values() for some in groups.values() for face in some]
+    large = replace(fake, publication="", box=np.array([0, 0, 900, 900], np.float32))
+    small = replace(large, box=np.array([0, 0, 5, 5], np.float32))
+    drawn = {
+        name: np.mean([maker._twin(face, rng).size_px for _ in range(300)])
+        for name, face in (("large", large), ("small", small))
+    }
+    assert drawn["large"] > np.quantile(sizes, 0.7)
+    assert drawn["small"] == pytest.approx(np.mean(sizes), abs=0.15 * np.ptp(sizes))
+
+
+def test_the_sharper_of_two_pictures_is_blurred_to_the_other() -> None:
+    pixels, face = drawn_face(3)
+    soft = cv2.GaussianBlur(pixels, (0, 0), 1.2)
+
+    def fine(picture: np.ndarray) -> float:
+        return pairs_module._fine_detail(picture, face.box)
+
+    for one, other in ((pixels, soft), (soft, pixels)):
+        halves = equally_sharp(one, other, face.box)
+        blurred = halves[1 if one is soft else 0]
+        assert np.array_equal(halves[0 if one is soft else 1], soft)
+        assert 0.8 * fine(soft) < fine(blurred) <= fine(soft)
+    assert fine(pixels) > 1.5 * fine(soft)
+    same = equally_sharp(soft, soft, face.box)
+    assert np.array_equal(same[0], soft)
+    assert np.array_equal(same[1], soft)
 
 
 def test_a_turned_face_takes_its_mask_along(drawn_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

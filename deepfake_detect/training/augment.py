@@ -51,8 +51,12 @@ def degrade(pixels: np.ndarray, face_px: float, seed: int) -> np.ndarray:
         pixels = _blur(pixels, rng)
     if rng.random() < 0.25:
         pixels = _noise(pixels, rng)
-    if rng.random() < 0.15:
+    # Much has been encoded before: a clip of a film is a film of a film.
+    draw = rng.random()
+    if draw < 0.15:
         pixels = _still(pixels, rng)
+    elif draw < 0.3:
+        pixels = film(pixels, crf=int(rng.integers(16, 29)), frames=int(rng.integers(1, 4)), rng=rng)
     draw = rng.random()
     if draw < 0.42:
         pixels = film(pixels, crf=int(rng.integers(16, 39)), frames=int(rng.integers(1, 5)), rng=rng)

@@ -77,6 +77,13 @@ _PLAIN_TO_SEE, _LEAST_WEIGHT = 3.0, 0.25
 _OTHER_REDRAWN, _OTHER_GENERATED = 0.45, 0.15
 _GENERATED = ("stylegan256", "stylegan2_tpdne", "mobile_stylegan", "generated_photos")
 _RETOUCHED = 0.18
+# How often a picture is made as soft as the copy of it that a net has redrawn, or the copy as soft as the picture: where
+# one half is always the softer one, a net learns that soft pictures are forged.
+_EQUALLY_SHARP = 0.5
+_BLURS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5)
+# Of so many genuine faces drawn, the largest stands beside a forgery that is larger than all of them: what always stood
+# beside small pictures would only be known in small pictures.
+_TWINS_DRAWN = 4
 # How often the head or the camera is turned, and how far: the crop follows the detector's upright box and does not turn
 # back. The standard deviation in degrees, and the most.
 _TURNED, _TURN_DEGREES, _MOST_DEGREES = 0.4, 13.0, 35.0
@@ -184,9 +191,11 @@ class PairMaker:
             return self._forge(face, rng, donor=donor)
         if draw < _OTHER + _RESTORED + _REDRAWN and self._redrawn:
             face, copy = self._redrawn_face(rng)
-            if draw < _OTHER + _RESTORED:
-                return self._forge(face, rng, restored=_read(copy))
             genuine, redrawn = face.read(), _read(copy)
+            if rng.random() < _EQUALLY_SHARP:
+                genuine, redrawn = equally_sharp(genuine, redrawn, face.box)
+            if draw < _OTHER + _RESTORED:
+                return self._forge(face, rng, pixels=genuine, restored=redrawn)
             retouched = _retouching(rng)
             forgery = redrawn_whole(retouched(genuine, face), retouched(redrawn, face), face)
             return self._finish(forgery, face, rng, most=_REDRAWN_MARGIN), face
@@ -197,13 +206,13 @@ class PairMaker:
         face: TrainingFace,
         rng: Generator,
         *,
+        pixels: np.ndarray | None = None,
         donor: tuple[np.ndarray, TrainingFace] | None = None,
         restored: np.ndarray | None = None,
         same_person: bool = False,
     ) -> tuple[Pair, TrainingFace]:
-        pixels = face.read()
         retouched = _retouching(rng)
-        pixels = retouched(pixels, face)
+        pixels = retouched(face.read() if pixels is None else pixels, face)
         restored = None if restored is None else retouched(restored, face)
         if donor is not None:
             most = rng.uniform(*_SMALL_DONOR_PX) if rng.random() < _SMALL_DONOR else math.inf
@@ -241,10 +250,14 @@ class PairMaker:
         """A genuine face to stand beside a forgery that was not blended here."""
         beside = self._published.get(fake.publication)
         if beside and rng.random() < _PUBLISHED_TOGETHER:
-            return _choose({fake.publication: beside}, {}, rng)
-        wanted = _TWINS.get(fake.source, (fake.source,))
-        twins = {source: self._real[source] for source in wanted if source in self._real}
-        return _choose(twins or self._real, _REAL_WEIGHTS, rng)
+            pools, weights = {fake.publication: beside}, {}
+        else:
+            wanted = _TWINS.get(fake.source, (fake.source,))
+            pools, weights = {source: self._real[source] for source in wanted if source in self._real}, _REAL_WEIGHTS
+        drawn = [_choose(pools or self._real, weights, rng)]
+        while drawn[-1].size_px < fake.size_px and len(drawn) < _TWINS_DRAWN:
+            drawn.append(_choose(pools or self._real, weights, rng))
+        return max(drawn, key=lambda face: min(face.size_px, fake.size_px))
 
     def _with_original(self, fake: TrainingFace, original: TrainingFace, rng: Generator) -> Pair:
         """A forgery made elsewhere, beside the very picture it was made from: one crop for both."""
@@ -404,6 +417,31 @@ def _reduced(
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     return small, _placed(face, np.array(size) / (pixels.shape[1], pixels.shape[0]), np.zeros(2))
+
+
+def equally_sharp(one: np.ndarray, other: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sharper one of two pictures of one face blurred until its face holds no more fine detail than the other's.
+
+    Args:
+        one, other: uint8 (H, W, 3) of the same size.
+        box: float (4,), of the face in both.
+    """
+    fine = _fine_detail(one, box), _fine_detail(other, box)
+    softer = min(fine)
+    sharper = one if fine[0] > softer else other
+    blurred = sharper
+    for sigma in _BLURS:
+        if _fine_detail(blurred, box) <= softer:
+            break
+        blurred = cv2.GaussianBlur(sharper, (0, 0), sigma)
+    return (blurred, other) if fine[0] > softer else (one, blurred)
+
+
+def _fine_detail(pixels: np.ndarray, box: np.ndarray) -> float:
+    """Grey levels by which pixels of the face differ from their surroundings, on the average."""
+    x0, y0, x1, y1 = (max(0, round(float(v))) for v in box)
+    grey = cv2.cvtColor(np.ascontiguousarray(pixels[y0:y1, x0:x1]), cv2.COLOR_RGB2GRAY)
+    return float(cv2.absdiff(grey, cv2.GaussianBlur(grey, (0, 0), 1.0)).mean())
 
 
 def _framed_alike(halves: Sequence[tuple[np.ndarray, TrainingFace]]) -> list[tuple[np.ndarray, TrainingFace]]:

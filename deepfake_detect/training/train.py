@@ -243,7 +243,7 @@ def _make(seeds: list[int]) -> list[Pair]:
     return [_maker.make(seed) for seed in seeds]
 
 
-def _batches(pool: Any, settings: Settings, seen: int, workers: int) -> Iterator[list[Pair]]:
+def _batches(pool: Any, settings: Settings, seen: int) -> Iterator[list[Pair]]:
     """Batches from `seen` on. Pairs are made for many steps at once while the net rests: making them beside the
     training would have two kinds of work fight over the cores, which costs more than it gains."""
     per_step = settings.batch // 2
@@ -288,6 +288,68 @@ def measure(net: nn.Module, pairs: Sequence[Pair]) -> dict[str, float]:
     return result
 
 
+class Learner:
+    """A net that learns, the mean of its weights over time, and how much it has seen.
+
+    Args:
+        start: safetensors to start from instead of ImageNet, see `load_start`.
+    """
+
+    def __init__(self, settings: Settings, architecture: Architecture, start: Path | None) -> None:
+        torch.manual_seed(settings.seed)
+        net = EvidenceNet(architecture)
+        if start is None:
+            load_imagenet(net)
+        else:
+            load_start(net, start)
+        self.settings, self.seen = settings, 0
+        self.net = net.to(memory_format=torch.channels_last)
+        self.average = torch.optim.swa_utils.AveragedModel(
+            self.net,
+            multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.averaging),  # type: ignore[no-untyped-call]
+            use_buffers=True,
+        )
+        self._optimiser = torch.optim.AdamW(
+            self.net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+
+    def learn(self, pairs: Sequence[Pair]) -> tuple[float, float]:
+        """One step. The loss, and the share of crops that were on the right side."""
+        settings = self.settings
+        crops, masks, labels, weights = collate(pairs)
+        for group in self._optimiser.param_groups:
+            group["lr"] = learning_rate(self.seen, settings)
+        maps, logits = forward(self.net, crops, settings.norms)
+        total = loss(maps, logits, masks, labels, weights, map_weight=settings.map_weight)
+        self._optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
+        self._optimiser.step()
+        self.average.update_parameters(self.net)
+        self.seen += len(labels)
+        return float(total.detach()), float(((logits.detach() > 0) == (labels > 0)).float().mean())
+
+    def save(self, path: Path) -> None:
+        """Write all that is needed to go on."""
+        state = {
+            "net": self.net.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "seen": self.seen,
+        }
+        torch.save(state, path.with_suffix(".part"))
+        os.replace(path.with_suffix(".part"), path)
+
+    def go_on(self, path: Path) -> None:
+        """Take up what `save` wrote."""
+        state = torch.load(path, weights_only=True)
+        self.net.load_state_dict(state["net"])
+        self.average.load_state_dict(state["average"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.seen = state["seen"]
+        log.info("going on at %d crops", self.seen)
+
+
 def train(
     run: Path,
     data: Sequence[Path],
@@ -320,14 +382,7 @@ def train(
     Raises:
         SystemExit: The folder holds a run with other settings.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    record = {"settings": dataclasses.asdict(settings), "architecture": dataclasses.asdict(architecture),
-              "leave_out": sorted(leave_out), "start": start.name if start else "imagenet"}  # fmt: skip
-    kept = run / "settings.json"
-    if kept.exists() and _completed(json.loads(kept.read_text())) != json.loads(json.dumps(record)):
-        raise SystemExit(f"{run} holds a run with other settings ({kept}); give another folder, or the settings it has")
-    kept.write_text(json.dumps(record, indent=1))
-
+    _keep_settings(run, settings, architecture, leave_out, start)
     # A forked worker may hang when its parent already has threads, and torch and OpenCV have: they are spawned.
     context = multiprocessing.get_context("spawn")
     arguments = (data, restored, architecture)
@@ -339,67 +394,46 @@ def train(
         if measured_pairs:
             held_back = PairMaker(*arguments, **options, held_back=True)
             measured = [held_back.make(seed) for seed in range(measured_pairs)]
-
-        torch.manual_seed(settings.seed)
-        net = EvidenceNet(architecture)
-        if start is None:
-            load_imagenet(net)
-        else:
-            load_start(net, start)
-        net = net.to(memory_format=torch.channels_last)
-        average = torch.optim.swa_utils.AveragedModel(
-            net,
-            multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.averaging),  # type: ignore[no-untyped-call]
-            use_buffers=True,
-        )
-        optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-        seen = 0
-        state_file = run / "state.pt"
-        if state_file.exists():
-            state = torch.load(state_file, weights_only=True)
-            net.load_state_dict(state["net"])
-            average.load_state_dict(state["average"])
-            optimiser.load_state_dict(state["optimiser"])
-            seen = state["seen"]
-            log.info("going on at %d crops", seen)
-        began, next_row = time.monotonic(), (seen // every + 1) * every
-        since, losses, right = seen, [], []
-        weights = run / "average.safetensors"
-        for pairs in _batches(pool, settings, seen, workers):
-            if seen >= settings.pictures:
+        learner, state = Learner(settings, architecture, start), run / "state.pt"
+        if state.exists():
+            learner.go_on(state)
+        began, since, next_row = time.monotonic(), learner.seen, (learner.seen // every + 1) * every
+        steps: list[tuple[float, float]] = []
+        for pairs in _batches(pool, settings, learner.seen):
+            if learner.seen >= settings.pictures:
                 break
-            crops, masks, labels, crop_weights = collate(pairs)
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(seen, settings)
-            maps, logits = forward(net, crops, settings.norms)
-            total = loss(maps, logits, masks, labels, crop_weights, map_weight=settings.map_weight)
-            optimiser.zero_grad(set_to_none=True)
-            total.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-            optimiser.step()
-            average.update_parameters(net)
-            seen += len(labels)
-            losses.append(float(total.detach()))
-            right.append(float(((logits.detach() > 0) == (labels > 0)).float().mean()))
-            if seen >= next_row or seen >= settings.pictures:
-                next_row += every
-                row = {
-                    "seen": seen,
-                    "loss": round(float(np.mean(losses)), 4),
-                    "accuracy": round(float(np.mean(right)), 4),
-                }
-                row["per_s"] = round((seen - since) / (time.monotonic() - began), 1)
-                if measured:
-                    row |= {name: round(value, 4) for name, value in measure(average.module, measured).items()}
-                _append(run / "log.csv", row)
-                log.info("%s", row)
-                _save_weights(average.module, run / f"average_{seen:07d}.safetensors")
-                _save_weights(average.module, weights)
-                _save_state(state_file, net, average, optimiser, seen)
-                began, since, losses, right = time.monotonic(), seen, [], []
-                if stop_after is not None and seen >= stop_after:
-                    break
-    return weights
+            steps.append(learner.learn(pairs))
+            seen = learner.seen
+            if seen < next_row and seen < settings.pictures:
+                continue
+            mean_loss, accuracy = np.mean(steps, axis=0).tolist()
+            row = {"seen": seen, "loss": mean_loss, "accuracy": accuracy,
+                   "per_s": (seen - since) / (time.monotonic() - began)}  # fmt: skip
+            if measured:
+                row |= measure(learner.average.module, measured)
+            row = {name: round(value, 4) for name, value in row.items()}
+            _append(run / "log.csv", row)
+            log.info("%s", row)
+            _save_weights(learner.average.module, run / f"average_{seen:07d}.safetensors")
+            _save_weights(learner.average.module, run / "average.safetensors")
+            learner.save(state)
+            if stop_after is not None and seen >= stop_after:
+                break
+            began, since, next_row, steps = time.monotonic(), seen, next_row + every, []
+    return run / "average.safetensors"
+
+
+def _keep_settings(
+    run: Path, settings: Settings, architecture: Architecture, leave_out: frozenset[str], start: Path | None
+) -> None:
+    """Make the run's folder, or see that it holds a run with these settings."""
+    run.mkdir(parents=True, exist_ok=True)
+    record = {"settings": dataclasses.asdict(settings), "architecture": dataclasses.asdict(architecture),
+              "leave_out": sorted(leave_out), "start": start.name if start else "imagenet"}  # fmt: skip
+    kept = run / "settings.json"
+    if kept.exists() and _completed(json.loads(kept.read_text())) != json.loads(json.dumps(record)):
+        raise SystemExit(f"{run} holds a run with other settings ({kept}); give another folder, or the settings it has")
+    kept.write_text(json.dumps(record, indent=1))
 
 
 def _completed(record: dict[str, Any]) -> dict[str, Any]:
@@ -413,17 +447,6 @@ def _completed(record: dict[str, Any]) -> dict[str, Any]:
 def _save_weights(net: nn.Module, path: Path) -> None:
     tensors = {name: value.contiguous() for name, value in net.state_dict().items()}
     save_file(tensors, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
-
-
-def _save_state(path: Path, net: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, seen: int) -> None:
-    state = {
-        "net": net.state_dict(),
-        "average": average.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "seen": seen,
-    }
-    torch.save(state, path.with_suffix(".part"))
     os.replace(path.with_suffix(".part"), path)
 
 
