@@ -14,11 +14,13 @@ from deepfake_detect.verdict import (
     decide,
     deciding,
     exclusion,
+    finding,
     glimpses,
     interval,
     judge,
     label_of,
     likelihood_ratio,
+    limited,
     pool,
     probability,
     strength,
@@ -219,6 +221,27 @@ def test_the_reason_says_who_would_be_called_manipulated_alone() -> None:
     assert decide(group[:1], kind="video", calibration=CALIBRATION).label == "manipulated"
     assert found.label == "inconclusive"
     assert found.reason.startswith("The face of person 1 alone would be called manipulated; among 7 people")
+
+
+@pytest.mark.parametrize("others", [1, 2, 3, 4, 9, 11])
+def test_what_is_stated_of_several_people_bears_the_label(others: int) -> None:
+    bands = replace(BANDS, largest_ratio=8)
+    least = limited(math.log(bands.upper / (1 - bands.upper)), 8)
+    for logit in (1.0, 2.0, 3.0, 8.0):
+        label, ratio = finding([(logit, 1.0)] + [(-3.0, 1.0)] * others, bands)
+        assert label != "manipulated" or ratio >= least * 0.999
+    label, ratio = finding([(8.0, 1.0)] + [(-3.0, 1.0)] * others, bands)
+    assert label == ("manipulated" if 8 / (1 + others) > least else "inconclusive")
+
+
+def test_of_a_video_one_view_says_no_more_than_two_that_agree_as_frames_do() -> None:
+    bands = replace(BANDS, logit_sd=0.3)
+    one, picture = (interval(track(1, 0.3), bands, kind=kind) for kind in ("video", "image"))
+    many = interval(track(1, *[0.3] * 8), bands)
+    assert one is not None
+    assert picture is not None
+    assert picture == pytest.approx(many)
+    assert one[0] < picture[0] < picture[1] < one[1]
 
 
 def test_an_interval_of_several_people_is_narrower_towards_certainty() -> None:
