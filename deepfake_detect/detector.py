@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from threading import Event, Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from .types import Crop, Face, FaceTrack, Failure, HashedMoment, Heatmap, Proven
 from .words import Words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from concurrent.futures import Future
     from os import PathLike
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     Progress = Callable[[float], None]
 
+
+_Item = TypeVar("_Item")
 
 log = logging.getLogger(__name__)
 
@@ -116,8 +118,8 @@ class Detector:
         with (
             ThreadPoolExecutor(self._examiner.at_a_time, thread_name_prefix="classify") as pool,
             opened,
-            closing(media.ahead(decoded, stopped=opened.left)) as frames,
-            closing(media.ahead(self._find(frames, clock), stopped=opened.left)) as found,
+            closing(_beside(decoded, opened)) as frames,
+            closing(_beside(self._find(frames, clock), opened)) as found,
         ):
             tracker = Tracker()
             sightings = _Sightings(self.options, self._examiner, kind, pool, clock)
@@ -236,7 +238,13 @@ class Detector:
 
     def _failed(self, source: Source, failure: Failure) -> Report:
         path = "<array>" if isinstance(source, np.ndarray) else os.fspath(source)
-        return Report(path=path, tool=self.tool, error=failure, options=self.options)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return Report(path=path, tool=self.tool, error=failure, options=self.options, created_utc=now)
+
+
+def _beside(items: Iterator[_Item], opened: media.Media) -> Generator[_Item, None, None]:
+    """The same items, those of a video made ahead by a thread. A picture is a single frame: nothing is ahead of it."""
+    return media.ahead(items, stopped=opened.left) if opened.info.kind == "video" else (item for item in items)
 
 
 def _hashing(frames: Iterator[Frame], hashes: list[HashedMoment]) -> Iterator[Frame]:

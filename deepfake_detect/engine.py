@@ -126,13 +126,14 @@ class Examiner:
         architecture = self._entry.architecture
         looks, side = self._entry.looks(kind), architecture.size // 8
         maps, shares = (np.zeros((len(views), side, side), np.float32) for _ in range(2))
-        for i, look in enumerate(looks):
-            crops = [view[i].mirrored() if look.mirrored else view[i] for view in views]
-            found, _ = self._net.score(crops, batch_size=batch_size)
-            for j, (view, evidence) in enumerate(zip(views, found, strict=True)):
-                moved, seen = _moved_onto(view[0], view[i], evidence[:, ::-1] if look.mirrored else evidence)
-                maps[j] += np.float32(look.weight) * seen * moved
-                shares[j] += np.float32(look.weight) * seen
+        # All looks in one list, so that batches are full where there is but one face.
+        asked = [(j, look, crop) for j, view in enumerate(views) for look, crop in zip(looks, view, strict=True)]
+        crops = [crop.mirrored() if look.mirrored else crop for _, look, crop in asked]
+        found, _ = self._net.score(crops, batch_size=batch_size)
+        for (j, look, crop), evidence in zip(asked, found, strict=True):
+            moved, seen = _moved_onto(views[j][0], crop, evidence[:, ::-1] if look.mirrored else evidence)
+            maps[j] += np.float32(look.weight) * seen * moved
+            shares[j] += np.float32(look.weight) * seen
         maps /= shares
         return maps, _pooled(maps, sharpness=architecture.sharpness)
 
