@@ -417,8 +417,8 @@ class _Scene:
     def __init__(
         self, report: Report, options: ReportOptions, *, width: int, height: int, span_s: tuple[float, float]
     ) -> None:
-        self._options, words = options, Words(options.language)
-        self._mark = words("copy_mark")
+        self._options, self._words = options, Words(options.language)
+        words, self._mark = self._words, self._words("copy_mark")
         scale = min(1.0, LONGEST_SIDE_PX / max(width, height))
         unit = draw.unit_of(round(width * scale), round(height * scale))
         strip = round(_STRIP_PX * unit / 2) * 2
@@ -450,7 +450,7 @@ class _Scene:
         sights = [self._scaled(sight) for person in self._shown if (sight := person.at(frame.time_s)) is not None]
         others = [self._scaled_box(box) for person in self._others if (box := person.may_be(frame.time_s)) is not None]
         picture[:] = _veiled(frame.pixels, sights, self._options, others=others)
-        draw.paint(picture, sights, mark=self._mark, caption=f"{frame.time_s:.2f} s")
+        draw.paint(picture, sights, mark=self._mark, caption=f"{self._words.number(frame.time_s, '.2f')} s")
         canvas[:height, width:] = canvas[:height, width - 1 : width]
         canvas[height : self._top] = canvas[height - 1]
         canvas[self._top :] = self._timeline.at(frame.time_s)

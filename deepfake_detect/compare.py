@@ -198,6 +198,8 @@ class Comparison:
         who = words(f"compare_face_{kind}", time_s=self.match.time_s)
         same = self.frame is not None and self.frame.matches
         though = words("compare_not_taken_same_frame") if same else ""
+        if self.label == "inconclusive" and label_of(self.match.log_odds) == "taken_from_this_photo":
+            return words("compare_one_of_many", who=who)
         if self.label == "inconclusive":
             return words("compare_inconclusive", who=who, rest=though)
         ratio = self.likelihood_ratio
@@ -322,7 +324,8 @@ def compare(
     label, lacking = _without_a_face(found, known, usable=bool(usable))
     score = pooled(found.log_odds) if found.log_odds else None
     return Comparison(
-        label if score is None else label_of(score), score, None if score is None else likelihood_ratio(score),
+        label_of_all(found.log_odds) if found.log_odds else label, score,
+        None if score is None else likelihood_ratio(score),
         suspect_info, original_info, found.best, around, lacking, found.compared, notes=tuple(notes),
     )  # fmt: skip
 
@@ -375,6 +378,13 @@ def label_of(log_odds: float) -> ComparisonLabel:
     if log_odds >= JUDGEMENT.upper:
         return "taken_from_this_photo"
     return "not_taken_from_this_photo" if log_odds <= JUDGEMENT.lower else "inconclusive"
+
+
+def label_of_all(log_odds: Sequence[float]) -> ComparisonLabel:
+    """The answer for several faces: that of their mean, yet never "not taken" where one alone would be called taken."""
+    label, best = label_of(pooled(log_odds)), label_of(max(log_odds))
+    disagree = (label, best) == ("not_taken_from_this_photo", "taken_from_this_photo")
+    return "inconclusive" if disagree else label
 
 
 def likelihood_ratio(log_odds: float) -> float:

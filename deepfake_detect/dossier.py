@@ -4,7 +4,7 @@
     report.json     every figure, with the fingerprints of the files below; `report.schema.json` describes it
     annotated.*     the media with boxes and heat, marked as a copy for analysis
     contact_sheet.jpg
-    evidence/       for each view on which the verdict rests its crop and its map, numbers as they were judged (.npz)
+    evidence/       crops and maps of the most telling views, numbers as they were judged (.npz)
     SHA256SUMS      fingerprints of all of these, as `sha256sum -c` reads them; on request signed (SHA256SUMS.sig, .pub)
 
 While it is being written it holds a file INCOMPLETE, which goes when all is there. Files of an earlier report in the same
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from .types import FaceTrack, Report, Score
 
-SUMS, SIGNATURE, PUBLIC_KEY, INCOMPLETE, JSON = (
-    "SHA256SUMS", "SHA256SUMS.sig", "SHA256SUMS.pub", "INCOMPLETE", "report.json",
+SUMS, SIGNATURE, PUBLIC_KEY, INCOMPLETE, JSON, PAGE = (
+    "SHA256SUMS", "SHA256SUMS.sig", "SHA256SUMS.pub", "INCOMPLETE", "report.json", "report.html",
 )  # fmt: skip
 # Every name this module writes, and what it may leave of one when it is killed.
 _OWN = re.compile(
@@ -100,8 +100,8 @@ def save(
         # The page and its PDF hold the time of day; report.json stays the same from run to run but for its times.
         command = f"deepfake-detect verify {_quoted(target)}{_again_with(judged)}"
         write_page = partial(page.html, shown, options=options, created_utc=judged.created_utc, rerun=command)
-        write_atomically(target / "report.html", write_page().encode("utf-8"))
-        pages = ["report.html"]
+        write_atomically(target / PAGE, write_page().encode("utf-8"))
+        pages = [PAGE]
         if options.pdf:
             write_atomically(target / "report.pdf", _pdf(write_page(paper=True)))
             pages.append("report.pdf")
@@ -212,7 +212,10 @@ def _without_paths(judged: Report, name: str | None) -> Report:
     name = name or Path(judged.path).name or judged.path
     error = judged.error
     if error is not None:
-        said = error.message.replace(media.shown(judged.path), media.shown(name)).replace(judged.path, name)
+        said = error.message
+        # As an error may write a path: with escapes for what can't be printed, for all but ASCII, or as it is.
+        for written in (media.shown, ascii, str):
+            said = said.replace(written(judged.path), written(name))
         error = replace(error, message=said)
     trust = judged.options.trust
     options = replace(judged.options, trust=Path(trust).name if trust else None)
@@ -343,7 +346,7 @@ def _calibration(shown: Report) -> dict[str, Any] | None:
 
 
 def _left_out(shown: Report) -> list[dict[str, Any]]:
-    """The views that do not count, and why."""
+    """The views that do not vote, and why."""
 
     def described(track: FaceTrack, score: Score) -> dict[str, Any]:
         return {"person": track.id, "time_s": round(score.time_s, 6), "why": score.excluded}
@@ -408,4 +411,6 @@ def _public_pem(key: Ed25519PrivateKey) -> bytes:
 
 
 def _quoted(folder: Path) -> str:
-    return page.plain(shlex.quote(folder.name or str(folder)))
+    name = folder.name or str(folder)
+    # Marks that are not seen are not shown either, and without them it is no longer the folder's name.
+    return shlex.quote(name) if page.plain(name) == name else "FOLDER"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .words import Words
 
     Colour = tuple[int, int, int]
+    Place = tuple[int, int, int, int]
 
 HOTTEST = 4.0
 _OPACITY = 0.65
@@ -33,6 +34,10 @@ _LOOK_PX, _LOOK_CELLS, _LOOKS_ALIKE = 64, 8, 28
 _BLOBS, _AROUND = 12, 0.18
 # One colour a person (Okabe and Ito's palette, told apart by colour-blind people too).
 _COLOURS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66), (0, 114, 178), (213, 94, 0))
+# What is too dark to be read on black is written in a brighter shade.
+_INK = {(0, 114, 178): (86, 150, 220)}
+# From so many people in a picture on no label is wider than its face, by so much, or narrower than can be read (pixels).
+_CROWD, _LABEL_SHARE, _LABEL_PX = 8, 1.2, 48
 _BLACK, _WHITE, _GREY = (0, 0, 0), (255, 255, 255), (150, 150, 150)
 #: On which ground every annotated copy says that it is one.
 MARK_GROUND = (255, 200, 0)
@@ -110,11 +115,14 @@ def annotate(
         caption: A line at the top left, such as the time.
     """
     canvas = pixels.copy()
-    paint(canvas, [sight(track, score, words) for track, score in people], mark=words("copy_mark"), caption=caption)
-    image = Image.fromarray(canvas)
-    unit = unit_of(image.width, image.height)
-    _legend(image, _font(13 * unit), unit, words)
-    return np.asarray(image)
+    height, width = canvas.shape[:2]
+    unit = unit_of(width, height)
+    legend = _legend(width, height, _font(13 * unit), unit, words)
+    corner = _place(canvas, legend, 0, height)
+    sights = [sight(track, score, words) for track, score in people]
+    paint(canvas, sights, mark=words("copy_mark"), caption=caption, spared=(corner,))
+    _put(canvas, legend, corner)
+    return canvas
 
 
 def sight(track: FaceTrack, score: Score, words: Words) -> Sight:
@@ -129,7 +137,7 @@ def sight(track: FaceTrack, score: Score, words: Words) -> Sight:
 
 def finding(track: FaceTrack, score: Score, words: Words) -> str:
     """The person's number, and the evidence or why there is none."""
-    said = f"{score.logit:+.1f}" if score.logit is not None else words(f"excluded_{score.excluded}")
+    said = words.number(score.logit, "+.1f") if score.logit is not None else words(f"excluded_{score.excluded}")
     return f"{words('copy_person', person=track.id)}  {said}"
 
 
@@ -138,7 +146,9 @@ def unit_of(width: int, height: int) -> float:
     return max(1.0, min(width, height) / 360)
 
 
-def paint(canvas: np.ndarray, sights: Sequence[Sight], *, mark: str, caption: str = "") -> None:
+def paint(
+    canvas: np.ndarray, sights: Sequence[Sight], *, mark: str, caption: str = "", spared: Sequence[Place] = ()
+) -> None:
     """Draw heat, boxes, what is said of each person, the mark that this is a copy, and a caption, onto a picture.
 
     Args:
@@ -146,6 +156,7 @@ def paint(canvas: np.ndarray, sights: Sequence[Sight], *, mark: str, caption: st
         sights: Who is seen.
         mark: What says that this is a copy.
         caption: Beside the mark, such as the time.
+        spared: Where something else is put afterwards.
     """
     height, width = canvas.shape[:2]
     unit = unit_of(width, height)
@@ -158,10 +169,12 @@ def paint(canvas: np.ndarray, sights: Sequence[Sight], *, mark: str, caption: st
     beside = _label(caption, 17 * unit, _WHITE, _BLACK, width) if caption else marked[:, :0]
     fits = marked.shape[1] + beside.shape[1] <= width
     corner = (marked.shape[1], 0) if fits else (0, marked.shape[0])
-    taken = [_place(canvas, marked, 0, 0), _place(canvas, beside, *corner)]
+    taken = [_place(canvas, marked, 0, 0), _place(canvas, beside, *corner), *spared]
     for one in sights:
-        label = _label(one.said, 13 * unit, _COLOURS[(one.person - 1) % len(_COLOURS)], _BLACK, width)
-        x0, y0, _, y1 = one.box
+        colour = _COLOURS[(one.person - 1) % len(_COLOURS)]
+        x0, y0, x1, y1 = one.box
+        widest = width if len(sights) < _CROWD else min(width, max(_LABEL_PX, round(_LABEL_SHARE * (x1 - x0))))
+        label = _label(one.said, 13 * unit, _INK.get(colour, colour), _BLACK, widest)
         places = [_place(canvas, label, x0, y) for y in (y0 - label.shape[0], y1, y0)]
         # Above the box, below it, or inside, wherever it covers no other.
         chosen = next((place for place in places if not any(_overlap(place, other) for other in taken)), places[0])
@@ -296,7 +309,8 @@ def timeline(
     title = words("copy_nobody") if track is None else words("copy_timeline", person=track.id)
     head = _label(title, 11 * unit, _WHITE, (16, 16, 16), width)
     _put(strip, head, _place(strip, head, 0, 0))
-    scale = [_label(text, 9 * unit, _GREY, (16, 16, 16), width) for text in (f"{HOTTEST:+g}", "0", f"{-HOTTEST:+g}")]
+    ends = (words.number(level, "+g") for level in (HOTTEST, 0.0, -HOTTEST))
+    scale = [_label(text, 9 * unit, _GREY, (16, 16, 16), width) for text in ends]
     gap, ramp = round(4 * unit), round(6 * unit)
     left = max(label.shape[1] for label in scale) + ramp + gap
     top, right, bottom = head.shape[0] + gap, width - 1 - 2 * gap, height - 1 - 2 * gap
@@ -368,9 +382,11 @@ def contact_sheet(tracks: Sequence[FaceTrack], *, words: Words, columns: int = 6
                 for row, picture in enumerate((score.heatmap.crop.pixels, overlay_crop(score.heatmap))):
                     small = cv2.resize(picture, (tile, tile), interpolation=cv2.INTER_AREA)
                     canvas.paste(Image.fromarray(small), (x, y + row * tile))
-                pen.text((x, y + 2 * tile + 2), f"{score.time_s:.2f} s   {score.logit:+.2f}", (20, 20, 20), font)
+                said = f"{words.number(score.time_s, '.2f')} s   {words.number(score.logit or 0.0, '+.2f')}"
+                pen.text((x, y + 2 * tile + 2), said, (20, 20, 20), font)
             y += 2 * tile + band + gap
-    _legend(canvas, font, 1.0, words)
+    legend = _legend(canvas.width, canvas.height, font, 1.0, words)
+    canvas.paste(Image.fromarray(legend), (0, canvas.height - len(legend)))
     return np.asarray(canvas)
 
 
@@ -428,7 +444,7 @@ def _label(text: str, size_px: float, colour: Colour, ground: Colour, widest: in
     return np.asarray(label)
 
 
-def _place(canvas: np.ndarray, picture: np.ndarray, x: float, y: float) -> tuple[int, int, int, int]:
+def _place(canvas: np.ndarray, picture: np.ndarray, x: float, y: float) -> Place:
     """Left, top, right and bottom of a small picture put here, moved inside where it would reach beyond."""
     height, width = (min(a, b) for a, b in zip(picture.shape[:2], canvas.shape[:2], strict=True))
     left = min(max(0, round(x)), canvas.shape[1] - width)
@@ -436,28 +452,29 @@ def _place(canvas: np.ndarray, picture: np.ndarray, x: float, y: float) -> tuple
     return left, top, left + width, top + height
 
 
-def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+def _overlap(a: Place, b: Place) -> bool:
     return min(a[2], b[2]) > max(a[0], b[0]) and min(a[3], b[3]) > max(a[1], b[1])
 
 
-def _put(canvas: np.ndarray, picture: np.ndarray, place: tuple[int, int, int, int]) -> None:
+def _put(canvas: np.ndarray, picture: np.ndarray, place: Place) -> None:
     left, top, right, bottom = place
     canvas[top:bottom, left:right] = picture[: bottom - top, : right - left]
 
 
-def _legend(canvas: Image.Image, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, unit: float, words: Words) -> None:
-    """The fixed scale, at the lower left."""
-    width, height = round(120 * unit), round(8 * unit)
-    if canvas.width < 1.5 * width or canvas.height < 6 * height:
-        return
+def _legend(
+    canvas_width: int, canvas_height: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, unit: float, words: Words
+) -> np.ndarray:
+    """The fixed scale, for the lower left corner, uint8 (h, w, 3); empty where the picture has no room for it."""
+    width, height, gap = round(120 * unit), round(8 * unit), round(6 * unit)
+    if canvas_width < 1.5 * width or canvas_height < 6 * height:
+        return np.zeros((0, 0, 3), np.uint8)
     ramp = np.tile(np.linspace(0, HOTTEST, width, dtype=np.float32), (height, 1))
     colours, opacity = heat(ramp)
     bar = mix(np.full((height, width, 3), 128, np.uint8), colours, opacity)
-    pen = ImageDraw.Draw(canvas)
     text = words("copy_scale", hottest=HOTTEST)
-    left, top, right, bottom = pen.textbbox((0, 0), text, font)
-    x, y = round(6 * unit), canvas.height - height - round(6 * unit)
-    line = y - (bottom - top) - round(5 * unit)
-    pen.rectangle((0, line - 3, x + max(width, right - left) + 6, canvas.height), fill=(0, 0, 0))
-    pen.text((x - left, line - top), text, (255, 255, 255), font)
-    canvas.paste(Image.fromarray(bar), (x, y))
+    left, top, right, bottom = ImageDraw.Draw(Image.new("RGB", (1, 1))).textbbox((0, 0), text, font)
+    below = math.ceil(bottom - top) + round(5 * unit) + 3
+    legend = Image.new("RGB", (gap + math.ceil(max(width, right - left)) + 6, below + height + gap), _BLACK)
+    ImageDraw.Draw(legend).text((gap - left, 3 - top), text, _WHITE, font)
+    legend.paste(Image.fromarray(bar), (gap, below))
+    return np.asarray(legend)

@@ -24,6 +24,8 @@ from .words import Words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from markupsafe import Markup
+
     from .types import Bands, FaceTrack, OtherGroups, Report, Score
 
 TEMPLATE = "page.html.j2"
@@ -64,12 +66,14 @@ class Moment:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Evidence of one person over the video."""
+    """Evidence of one person over the video; `even` is where the odds are even, as a height and in logits."""
 
     moments: tuple[Moment, ...]
     line: str
+    strongest: Moment
     seconds: tuple[tuple[float, str], ...]
     levels: tuple[tuple[float, str], ...]
+    even: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,6 @@ class Person:
     why: str
     views: tuple[View, ...]
     timeline: Timeline | None
-    strongest: Score | None
 
 
 def html(
@@ -114,6 +117,7 @@ def html(
         report=report,
         name=plain(report.path if options.keep_path else Path(report.path).name or report.path),
         reason=verdict.reason(report, words),
+        what_next=_what_next(report, words),
         support=_support(ratio, words) if ratio else "",
         people=[_person(track, report, options, words, moments=_MOMENTS // len(people)) for track in people],
         more_people=max(0, len(ordered) - _MOST_PEOPLE),
@@ -141,26 +145,49 @@ def _support(ratio: float, words: Words) -> str:
     return words(f"page_support_{side}", strength=words(verdict.strength(ratio)))
 
 
+def _what_next(report: Report, words: Words) -> str:
+    """What the reader can do, by the label."""
+    if report.verdict is None:
+        return ""
+    label = report.verdict.label
+    return words("next_inconclusive_alone" if label == "inconclusive" and _one_alone(report) else f"next_{label}")
+
+
+def _one_alone(report: Report) -> bool:
+    """Whether somebody would be called manipulated who was seen alone."""
+    if report.calibration is None or report.media is None:
+        return False
+    bands = report.calibration.bands(report.media.kind)
+    people = verdict.evidence([*verdict.seen_enough(report.tracks), *verdict.seen_in_part(report.tracks)])
+    return any(verdict.label_of(logit, bands, quality=quality) == "manipulated" for logit, quality in people)
+
+
 def _odds(ratio: float, words: Words) -> str:
     times = max(ratio, 1 / ratio)
     return words(
         "page_meaning_more" if ratio >= 1 else "page_meaning_less",
-        ratio=f"{times:.0f}" if times >= 10 else f"{times:.1f}",
+        ratio=words.number(times, ".0f" if times >= 10 else ".1f"),
     )
 
 
-def _errors(report: Report, words: Words) -> list[str]:
+def _errors(report: Report, words: Words) -> list[Markup]:
     """How often the bands erred on the media they were fitted on, and on people and clips they were not fitted on."""
+    from markupsafe import Markup, escape
+
     if report.calibration is None or report.media is None:
         return []
     known, kind = report.calibration, report.media.kind
     bands, elsewhere = known.bands(kind), known.other_groups.get(kind)
-    said = [words("page_errors_help", data=known.data, **_counted(bands, bands))]
+    said = [words("page_errors_help", data="\0", **_counted(bands, bands))]
     if elsewhere is not None:
         said.append(
             words("page_errors_other_groups", inconclusive=elsewhere.inconclusive, **_counted(bands, elsewhere))
         )
-    return [*said, words("page_errors_beyond")]
+    # What the media were stands in the manifest, in English.
+    data = escape(known.data)
+    if words.language != "en":
+        data = Markup('<span lang="en">{}</span>').format(data)
+    return [escape(text).replace("\0", data) for text in (*said, words("page_errors_beyond"))]
 
 
 def _counted(bands: Bands, rates: Bands | OtherGroups) -> dict[str, float]:
@@ -208,8 +235,7 @@ def _person(track: FaceTrack, report: Report, options: ReportOptions, words: Wor
         track,
         ", ".join(reasons),
         tuple(_view(score) for score in drawn),
-        _timeline(track, report, pictures=moments if options.images else 0) if video and track.voting else None,
-        verdict.strongest_moment(track),
+        _timeline(track, report, words, pictures=moments if options.images else 0) if video and track.voting else None,
     )
 
 
@@ -227,7 +253,7 @@ def _view(score: Score) -> View:
     )
 
 
-def _timeline(track: FaceTrack, report: Report, *, pictures: int) -> Timeline:
+def _timeline(track: FaceTrack, report: Report, words: Words, *, pictures: int) -> Timeline:
     voting = track.voting
     times = report.sampled_times_s or (track.start_s, track.end_s)
     first, last = times[0], max(times[-1], times[0] + 1e-3)
@@ -242,11 +268,18 @@ def _timeline(track: FaceTrack, report: Report, *, pictures: int) -> Timeline:
             picture = _data_uri(_reduced(draw.overlay_crop(score.heatmap), _MOMENT_PX))
         x = _WIDTH * (score.time_s - first) / (last - first)
         moments.append(Moment(round(x, 1), _height(logit), score.time_s, logit, picture))
+    shares = (0, 0.25, 0.5, 0.75, 1)
+    # Finer where labels would be equal.
+    digits = ".1f" if last - first >= 0.4 else ".2f"
+    bands = report.calibration.bands("video") if report.calibration else None
+    even = -bands.offset / bands.slope if bands else None
     return Timeline(
         tuple(moments),
         " ".join(f"{moment.x},{moment.y}" for moment in moments),
-        tuple((round(_WIDTH * share, 1), f"{first + share * (last - first):.1f}") for share in (0, 0.25, 0.5, 0.75, 1)),
-        tuple((_height(level), f"{level:+g}" if level else "0") for level in (-8, -4, 0, 4, 8)),
+        max(moments, key=lambda moment: moment.logit),
+        tuple((round(_WIDTH * share, 1), words.number(first + share * (last - first), digits)) for share in shares),
+        tuple((_height(level), words.number(level, "+g")) for level in (-8, -4, 0, 4, 8)),
+        None if even is None else (_height(even), even),
     )
 
 
@@ -264,25 +297,28 @@ def _facts(report: Report, created_utc: str, words: Words) -> Sequence[tuple[str
         ]
         facts += [("dimensions", f"{info.width} × {info.height}"), ("codec", plain(info.codec))]
         if info.duration_s is not None:
-            facts.append(("duration", f"{info.duration_s:.2f} s"))
+            facts.append(("duration", f"{words.number(info.duration_s, '.2f')} s"))
         if info.fps is not None:
-            facts.append(("fps", f"{info.fps:.2f}"))
-        facts.append(("sampled", _sampled(report.sampled_times_s)))
+            facts.append(("fps", words.number(info.fps, ".2f")))
+        facts.append(("sampled", _sampled(report.sampled_times_s, words)))
     if created_utc:
         facts.append(("created", created_utc))
     # A saved report has its provenance anyway: no reader needs to be told that this was asked for. The engine stands above.
     default = {**asdict(Options()), "provenance": report.options.provenance, "engine": report.options.engine}
     changed = [plain(f"{name} {value}") for name, value in asdict(report.options).items() if value != default[name]]
     facts += [("tool", f"deepfake_detect {tool.version}, engine {report.options.engine}")]
-    facts += [("model", f"{tool.model}, SHA-256 {tool.model_sha256}"), ("calibration", tool.calibration)]
+    facts.append(("model", f"{tool.model}, SHA-256 {tool.model_sha256}"))
+    if report.error is None:
+        facts.append(("calibration", tool.calibration))
     facts += [("options", ", ".join(changed) or words("page_fact_none"))]
     return [(words(f"page_fact_{key}"), value) for key, value in facts]
 
 
-def _sampled(times: Sequence[float]) -> str:
+def _sampled(times: Sequence[float], words: Words) -> str:
     if len(times) < 2:
         return str(len(times))
-    return f"{len(times)}: {', '.join(f'{time_s:.2f}' for time_s in times[:200])}{' …' if len(times) > 200 else ''} s"
+    listed = "; ".join(words.number(time_s, ".2f") for time_s in times[:200])
+    return f"{len(times)}: {listed}{' …' if len(times) > 200 else ''} s"
 
 
 def _notes(report: Report, words: Words) -> list[str]:

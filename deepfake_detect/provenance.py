@@ -228,6 +228,7 @@ class _Entry:
             or key.startswith(_PRIVATE_BEGINNINGS)
             or key.endswith(_PRIVATE_ENDS)
             or self.name in _PRIVATE_NAMES
+            or _PATH.match(self.text.strip()) is not None
             or (
                 key in _KEYWORDS and re.match(r"pe(ople|rsonen|rsonas)\b", self.text.strip(), re.IGNORECASE) is not None
             )
@@ -237,11 +238,12 @@ class _Entry:
 # Who took it, whom it shows, where, with which single camera.
 _PRIVATE_NAMES = ("mwg-rs:Name", "photoshop:Source", "Iptc4xmpExt:Name", "regions:Name", "acdsee-rs:Name")
 # Folders bear the names of those who use them. And keywords that are filed under people.
-_PRIVATE_ENDS = ("projectpath", "filepath", "documentname")
+_PRIVATE_ENDS = ("projectpath", "filepath", "documentname", "lasturl", "preservedfilename", "rawfilename")
+_PATH = re.compile(r"file:|/home/|/users/|[a-z]:\\", re.IGNORECASE)
 _KEYWORDS = frozenset({"tagslist", "hierarchicalsubject", "lastkeywordxmp", "lastkeywordiptc", "keywords", "subject"})
 _PRIVATE_PARTS = (
     "serialnumber", "location", "director", "copyright", "owner", "creatorname", "artist", "author", "country",
-    "photographer", "imageeditor", "contributor", "licensor", "imagesupplier",
+    "photographer", "imageeditor", "contributor", "licensor", "imagesupplier", "contactinfo",
 )  # fmt: skip
 _PRIVATE_BEGINNINGS = ("gps", "location", "person", "ciadr", "ciemail", "citel", "ciurl")
 _PRIVATE = frozenset({

@@ -6,12 +6,14 @@ import hashlib
 import io
 import json
 import os
+import re
 import zipfile
 import zlib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from . import __version__, checkpoint, dossier
@@ -30,9 +32,11 @@ if TYPE_CHECKING:
 # Another processor rounds otherwise: so much may a figure differ, by its name; the ratio in proportion.
 _TOLERATED = {"logit": 0.02, "probability": 0.01, "probability_interval": 0.02, "likelihood_ratio": 0.05, "box": 0.5,
               "landmarks": 0.5, "quality": 0.02, "detector_confidence": 0.01}  # fmt: skip
-# And a cell of a map (logits), and a crop's mean grey level.
-_MAP, _GREY = 0.1, 2.0
-_COMPARED = ("media", "verdict", "tracks", "warnings")
+# And a cell of a map (logits); a crop's mean grey level, and that of a patch of so many pixels; a crop's place (pixels).
+_MAP, _GREY, _PATCH_GREY, _PATCH_PX, _PLACE = 0.1, 2.0, 6.0, 15, 1.0
+_COMPARED = ("media", "verdict", "tracks")
+# Figures within sentences: each is compared where it stands by itself.
+_FIGURE = re.compile(r"[-+]?\d+(?:\.\d+)?")
 # A folder may come from anyone. No list of fingerprints, record or signature is larger, nor an array of a map or a crop.
 _LARGEST_FILE, _LARGEST_ARRAY, _LONGEST = 256 * 2**20, 64 * 2**20, 300
 # What NumPy and what it reads archives by raise on damaged data.
@@ -163,7 +167,7 @@ def _files(folder: Path) -> Iterator[Check]:
     except ValueError as error:
         yield Check(dossier.SUMS, False, f"changed: {error}")
         return
-    if dossier.sums_text(sums) != text or dossier.JSON not in sums:
+    if dossier.sums_text(sums) != text or not {dossier.JSON, dossier.PAGE} <= sums.keys():
         yield Check(dossier.SUMS, False, "changed: it is not as this program writes it")
     for name, digest in sums.items():
         if not dossier.may_be_listed(name):
@@ -298,8 +302,11 @@ def _again(
     trusted = {"content_credentials", "notes"} if known.get("trust") or _unread(again) != _unread(stated) else set()
     worded = {"limits", "where_to_turn"} if version != __version__ else set()
     left_out = {"created_utc", "options", "report_options", *trusted, *worded}
+    if not worded:
+        differences += _differences("warnings", *(_without_figures(one["warnings"]) for one in (record, repeated)))
     if not (worded or trusted):
-        differences += _differences("verdict.reason", record["verdict"]["reason"], repeated["verdict"]["reason"])
+        reasons = ([one["verdict"]["reason"]] for one in (record, repeated))
+        differences += _differences("verdict.reason", *map(_without_figures, reasons))
     differences += _differences("examination", stated, json.loads(json.dumps(again)), left_out=left_out)
     if not differences:
         said = "found again, with the same figures and maps; the page and its pictures were not made again"
@@ -308,6 +315,11 @@ def _again(
     hint = "" if version == __version__ else f" (judged by version {version}, this is {__version__})"
     for difference in differences[:10]:
         yield Check("verdict", False, difference + hint)
+
+
+def _without_figures(sentences: Sequence[str]) -> list[str]:
+    """Rounded, a figure may differ by a last digit where itself it is nearly the same."""
+    return [_FIGURE.sub("#", sentence) for sentence in sentences]
 
 
 def _unread(examination: dict[str, Any]) -> Any:
@@ -324,24 +336,41 @@ def _other_maps(folder: Path, record: dict[str, Any], report: Report) -> Iterato
         for face, score in zip(known["faces"], track.scores, strict=False):
             if "evidence" not in face or score.heatmap is None:
                 continue
-            name = face["evidence"]["file"]
+            name, found = face["evidence"]["file"], score.heatmap
             try:
                 kept = _arrays(folder, name)
-                evidence = kept["evidence"]
-                own = score.heatmap.crop.pixels
-                crop = own if alone else kept.get("crop", own)
+                evidence, to_frame = kept["evidence"], kept.get("to_frame", np.zeros(0))
+                crop = found.crop.pixels if alone else kept.get("crop", found.crop.pixels)
             except (MediaError, *_NO_MAP) as error:
                 yield f"the map in {name} can't be read ({_why(error)})"
                 continue
-            found = score.heatmap
             if evidence.shape != found.evidence.shape or evidence.dtype.kind != "f":
                 yield f"the map in {name} is another"
             # Not larger, lest a map without numbers be the same as any.
             elif not (apart := float(np.abs(evidence - found.evidence).max())) <= _MAP:
                 yield f"the map in {name} is another: up to {apart:.2f} logits apart"
-            same = crop.shape == found.crop.pixels.shape and crop.dtype == np.uint8
-            if not same or np.abs(crop.astype(float) - found.crop.pixels).mean() > _GREY:
+            if not _same_pixels(crop, found.crop.pixels):
                 yield f"the crop in {name} is another"
+            if not _same_place(to_frame, found.crop.to_frame, side=len(found.crop.pixels)):
+                yield f"the place of the crop in {name} is another"
+
+
+def _same_pixels(kept: np.ndarray, own: np.ndarray) -> bool:
+    """Whether a crop is the same but for rounding, as a whole and in every patch: a mouth is a small part of it."""
+    if kept.shape != own.shape or kept.dtype != np.uint8:
+        return False
+    apart = kept.astype(np.float32) - own
+    # With its sign, as an edge that lies half a pixel off is brighter here and darker there.
+    in_patches = cv2.blur(apart, (_PATCH_PX, _PATCH_PX))
+    return float(np.abs(apart).mean()) <= _GREY and float(np.abs(in_patches).max()) <= _PATCH_GREY
+
+
+def _same_place(kept: np.ndarray, own: np.ndarray, *, side: int) -> bool:
+    """Whether the corners of a crop lie in the same pixels of the frame."""
+    if kept.shape != own.shape or kept.dtype.kind != "f":
+        return False
+    corners = np.array([[0, 0, 1], [side, 0, 1], [0, side, 1], [side, side, 1]])
+    return float(np.abs(corners @ (kept - own).T).max()) <= _PLACE
 
 
 def _arrays(folder: Path, name: str) -> dict[str, np.ndarray]:
@@ -356,7 +385,7 @@ def _arrays(folder: Path, name: str) -> dict[str, np.ndarray]:
         if sum(entry.file_size for entry in archive.infolist()) > _LARGEST_ARRAY:
             raise ValueError("it would unpack to more than a map can be")
     with np.load(io.BytesIO(data), allow_pickle=False) as kept:
-        return {key: kept[key] for key in ("evidence", "crop") if key in kept}
+        return {key: kept[key] for key in ("evidence", "crop", "to_frame") if key in kept}
 
 
 def _why(error: Exception) -> str:

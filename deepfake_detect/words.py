@@ -1,12 +1,14 @@
 """Every word a reader sees, in one place and several languages: `languages/en.json` is complete, the others translate it.
 
-A text is found by its key and filled with values: `Words("de")("face_of", person=2)`. What programs read (labels, keys of
-the JSON, kinds of errors) is never translated.
+A text is found by its key and filled with values: `Words("de")("face_of", person=2)`. Numbers are written as the language
+does, and `{views:view|views}` is the first word where there is one of it, else the second. What programs read (labels, keys
+of the JSON, kinds of errors) is never translated.
 """
 
 from __future__ import annotations
 
 import json
+import string
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +16,7 @@ LANGUAGES = ("en", "es", "de")
 _FOLDER = Path(__file__).with_name("languages")
 
 
-class Words:
+class Words(string.Formatter):
     """The texts of one language.
 
     Args:
@@ -36,7 +38,23 @@ class Words:
         Raises:
             KeyError: There is no such text: a bug.
         """
-        return self._texts[key].format(**values)
+        return self.vformat(self._texts[key], (), values)
+
+    def number(self, value: float, spec: str) -> str:
+        """A number as the language writes it; what is rounded to 0 has no sign."""
+        said = format(value, spec)
+        if set(said) <= set("+-0.%"):
+            said = said.lstrip("+-")
+        said = said.replace("%", "\u00a0%")
+        return said if self.language == "en" else said.replace(".", ",")
+
+    def format_field(self, value: object, format_spec: str) -> str:
+        """What stands for one value, as `string.Formatter` asks for it."""
+        one, has_both, more = format_spec.partition("|")
+        if has_both:
+            # Notes carry their numbers as text.
+            return one if str(value) == "1" else more
+        return self.number(value, format_spec) if isinstance(value, float) else format(value, format_spec)
 
 
 @cache

@@ -39,6 +39,7 @@ from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError,
 from .options import Options, ReportOptions
 from .report import to_dict
 from .types import Face, FaceTrack, Failure, Kind, MediaInfo, Report, Score, ToolInfo, Verdict
+from .watch import Watch
 from .words import LANGUAGES, Words
 
 if TYPE_CHECKING:
@@ -158,6 +159,8 @@ class Pool:
 
     Attributes:
         tool: What does the judging.
+        limits: For each file.
+        workers: How many at most.
 
     Raises:
         WeightsError: The weights' manifest is missing or does not fit.
@@ -176,7 +179,8 @@ class Pool:
         self.tool = ToolInfo(__version__, entry.name, entry.sha256, entry.calibration.name)
         self.limits = limits or Limits()
         self._prepare = prepare or partial(load, options or Options(), weights_folder)
-        self._free = max(1, workers)
+        self._watch = Watch()
+        self.workers = self._free = max(1, workers)
         self._lock = threading.Lock()
         # A worker is free, or a job need not wait for one any longer.
         self._changed = threading.Condition(self._lock)
@@ -242,6 +246,7 @@ class Pool:
             self.cancel(job)
         for worker in idle:
             worker.end()
+        self._watch.close()
 
     def __enter__(self) -> Pool:
         return self
@@ -260,7 +265,7 @@ class Pool:
         finally:
             with self._changed:
                 self._free += 1
-                self._changed.notify_all()
+                self._changed.notify()
 
     def _judge(self, job: Job, descriptor: int, tell: Callable[[Progress], None]) -> Outcome:
         for attempt in range(_STARTS):
@@ -298,7 +303,7 @@ class Pool:
         self._check(job)
         with self._lock:
             worker = self._idle.pop() if self._idle else None
-        worker = worker or _Worker(self._prepare, self.limits)
+        worker = worker or _Worker(self._prepare, self.limits, self._watch)
         with self._lock:
             self._running[job] = worker
         try:
@@ -361,9 +366,9 @@ class _Worker:
         confinement: What it gave up.
     """
 
-    def __init__(self, prepare: Callable[[], Judge], limits: Limits) -> None:
+    def __init__(self, prepare: Callable[[], Judge], limits: Limits, watch: Watch) -> None:
         self.ready, self.judged, self.begun, self.confinement = False, 0, False, ""
-        self._limits, self.expired = limits, False
+        self._limits, self._watch, self.expired = limits, watch, False
         self._connection, theirs = multiprocessing.Pipe()
         # Spawned: a fork would take along the parent's threads' locks, and its open files.
         self._process: BaseProcess = multiprocessing.get_context("spawn").Process(
@@ -383,7 +388,7 @@ class _Worker:
             OptionsError: An option can't be had here.
             WorkerError: It ended before.
         """
-        with self._at_most(_LOADING_S):
+        with self._watch.at_most(_LOADING_S, self.expire):
             try:
                 message = self._hear()
             except WorkerError as error:
@@ -402,7 +407,7 @@ class _Worker:
             WorkerError: The process ended, or ran out of time or memory.
         """
         self.begun = False
-        with self._at_most(self._limits.seconds):
+        with self._watch.at_most(self._limits.seconds, self.expire):
             try:
                 self._connection.send_bytes(_packed(_to_json(job)))
                 if os.name == "posix":
@@ -429,6 +434,11 @@ class _Worker:
 
     def kill(self) -> None:
         """End it at once. Whoever waits for its answer learns so."""
+        self._process.kill()
+
+    def expire(self) -> None:
+        """Its time is over."""
+        self.expired = True
         self._process.kill()
 
     def end(self) -> None:
@@ -467,29 +477,6 @@ class _Worker:
             with _children:
                 self._process.join()
         return ended
-
-    @contextmanager
-    def _at_most(self, seconds: float) -> Iterator[None]:
-        """Kill it after so many seconds. Nothing else here waits with a limit: what is killed is heard of at once."""
-
-        over, turn = False, threading.Lock()
-
-        def expire() -> None:
-            with turn:
-                if not over:
-                    self.expired = True
-                    self._process.kill()
-
-        timer = threading.Timer(seconds, expire)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            # Or the next file would be told that it took too long.
-            with turn:
-                over = True
 
 
 def _cause_of_death(code: int | None, limits: Limits, *, expired: bool) -> tuple[str, str]:

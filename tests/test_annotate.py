@@ -425,6 +425,23 @@ def test_by_default_only_judged_faces_can_be_recognised(tmp_path: Path) -> None:
         replace(WHOLE, person=2)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize(
+    ("options", "seen"),
+    [(None, [True, True, False]), (ReportOptions(person=2), [False, True, False]), (WHOLE, [True, True, True])],
+)
+def test_of_a_picture_too_only_judged_faces_can_be_recognised(
+    options: ReportOptions | None, seen: list[bool], kind: str, tmp_path: Path
+) -> None:
+    Image.fromarray(blocks(160, 240)).save(tmp_path / "a", kind)
+    name = annotate.write_copy(report_on(tmp_path / "a", people=2), tmp_path, options=options)
+    with Image.open(tmp_path / name) as opened:
+        grain = np.abs(np.diff(np.asarray(opened.convert("RGB")).astype(int), axis=1)).mean(-1)
+    # The first face, the second, and a place without any.
+    detail = [grain[65:100, 50:85].mean(), grain[65:100, 130:155].mean(), grain[135:155, 150:230].mean()]
+    assert [one > 5 for one in detail] == seen
+
+
 @pytest.mark.parametrize(
     ("kind", "name"), [("JPEG", "annotated.jpg"), ("PNG", "annotated.png"), ("BMP", "annotated.jpg")]
 )
@@ -439,6 +456,44 @@ def test_pictures_are_marked_and_keep_their_size(kind: str, name: str, tmp_path:
     assert drawn.shape == pixels.shape
     assert np.abs(drawn[:6, :6].mean((0, 1)) - draw.MARK_GROUND).max() < 20
     assert np.abs(drawn[80:110, 120:].astype(int) - pixels[80:110, 120:]).mean() < 8
+
+
+def crowd(rows: int, columns: int, *, height: int = 1080, width: int = 1920) -> list[tuple[FaceTrack, Score]]:
+    """People in rows, their faces half as wide as the room each has."""
+    people = []
+    across, down = width / columns, height / rows
+    for i in range(rows * columns):
+        x, y = (i % columns + 0.25) * across, (i // columns + 0.3) * down
+        face = Face((x, y, x + across / 2, y + down / 2), ((x, y),) * 5, 0.99)
+        score = Score(0.0, face, 1.0, logit=2.5)
+        people.append((FaceTrack(i + 1, (score,), 2.5, 0.9, (0.8, 0.95)), score))
+    return people
+
+
+def test_the_labels_of_a_crowd_cover_neither_each_other_nor_the_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[tuple[int, int, int, int]] = []
+    put = draw._put
+
+    def noted(canvas: np.ndarray, picture: np.ndarray, place: tuple[int, int, int, int]) -> None:
+        places.append(place)
+        put(canvas, picture, place)
+
+    monkeypatch.setattr(draw, "_put", noted)
+    draw.annotate(np.full((1080, 1920, 3), 90, np.uint8), crowd(5, 8), words=Words())
+    # One for each, the mark, the caption that is empty, the scale.
+    assert len(places) == 43
+    assert not [(a, b) for i, a in enumerate(places) for b in places[:i] if draw._overlap(a, b)]
+
+
+def test_every_colour_can_be_read_on_black() -> None:
+    def luminance(colour: tuple[int, int, int]) -> float:
+        parts = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in
+                 (channel / 255 for channel in colour)]  # fmt: skip
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    inks = [draw._INK.get(colour, colour) for colour in draw._COLOURS]
+    assert len(set(inks)) == 7
+    assert min((luminance(ink) + 0.05) / 0.05 for ink in inks) >= 4.5
 
 
 def test_the_bar_is_on_the_fixed_scale() -> None:

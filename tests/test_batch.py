@@ -15,7 +15,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,14 +27,17 @@ from conftest import SAMPLES
 from test_worker import obedient
 
 import deepfake_detect
-from deepfake_detect import batch, content
-from deepfake_detect.batch import COLUMNS, PAGE, Progress, scan
+from deepfake_detect import batch, content, table
+from deepfake_detect.batch import PAGE, Progress, scan
 from deepfake_detect.cli import main
 from deepfake_detect.confine import Limits
 from deepfake_detect.errors import OptionsError
+from deepfake_detect.journal import Journal
 from deepfake_detect.options import Options
 from deepfake_detect.report import to_dict
+from deepfake_detect.table import COLUMNS
 from deepfake_detect.types import Failure, MediaInfo, Report, ToolInfo, Verdict
+from deepfake_detect.walk import Sighting, Walk
 from deepfake_detect.words import LANGUAGES
 from deepfake_detect.worker import Job, Outcome
 
@@ -47,8 +52,8 @@ class InProcess:
     judged: ClassVar[list[str]] = []
     before: ClassVar[Callable[[Job], None] | None] = None
 
-    def __init__(self, *_: object, **__: object) -> None:
-        pass
+    def __init__(self, *_: object, workers: int = 1, **__: object) -> None:
+        self.workers = workers
 
     def __enter__(self) -> InProcess:
         return self
@@ -74,9 +79,8 @@ class InProcess:
         chance = float(value) if value else None
         verdict = Verdict(label, chance, chance and chance / (1 - chance), "So it is.")  # type: ignore[arg-type]
         reasons = {language: f"So it is, in {language}." for language in LANGUAGES}
-        return Outcome(
-            to_dict(Report(job.path, self.tool, info, verdict=verdict)), "rlimits", reasons, JPEG if job.crop else b""
-        )
+        report = Report(job.path, self.tool, info, verdict=verdict)
+        return Outcome(to_dict(report), "rlimits", reasons, JPEG + data if job.crop else b"")
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +104,14 @@ def queue(tmp_path: Path) -> Path:
 
 def jsonl(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def remembered(out: Path) -> tuple[set[str], set[str]]:
+    """What the journal of a table holds: names of files that have a verdict, and all contents that have one."""
+    with closing(sqlite3.connect(f"{out}.journal")) as journal:
+        names = journal.execute("SELECT path FROM files JOIN verdicts USING (sha256)").fetchall()
+        contents = journal.execute("SELECT sha256 FROM verdicts").fetchall()
+    return {os.fsdecode(path) for (path,) in names}, {sha256 for (sha256,) in contents}
 
 
 def rows(*paths: object, out: Path, **options: Any) -> dict[str, dict[str, Any]]:
@@ -207,6 +219,94 @@ def test_other_settings_are_refused_until_told_to_begin_anew(queue: Path, tmp_pa
         scan([str(queue)], out, options=Options(frames=16))
     assert len(rows(queue, out=out, options=Options(frames=16), restart=True)) == 5
     assert len(InProcess.judged) == 8
+
+
+@pytest.mark.parametrize(
+    ("named", "changed"),
+    [("version", {"version": "0.1"}), ("model_sha256", {"model_sha256": "1" * 64}), ("calibration", {"calibration": "2"})],
+)
+def test_a_scan_goes_on_only_with_the_same_version_weights_and_calibration(
+    named: str, changed: dict[str, str], queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.jsonl"
+    rows(queue, out=out)
+    before = len(InProcess.judged)
+    monkeypatch.setattr(InProcess, "tool", replace(InProcess.tool, **changed))
+    with pytest.raises(OptionsError, match=rf"{named} was .*, is {changed[named]}.*--restart"):
+        scan([str(queue)], out)
+    assert len(InProcess.judged) == before
+    assert len(rows(queue, out=out, restart=True)) == 5
+
+
+def test_what_no_file_has_any_longer_is_forgotten(queue: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    rows(queue, out=out)
+    before = len(InProcess.judged)
+    assert JPEG + b"no_face" in (tmp_path / "out.jsonl.journal").read_bytes()
+    (queue / "a.jpg").unlink()
+    (queue / "damaged.png").unlink()
+    (queue / "b").write_text("inconclusive 0.5")
+    (queue / "below/c.mp4").rename(queue / "moved.mp4")
+    rows(queue, out=out)
+    names, contents = remembered(out)
+    assert names == {str(queue / name) for name in ("b", "below/same.jpg", "moved.mp4")}
+    texts = (b"inconclusive 0.5", b"manipulated 0.9", b"no_manipulation_found 0.1")
+    assert contents == {hashlib.sha256(text).hexdigest() for text in texts}
+    # What was moved, or is there once more, kept its verdict; and what is forgotten is overwritten.
+    assert InProcess.judged[before:] == [str(queue / "b")]
+    assert JPEG + b"no_face" not in (tmp_path / "out.jsonl.journal").read_bytes()
+
+
+def test_what_may_only_be_out_of_reach_is_kept_until_it_is_left_out(queue: Path, tmp_path: Path) -> None:
+    out, away = tmp_path / "out.jsonl", tmp_path / "away"
+    rows(queue, out=out)
+    known, before = remembered(out), len(InProcess.judged)
+    assert len(known[0]) == 5
+    # Not named this time, but there.
+    rows(queue / "a.jpg", out=out)
+    assert remembered(out) == known
+    queue.rename(away)
+    for name in (str(queue), f"{queue}/", f"{queue}/**/*.jpg"):
+        assert rows(name, out=out)[name]["error_kind"] == "not_found"
+        assert remembered(out) == known
+    away.rename(queue)
+    assert len(rows(queue, out=out)) == 5
+    assert len(InProcess.judged) == before
+    queue.rename(away)
+    (tmp_path / "other").mkdir()
+    assert rows(tmp_path / "other", out=out) == {}
+    assert remembered(out) == (set(), set())
+
+
+def test_a_scan_that_was_stopped_forgets_nothing_and_reads_on_where_it_was(
+    queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, opened, read = tmp_path / "out.jsonl", content.opened, list[str]()
+
+    def noted(path: str, **options: Any) -> Any:
+        read.append(path)
+        return opened(path, **options)
+
+    def stop(progress: Progress) -> None:
+        if progress.judged >= 10:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(content, "opened", noted)
+    rows(queue, out=out)
+    assert len(read) == 5
+    (queue / "damaged.png").unlink()
+    for i in range(40):
+        (queue / f"{i}").write_text(f"inconclusive 0.{i + 10}")
+    read.clear()
+    with pytest.raises(KeyboardInterrupt):
+        scan([str(queue)], out, progress=stop, workers=1)
+    known, _ = remembered(out)
+    assert str(queue / "damaged.png") in known
+    assert len(known) >= 15
+    assert set(read) < {str(queue / f"{i}") for i in range(40)}
+    read.clear()
+    assert len(rows(queue, out=out)) == 44
+    assert len(read) == len(set(read)) == 45 - len(known)
 
 
 @pytest.mark.parametrize("kind", ["journal", "database", "page", "ending", "folder", "no_folder"])
@@ -360,36 +460,6 @@ def test_two_spellings_of_a_folder_are_one(queue: Path, tmp_path: Path, monkeypa
     assert len(rows("queue/**/*.mp4", queue / "below", "queue", out=tmp_path / "out.jsonl")) == 6
 
 
-def test_what_lies_in_a_huge_folder_is_not_held_in_memory(
-    queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for i in range(100):
-        (queue / f"{i:03}").write_text("no_face")
-    scandir, taken = os.scandir, Counter[str]()
-
-    class Counted:
-        def __init__(self, path: str) -> None:
-            self._path, self._entries = path, scandir(path)
-
-        def __enter__(self) -> Counted:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            self._entries.close()
-
-        def __iter__(self) -> Iterator[os.DirEntry[str]]:
-            for entry in self._entries:
-                taken[self._path] += 1
-                yield entry
-
-    monkeypatch.setattr(os, "scandir", Counted)
-    found = batch._walk(str(queue), set(), follow=False)
-    next(found)
-    # One more where the folder was met before the first file.
-    assert taken[str(queue)] <= 2
-    assert len(list(found)) == 104
-
-
 @pytest.mark.skipif(os.name != "posix", reason="links, pipes and such names are those of Unix")
 def test_links_pipes_and_odd_names(queue: Path, tmp_path: Path) -> None:
     (queue / "below/loop").symlink_to(queue)
@@ -520,30 +590,16 @@ def test_the_largest_are_judged_first_and_the_table_stays_in_order_of_path(queue
     (queue / "below/y.mp4").write_text("inconclusive 0.5" + "\n" * 40_000)
     found = list(rows(queue, out=tmp_path / "out.jsonl", workers=1))
     assert found == sorted(found)
-    journal = batch._Journal(tmp_path / "other.journal", {}, restart=False)
-    with journal:
-        journal.look_for(batch._find([str(queue)], set(), follow=False), retry=False)
+    with Journal(tmp_path / "other.journal", {}, restart=False) as journal:
+        journal.look_for(Walk([str(queue)], set(), follow=False), retry=False)
         names = [one.path.removeprefix(f"{queue}{os.sep}") for one in journal.pending()]
     # By powers of two, and by path among those.
     assert names == ["below/y.mp4", "z.mp4", "below/c.mp4", "a.jpg", "below/same.jpg", "damaged.png", "b"]
 
 
-def test_all_that_is_pending_comes_once_however_many_there_are(
-    queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(batch, "_ROWS_AT_A_TIME", 3)
-    for i in range(20):
-        (queue / f"{i:02}").write_text("x" * (i % 5))
-    with batch._Journal(tmp_path / "journal", {}, restart=False) as journal:
-        journal.look_for(batch._find([str(queue), "", "gone"], set(), follow=False), retry=False)
-        names = [one.path for one in journal.pending()]
-        assert journal.count() == (27, 27)
-    assert len(names) == len(set(names)) == 27
-
-
 def test_an_actor_gets_many_small_files_at_once_and_few_large_ones() -> None:
     sizes = [10**9, 10**8, *[2**20] * 200, *[10] * 400]
-    files = [batch._Sighting(str(i), stamp=[size, 0, 0]) for i, size in enumerate(sizes)]
+    files = [Sighting(str(i), stamp=[size, 0, 0]) for i, size in enumerate(sizes)]
     portions = list(batch._portions(iter(files), len(files), 2))
     assert [one for some in portions for one in some] == files
     assert [len(some) for some in portions[:4]] == [1, 1, 32, 32]
@@ -684,6 +740,18 @@ def test_the_page(language: str, queue: Path, tmp_path: Path) -> None:
     assert body.index("a.jpg") < body.index("below/c.mp4") < body.index("damaged.png")
 
 
+def test_without_images_no_worker_is_asked_for_any(queue: Path, tmp_path: Path) -> None:
+    asked: list[bool] = []
+    InProcess.before = lambda job: asked.append(job.crop)
+    rows(queue, out=tmp_path / "out.jsonl", images=False)
+    assert asked == [False] * 4
+    assert JPEG not in (tmp_path / "out.jsonl.journal").read_bytes()
+    (tmp_path / "with").mkdir()
+    rows(queue, out=tmp_path / "with/out.jsonl")
+    assert asked[4:] == [True] * 4
+    assert JPEG in (tmp_path / "with/out.jsonl.journal").read_bytes()
+
+
 def test_no_images_means_none_anywhere(queue: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     scan([str(queue)], out)
@@ -695,7 +763,7 @@ def test_no_images_means_none_anywhere(queue: Path, tmp_path: Path) -> None:
 def test_the_page_shows_the_most_probable_of_very_many(
     queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "_ON_PAGE", 2)
+    monkeypatch.setattr(table, "ON_PAGE", 2)
     scan([str(queue)], tmp_path / "out.jsonl")
     page = (tmp_path / PAGE).read_text()
     assert "Shown are 2 of 5 files: those called manipulated first" in page
@@ -705,7 +773,7 @@ def test_the_page_shows_the_most_probable_of_very_many(
 def test_what_is_called_manipulated_comes_before_what_is_more_probable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "_ON_PAGE", 3)
+    monkeypatch.setattr(table, "ON_PAGE", 3)
     (tmp_path / "queue").mkdir()
     for i in range(10):
         (tmp_path / f"queue/{i}.jpg").write_text(f"inconclusive 0.9\n{i}")
@@ -746,6 +814,18 @@ def test_the_command(queue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "--restart" in capsys.readouterr().err
 
 
+def test_the_command_speaks_the_language_asked_for(
+    queue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["scan", str(queue), "--out", str(tmp_path / "out.csv"), "--lang", "de"]) == 1
+    printed, complaints = capsys.readouterr()
+    assert "2  Spuren von Manipulation gefunden [manipulated]" in printed
+    assert "1  nicht beurteilt: damaged" in printed
+    assert "5  Dateien, 1 davon mit dem Inhalt einer anderen" in printed
+    assert " von 5 Dateien, " in complaints
+    assert not [word for word in ("files", "judged", "workers", "left") if word in (printed + complaints).split()]
+
+
 @pytest.mark.parametrize("end", ["\n", "\0"])
 def test_names_from_stdin(end: str, queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = tmp_path / "names"
@@ -760,7 +840,8 @@ def test_names_from_stdin(end: str, queue: Path, tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     "arguments",
     [["x"], ["--out", "x.csv"], ["x", "--out", "x.doc"], ["x", "--out", "x.csv", "--workers", "0"],
-     ["x", "--out", "x.csv", "--time-limit", "0"], ["x", "--out", "x.csv", "--frames", "0"]],
+     ["x", "--out", "x.csv", "--time-limit", "0"], ["x", "--out", "x.csv", "--frames", "0"],
+     ["x", "--out", "x.csv", "-0"]],
 )  # fmt: skip
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     try:

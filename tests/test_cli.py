@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
 from conftest import SAMPLES
 
 from deepfake_detect.cli import main
+from deepfake_detect.confine import Limits
+from deepfake_detect.guard import LOOPBACK
+from deepfake_detect.options import Options, ReportOptions
 from deepfake_detect.report import SCHEMA_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PICTURE = SAMPLES / "portrait_genuine.jpg"
 
@@ -75,6 +84,13 @@ def test_fail_on(capsys: pytest.CaptureFixture[str]) -> None:
     others = {"manipulated", "inconclusive", "no_manipulation_found", "no_face"} - {label}
     assert main(["-q", "--fail-on", label, str(PICTURE)]) == 3
     assert main(["-q", "--fail-on", ",".join(sorted(others)), str(PICTURE)]) == 0
+
+
+def test_of_a_file_that_could_not_be_judged_no_label_takes_the_place(tmp_path: Path) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    every = "manipulated,inconclusive,no_manipulation_found,no_face"
+    assert main(["-q", "--fail-on", every, str(PICTURE), str(tmp_path / "empty.png")]) == 1
+    assert main(["-q", "--fail-on", every, str(PICTURE)]) == 3
 
 
 @pytest.mark.parametrize(
@@ -162,3 +178,128 @@ def test_the_stable_label_is_there_in_every_language(language: str, capsys: pyte
     out = capsys.readouterr().out
     (label,) = re.findall(r"\[([a-z ]+)\]", out)
     assert label in ("manipulated", "inconclusive", "no manipulation found")
+
+
+def test_a_summary_is_in_the_language_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(SAMPLES / "clip_genuine.mp4"), "--lang", "de"]) == 0
+    out, err = capsys.readouterr()
+    assert "P(manipuliert)" in out
+    assert "32 Bilder angesehen" in out
+    assert "Person 1" in out
+    assert "am stärksten bei" in out
+    assert not {"frames", "evidence", "strongest", "odds", "warning:"} & set(out.split())
+    assert err == ""
+
+
+def test_a_part_of_a_picture_is_told_to_be_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json", "--start", "1", str(PICTURE)]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["verdict"] is not None
+    assert err.startswith(f"deepfake-detect: {PICTURE}: is a picture and was looked at as a whole; --start and --end")
+    assert err.count("\n") == 1
+    assert main(["-q", "--end", "1", str(PICTURE)]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert main(["--json", "--end", "1", str(SAMPLES / "clip_genuine.mp4")]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "contents"),
+    [
+        ("--start 1 --end 2 --fps 3 --trust t.pem --engine torch --blur-others 2 --keep-path --pdf --lang es",
+         Options(start_s=1, end_s=2, fps=3, trust="t.pem", engine="torch", provenance=True),
+         ReportOptions(person=2, keep_path=True, pdf=True, language="es")),
+        ("--frames 9 --no-images", Options(frames=9, provenance=True), ReportOptions(images=False)),
+        ("--whole-frames", Options(provenance=True), ReportOptions(whole_frames=True)),
+    ],
+)  # fmt: skip
+def test_every_option_of_a_report_reaches_it(
+    arguments: str, options: Options, contents: ReportOptions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: dict[str, Any] = {}
+
+    class Made:
+        def __init__(self, options: Options, *, weights_folder: Path) -> None:
+            seen.update(options=options, weights=weights_folder)
+
+        def detect_many(self, files: list[object], **_: object) -> list[object]:
+            return [SimpleNamespace(error=None, verdict=None, media=None, save=saved) for _ in files]
+
+    def saved(folder: Path, *, options: ReportOptions, key: object) -> None:
+        seen.update(folder=folder, contents=options, key=key)
+
+    monkeypatch.setattr("deepfake_detect.detector.Detector", Made)
+    monkeypatch.setattr("deepfake_detect.dossier.check", lambda contents: seen.update(checked=contents))
+    monkeypatch.setattr("deepfake_detect.dossier.read_key", lambda path: f"the key in {path}")
+    more = ["-q", str(PICTURE), "--report", str(tmp_path / "out"), "--sign", "k.pem", "--weights", "w"]
+    assert main([*arguments.split(), *more]) == 0
+    assert seen == {
+        "options": options, "weights": Path("w"), "checked": contents, "contents": contents, "folder": tmp_path / "out",
+        "key": "the key in k.pem",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("on", "where"), [("", {}), ("--on ray --ray-address local", {"ray": True, "ray_address": "local"})])
+def test_every_option_of_a_scan_reaches_it(on: str, where: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def scan(paths: Iterator[str], out: Path, **how: object) -> object:
+        seen.update(how, paths=[*paths], out=out)
+        return SimpleNamespace(labels={}, errors={})
+
+    monkeypatch.setattr("deepfake_detect.batch.scan", scan)
+    given = ("scan -q a b --out t.csv --time-limit 7 --memory-limit 2 --size-limit 3 --workers 5 --no-images --follow-links"
+             " --restart --retry --lang de --fps 2 --weights w")  # fmt: skip
+    assert main([*given.split(), *on.split()]) == 0
+    assert callable(seen.pop("progress"))
+    assert seen == {
+        "paths": ["a", "b"], "out": Path("t.csv"), "options": Options(fps=2), "weights_folder": Path("w"),
+        "limits": Limits(seconds=7, cpu_s=14, memory_bytes=2 * 2**30, file_bytes=3 * 2**30), "workers": 5,
+        "images": False, "language": "de", "follow_links": True, "restart": True, "retry": True, "ray": False,
+        "ray_address": None, **where,
+    }  # fmt: skip
+
+
+def test_every_option_of_a_server_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    serve = pytest.importorskip("deepfake_detect.serve")
+    from deepfake_detect import upload
+
+    seen: list[object] = []
+    monkeypatch.setattr(serve, "serve", lambda *what, ready, browser: seen.extend([*what, browser]))
+    monkeypatch.setenv("DEEPFAKE_DETECT_TOKEN", "of-the-environment")
+    given = ("serve --keep 2h --rate 30 --queue 7 --port 1234 --host 0.0.0.0 --name Proxy.example --no-browser --workers 3"
+             " --time-limit 9 --size-limit 2 --lang de --data d --weights w")  # fmt: skip
+    assert main(given.split()) == 0
+    place = serve.Place(host="0.0.0.0", port=1234, data=Path("d"), keep_s=7200, workers=3, most_waiting=7, seconds=9,
+                        weights_folder=Path("w"))  # fmt: skip
+    settings = serve.Settings(token="of-the-environment", names=(*LOOPBACK, "proxy.example"), language="de",
+                              uploads=upload.Limits(file_bytes=2 * 2**30), jobs_a_minute=30)  # fmt: skip
+    assert seen == [place, settings, False]
+    assert main(["serve", "--token", "of-the-command"]) == 0
+    assert [seen[4].token, seen[5]] == ["of-the-command", True]  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="such names are those of Unix")
+def test_names_draw_no_lines_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["[bold]x.jpg", "x\nok   \x1b[2K.jpg"]
+    for name in names:
+        shutil.copy(PICTURE, tmp_path / name)
+    (tmp_path / "\x1b[2Kempty\n.jpg").touch()
+    assert main([str(path) for path in sorted(tmp_path.iterdir())]) == 1
+    out, err = capsys.readouterr()
+    assert f"{tmp_path}/[bold]x.jpg\n" in out
+    assert f"{tmp_path}/x\\nok   \\x1b[2K.jpg\n" in out
+    assert f"{tmp_path}/\\x1b[2Kempty\\n.jpg: " in err
+    assert "\x1b" not in out + err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="such names are those of Unix")
+def test_names_in_the_folder_of_a_report_forge_no_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-q", "--no-images", str(PICTURE), "--report", str(tmp_path)]) == 0
+    (tmp_path / "report.html").write_text("other")
+    (tmp_path / "x\nok   report.html: unchanged\x1b[2K").touch()
+    assert main(["verify", str(tmp_path)]) == 1
+    out, _ = capsys.readouterr()
+    told = [line for line in out.splitlines() if "report.html" in line]
+    assert [line.partition("  ")[0] for line in told] == ["BAD", "BAD"]
+    assert "\x1b" not in out

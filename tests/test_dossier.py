@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import numpy as np
@@ -23,8 +24,11 @@ from deepfake_detect.cli import main
 from deepfake_detect.dossier import INCOMPLETE, JSON, SUMS, read_key, read_sums, save, sha256_of, sums_text
 from deepfake_detect.provenance import perceptual_hash
 from deepfake_detect.report import SCHEMA_FILE, to_dict
-from deepfake_detect.types import Frame, HashedMoment, Report
+from deepfake_detect.types import Failure, Frame, HashedMoment, Report
 from deepfake_detect.verify import Check, signed, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PICTURE, CLIP = SAMPLES / "portrait_forged.jpg", SAMPLES / "clip_forged.mp4"
 
@@ -237,6 +241,79 @@ def test_whatever_the_record_says_is_compared(folder: Path, tmp_path: Path) -> N
     assert "verdict.reason" in found(verdict={**record["verdict"], "reason": "It is genuine."})
 
 
+def rewritten(folder: Path, target: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A copy whose record is changed and whose list says so."""
+    shutil.copytree(folder, target)
+    record = json.loads((target / JSON).read_text())
+    change(record)
+    (target / JSON).write_text(json.dumps(record))
+    resummed(target)
+    return target
+
+
+def test_figures_in_sentences_may_round_otherwise_and_words_may_not(folder: Path, tmp_path: Path) -> None:
+    def rounds_otherwise(record: dict[str, Any]) -> None:
+        record["verdict"]["reason"] = re.sub(r"\d+\.\d", "9.9", record["verdict"]["reason"])
+        record["warnings"] = [re.sub(r"\d", "7", warning) for warning in record["warnings"]]
+
+    def warns(record: dict[str, Any]) -> None:
+        record["warnings"] = [*record["warnings"], "Nothing to see here."]
+
+    assert re.search(r"\d\.\d", json.loads((folder / JSON).read_text())["verdict"]["reason"])
+    assert not bad(verify(rewritten(folder, tmp_path / "rounded", rounds_otherwise), media=CLIP))
+    assert "warnings: were" in bad(verify(rewritten(folder, tmp_path / "warned", warns), media=CLIP))["verdict"]
+
+
+def test_sentences_of_another_version_are_not_compared(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def older(record: dict[str, Any]) -> None:
+        record["tool"]["version"] = "0.0.1"
+        record["verdict"]["reason"], record["warnings"] = "Worded otherwise.", ["So is this."]
+
+    assert not bad(verify(rewritten(folder, tmp_path / "older", older), media=CLIP))
+
+
+def test_a_report_without_its_page_is_none(folder: Path, tmp_path: Path) -> None:
+    target = shutil.copytree(folder, tmp_path / "copy")
+    (target / "report.html").unlink()
+    sums = read_sums((target / SUMS).read_text())
+    del sums["report.html"]
+    (target / SUMS).write_text(sums_text(sums))
+    assert SUMS in bad(verify(target))
+
+
+def kept_otherwise(folder: Path, target: Path, change: Callable[[dict[str, np.ndarray]], None]) -> Path:
+    """A copy in which the second map is another and all fingerprints say so."""
+    shutil.copytree(folder, target)
+    with np.load(sorted((target / "evidence").iterdir())[1]) as kept:
+        arrays = dict(kept)
+    change(arrays)
+    with_map(target, packed(**arrays))
+    return target
+
+
+def test_a_retouched_mouth_and_another_place_are_named(folder: Path, tmp_path: Path) -> None:
+    def retouched(arrays: dict[str, np.ndarray]) -> None:
+        mouth = arrays["crop"][140:180, 80:140]
+        mouth -= np.minimum(mouth, 30)
+
+    def worn(arrays: dict[str, np.ndarray]) -> None:
+        noise = np.random.default_rng(0).integers(-3, 4, arrays["crop"].shape)
+        arrays["crop"] = (arrays["crop"] + noise).clip(0, 255).astype(np.uint8)
+
+    def moved(arrays: dict[str, np.ndarray]) -> None:
+        arrays["to_frame"][0, 2] += 40
+
+    said = {
+        change.__name__: bad(verify(kept_otherwise(folder, tmp_path / change.__name__, change), media=CLIP))
+        for change in (retouched, worn, moved)
+    }
+    assert "the crop in" in said["retouched"]["verdict"]
+    assert not said["worn"]
+    assert "the place of the crop" in said["moved"]["verdict"]
+
+
 def test_what_the_record_speaks_of_must_be_there_though_the_list_is_silent(folder: Path, tmp_path: Path) -> None:
     target = shutil.copytree(folder, tmp_path / "copy")
     (target / "annotated.mp4").unlink()
@@ -306,15 +383,27 @@ def test_a_hostile_map_is_a_difference(folder: Path, tmp_path: Path, data: bytes
     assert any(said in message for message in found), found
 
 
+@pytest.fixture(scope="module")
+def signed_folder(clip: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+    folder = save(clip, tmp_path_factory.mktemp("signed"), key=ed25519.Ed25519PrivateKey.generate())
+    checks = verify(folder)
+    assert signed(checks)
+    assert not bad(checks)
+    return folder
+
+
 @pytest.mark.skipif(os.name != "posix", reason="links and pipes are those of Unix")
-@pytest.mark.parametrize("name", [SUMS, JSON, "annotated.mp4", "SHA256SUMS.sig", "SHA256SUMS.pub"])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [(SUMS, SUMS), (JSON, JSON), ("annotated.mp4", "annotated.mp4"), ("SHA256SUMS.sig", "signature"),
+     ("SHA256SUMS.pub", "SHA256SUMS.pub")],
+)  # fmt: skip
 @pytest.mark.parametrize("kind", ["pipe", "device", "link", "loop", "folder"])
 def test_what_is_no_file_in_a_folder_is_named_and_not_opened(
-    folder: Path, tmp_path: Path, name: str, kind: str
+    signed_folder: Path, tmp_path: Path, name: str, told: str, kind: str
 ) -> None:
-    target = shutil.copytree(folder, tmp_path / "copy")
-    for each in ("SHA256SUMS.sig", "SHA256SUMS.pub"):
-        (target / each).write_bytes(b"x")
+    target = shutil.copytree(signed_folder, tmp_path / "copy")
     path = target / name
     path.unlink()
     if kind == "pipe":
@@ -322,9 +411,8 @@ def test_what_is_no_file_in_a_folder_is_named_and_not_opened(
     elif kind == "folder":
         path.mkdir()
     else:
-        path.symlink_to({"device": Path("/dev/zero"), "link": folder / name, "loop": path}[kind])
-    # Of a signature that can't be read its key speaks.
-    assert {name, "signature", "SHA256SUMS.pub"} & bad(verify(target)).keys()
+        path.symlink_to({"device": Path("/dev/zero"), "link": signed_folder / name, "loop": path}[kind])
+    assert told in bad(verify(target))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links are those of Unix")
@@ -472,6 +560,31 @@ def test_the_path_stays_out_unless_it_is_asked_for(tmp_path: Path) -> None:
     (failed,) = Detector().detect_many([secret / "none.jpg"])
     folder = save(failed, tmp_path / "failed")
     assert not any(b"home of somebody" in path.read_bytes() for path in folder.iterdir())
+    assert failed.created_utc
+    path = "/home/Anna Köhler/x.jpg"
+    error = Failure("unreadable", f"{path!a}: can't be read")
+    folder = save(replace(failed, path=path, error=error), tmp_path / "escaped")
+    assert not any(b"Anna" in path.read_bytes() for path in folder.iterdir())
+
+
+def test_the_record_is_the_same_in_every_language(picture: Report, tmp_path: Path) -> None:
+    records = [
+        json.loads((save(picture, tmp_path / one, ReportOptions(images=False, language=one)) / JSON).read_text())
+        for one in ("en", "de")
+    ]
+    languages = [record["examination"]["report_options"].pop("language") for record in records]
+    assert languages == ["en", "de"]
+    assert records[0] == records[1]
+
+
+def test_the_place_of_trusted_certificates_stays_out(tmp_path: Path) -> None:
+    home = tmp_path / "home of somebody"
+    home.mkdir()
+    (home / "trusted.pem").write_text("-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n")
+    report = Detector(Options(provenance=True, trust=str(home / "trusted.pem"))).detect(PICTURE)
+    folder = save(report, tmp_path / "out")
+    assert json.loads((folder / JSON).read_text())["examination"]["options"]["trust"] == "trusted.pem"
+    assert not any(b"home of somebody" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
 def test_an_earlier_report_is_replaced_and_other_files_stay(picture: Report, clip: Report, tmp_path: Path) -> None:
@@ -543,6 +656,8 @@ def test_a_name_that_is_no_text_can_be_reported(tmp_path: Path) -> None:
         pytest.skip("this file system takes no such name")
     folder = save(Detector().detect(media), tmp_path / os.fsdecode(b"out\xff"))
     assert not bad(verify(folder))
+    # A name that can't be shown as it is would lead nowhere.
+    assert "deepfake-detect verify FOLDER --media" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_page_can_be_printed_where_weasyprint_is(
@@ -615,6 +730,7 @@ def test_the_command_checks_and_its_status_says_so(
     assert main(["verify", str(target), "--json"]) == 1
     said = json.loads(capsys.readouterr().out)
     assert said["good"] is False
+    assert said["signed"] is False
     assert [check["name"] for check in said["checks"] if not check["good"]] == ["report.html"]
     assert main(["verify", str(tmp_path / "none")]) == 2
 
@@ -622,7 +738,7 @@ def test_the_command_checks_and_its_status_says_so(
 def test_the_command_writes_what_was_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "out")
     assert main([str(PICTURE), "--report", out, "--lang", "de", "--no-images"]) == 0
-    assert "at even prior odds" in capsys.readouterr().out
+    assert "P(manipuliert)" in capsys.readouterr().out
     assert '<html lang="de">' in (tmp_path / "out/report.html").read_text()
     assert main([str(PICTURE), "--no-images"]) == 2
     assert "--report" in capsys.readouterr().err
@@ -638,6 +754,8 @@ def test_the_command_signs_and_checks_the_signature(tmp_path: Path, capsys: pyte
     assert main([str(PICTURE), "--report", out, "--sign", str(key), "-q"]) == 0
     assert main(["verify", out, "--key", str(tmp_path / "out/SHA256SUMS.pub")]) == 0
     assert "when it was signed" in capsys.readouterr().out
+    assert main(["verify", out, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["signed"] is True
     assert main(["verify", out, "--key", str(key)]) == 2
     assert main([str(PICTURE), "--report", out, "--sign", str(tmp_path / "none.pem")]) == 2
     assert "Ed25519 private key" in capsys.readouterr().err

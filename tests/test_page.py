@@ -16,6 +16,7 @@ from deepfake_detect.page import in_notebook, plain, posteriors
 from deepfake_detect.types import (
     Bands,
     Calibration,
+    ContentCredentials,
     Crop,
     Face,
     FaceTrack,
@@ -24,6 +25,7 @@ from deepfake_detect.types import (
     MediaInfo,
     Note,
     OtherGroups,
+    Provenance,
     Report,
     Score,
     ToolInfo,
@@ -150,16 +152,22 @@ def test_what_is_wrong_with_a_file_is_said_in_the_language_of_the_page(language:
     text = page(cut, options=ReportOptions(language=language))
     assert Words(language)("note_video_cut_short", **values) in text
     assert "as it was said in English" not in text
-    assert text.count("lang=") == 1
+    # Only what the calibration's media were is English everywhere.
+    assert text.count("lang=") == text.count('<span lang="en">some media</span>') + 1
+    assert ('<span lang="en">some media</span>' in text) is (language != "en")
 
 
 def test_what_could_not_be_examined_still_gets_a_page() -> None:
     failed = Report(
         "x.jpg", ToolInfo("1.0", "net", "0" * 64, "fit"), error=Failure("damaged", "x.jpg: <b>cut short</b>")
     )
-    text = Page(page(failed)).text
+    text = Page(page(failed, rerun="deepfake-detect verify out")).text
     assert "x.jpg: <b>cut short</b>" in text
     assert Words()("page_help") in text
+    # What was not done is not described.
+    assert Words()("page_check_failed") in text
+    for key in ("page_method", "page_fact_calibration", "page_check_help"):
+        assert Words()(key) not in text
 
 
 def test_a_file_without_faces_gets_no_table_of_odds() -> None:
@@ -207,7 +215,10 @@ def test_support_says_for_what() -> None:
     text = Page(page(genuine)).text
     assert "Support for a file that was not manipulated: moderate" in text
     assert "divides the odds by 19" in text
-    assert "of 500 genuine ones 15 were called manipulated (95 % interval 2% to 5%)" in text
+    assert (
+        "of 500 genuine ones 15 were called manipulated"
+        " (95 % interval, files of one person or clip counted as one: 2\u00a0% to 5\u00a0%)" in text
+    )
 
 
 def test_errors_on_other_people_stand_beside_those_on_the_media_fitted_on() -> None:
@@ -216,10 +227,10 @@ def test_errors_on_other_people_stand_beside_those_on_the_media_fitted_on() -> N
     assert "in both" not in Page(page(known)).text
     elsewhere = replace(known.calibration, other_groups={"video": OtherGroups(0.05, 0.1, 0.3)})
     text = Page(page(replace(known, calibration=elsewhere))).text
-    assert "of 500 genuine ones 15 were called manipulated (95 % interval 2% to 5%)" in text
-    assert "of 500 genuine ones 25 were called manipulated (3% to 7%)" in text
+    assert "of 500 genuine ones 15 were called manipulated (95 % interval" in text
+    assert "of 500 genuine ones 25 were called manipulated (3\u00a0% to 7\u00a0%)" in text
     assert 'of 200 manipulated ones 20 were called "no manipulation found"' in text
-    assert "30% of all were inconclusive" in text
+    assert "30\u00a0% of all were inconclusive" in text
     pictures = replace(elsewhere, other_groups={"image": OtherGroups(0.05, 0.1, 0.3)})
     assert "in both" not in Page(page(replace(known, calibration=pictures))).text
 
@@ -230,6 +241,71 @@ def test_a_still_picture_has_no_time() -> None:
     shown = Page(page(replace(still, media=replace(still.media, kind="image"), tracks=(still.tracks[0],))))
     assert "0.00 s" not in shown.text
     assert "svg" not in shown.names
+
+
+def test_the_highest_moment_is_named_with_its_own_time() -> None:
+    # It lies outside of the stretch on which the person's logit rests, the last one.
+    known = report()
+    logits = (-3.0, -3.0, 7.5, *[-3.0] * 6, 5.0, 5.0, 5.0)
+    track = replace(known.tracks[0], scores=tuple(score(t / 4, logit) for t, logit in enumerate(logits)))
+    (said,) = [
+        value
+        for _, name, value in Page(page(replace(known, tracks=(track,)))).attributes
+        if name == "aria-label" and "judged, from" in value
+    ]
+    assert "to +7.5, strongest at 0.5 s" in said
+
+
+def test_the_line_is_drawn_where_the_odds_are_even() -> None:
+    known = report()
+    assert known.calibration is not None
+    bands = replace(BANDS, slope=2.0, offset=-3.0)
+    text = page(replace(known, calibration=replace(known.calibration, video=bands)))
+    assert Words()("page_timeline_even", even=1.5) in Page(text).text
+    # 180 units for 16 logits, 0 in the middle.
+    assert f'y1="{90 - 1.5 * 180 / 16:.1f}"' in text
+
+
+def test_times_are_said_to_be_those_of_the_video_and_a_short_one_has_no_equal_labels() -> None:
+    known = report()
+    assert Words()("page_times") in Page(page(known)).text
+    short = replace(known, sampled_times_s=(0.0, 0.04, 0.08))
+    labels = re.findall(r'text-anchor="middle">([\d.]+)</text>', page(short))
+    assert labels == ["0.00", "0.02", "0.04", "0.06", "0.08"]
+
+
+def test_what_to_do_next_does_not_say_too_little_where_one_alone_would_be_called_manipulated() -> None:
+    crowd = report(people=4)
+    doubtful = replace(crowd, verdict=Verdict("inconclusive", 0.6, 1.5, "reason"))
+    assert Words()("next_inconclusive_alone") in Page(page(doubtful)).text
+    alike = tuple(replace(track, logit=0.1, probability=0.52) for track in crowd.tracks)
+    assert Words()("next_inconclusive").replace('"', '"') in Page(page(replace(doubtful, tracks=alike))).text
+
+
+def test_numbers_are_written_as_the_language_does() -> None:
+    written = page(report(), options=ReportOptions(language="de"))
+    german = Page(re.sub("<style>.*</style>", "", written, flags=re.DOTALL)).text
+    assert "Wahrscheinlichkeit 90\u00a0%, Hinweise +2,0" in german
+    assert "3,00 s" in german
+    # But for that of the program's version.
+    assert re.findall(r"\d\.\d", german) == ["1.0"]
+
+
+def test_one_is_not_said_to_be_many() -> None:
+    text = Page(page(report(people=9))).text
+    assert "1 more person, with less evidence, stands in report.json" in text
+    bands = replace(BANDS, genuine=9, false_alarm_rate=0.0, manipulated=28, miss_rate=1 / 28)
+    known = report()
+    assert known.calibration is not None
+    text = Page(page(replace(known, calibration=replace(known.calibration, video=bands)))).text
+    assert 'of 28 manipulated ones 1 was called "no manipulation found"' in text
+
+
+def test_the_page_does_not_say_that_there_are_credentials_where_that_is_not_known() -> None:
+    credentials = ContentCredentials("not_read", reason="unreadable")
+    found = Provenance(md5="0" * 32, content_credentials=credentials)
+    text = Page(page(replace(report(), provenance=found))).text
+    assert "Whether there are any could not be told" in text
 
 
 def test_paper_has_all_that_pointing_would_show_and_no_more() -> None:

@@ -475,6 +475,21 @@ def test_what_bears_a_user_s_name_is_withheld(name: str, tmp_path: Path) -> None
     assert value_of(examine(png(tmp_path, **{name: "/Users/annakern/film"}), kind="image"), "PNG", name) == WITHHELD
 
 
+@pytest.mark.parametrize(
+    "value", ["/home/anna/a.jpg", "/Users/anna/a.jpg", "file:///Users/anna/a.jpg", r"C:\Users\anna\a.jpg"]
+)
+def test_a_path_is_withheld_in_any_field(value: str, tmp_path: Path) -> None:
+    assert value_of(examine(png(tmp_path, Comment=value), kind="image"), "PNG", "Comment") == WITHHELD
+    assert value_of(examine(png(tmp_path, Comment="at home"), kind="image"), "PNG", "Comment") == "at home"
+
+
+@pytest.mark.parametrize(
+    "name", ["Iptc4xmpCore:CreatorContactInfo", "stRef:lastURL", "xmpMM:PreservedFileName", "crs:RawFileName"]
+)
+def test_how_to_reach_someone_and_what_a_file_was_called_is_withheld(name: str, tmp_path: Path) -> None:
+    assert value_of(examine(png(tmp_path, **{name: "anna@example.org"}), kind="image"), "PNG", name) == WITHHELD
+
+
 def test_keywords_filed_under_people_are_withheld_and_others_are_not(tmp_path: Path) -> None:
     for value, shown in (("People/Anna Kern", WITHHELD), ("Personen|Anna", WITHHELD), ("Places/Rome", "Places/Rome")):
         assert value_of(examine(png(tmp_path, TagsList=value), kind="image"), "PNG", "TagsList") == shown

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import SAMPLES
-from test_batch import InProcess, in_process, jsonl  # noqa: F401 - a fixture of every test here, too
+from test_batch import InProcess, in_process, jsonl, remembered  # noqa: F401 - a fixture of every test here, too
 
 from deepfake_detect import batch, content, remote
 from deepfake_detect.batch import scan
@@ -70,6 +70,36 @@ def test_a_second_run_fetches_only_what_changed(memory: Any, tmp_path: Path) -> 
     assert InProcess.judged[before:] == ["memory://queue/b"]
     assert second.keys() == first.keys() - {"memory://queue/a.jpg"}
     assert second["memory://queue/b"]["error_kind"] == "x"
+
+
+def test_what_was_deleted_elsewhere_is_forgotten_where_its_folder_was_listed(memory: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    rows("memory://queue", out=out)
+    known, _ = remembered(out)
+    assert "memory://queue/b" in known
+    memory.rm("/queue/b")
+    for named in ("memory://queue/below", "memory://queue/**/*.jpg", "memory://gone"):
+        rows(named, out=out)
+        assert remembered(out)[0] == known
+    rows("memory://queue", out=out)
+    assert remembered(out)[0] == known - {"memory://queue/b"}
+
+
+def test_a_storage_that_cannot_be_listed_loses_nothing(
+    memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.jsonl"
+    rows("memory://queue", out=out)
+    known = remembered(out)
+    walk = type(memory).walk
+
+    def broken(*arguments: Any, **options: Any) -> Iterator[Any]:
+        yield next(walk(*arguments, **options))
+        raise RuntimeError("503")
+
+    monkeypatch.setattr(type(memory), "walk", broken)
+    assert rows("memory://queue", out=out)["memory://queue"]["error_kind"] == "unreadable"
+    assert remembered(out) == known
 
 
 def test_files_patterns_and_what_is_not_there(memory: Any, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def test_the_translations_translate() -> None:
         "page_crop_caption",
         "strength_moderate",
         "page_credentials",
+        "summary_length",
     }
     for language in set(LANGUAGES) - {"en"}:
         other = texts(language)
@@ -77,6 +78,31 @@ def test_every_text_the_page_asks_for_is_there() -> None:
 def test_values_are_filled_in_and_never_read_as_texts() -> None:
     assert Words()("face_of", person=2) == "The face of person 2"
     assert "{person.__class__}" in Words("de")("page_title", name="{person.__class__}")
+
+
+@pytest.mark.parametrize(
+    ("value", "spec", "english", "other"),
+    [
+        (0.891, ".0%", "89\u00a0%", "89\u00a0%"),
+        (0.891, ".1%", "89.1\u00a0%", "89,1\u00a0%"),
+        (-1.25, "+.1f", "-1.2", "-1,2"),
+        (-0.04, "+.1f", "0.0", "0,0"),
+        (0.0, "+.2f", "0.00", "0,00"),
+        (1.04, "+.1f", "+1.0", "+1,0"),
+    ],
+)
+def test_a_number_is_written_as_the_language_does(value: float, spec: str, english: str, other: str) -> None:
+    assert [Words(language).number(value, spec) for language in ("en", "de", "es")] == [english, other, other]
+
+
+def test_one_is_told_from_many_in_each_language() -> None:
+    for language in LANGUAGES:
+        words = Words(language)
+        one, two = (words("glimpsed", person=1, views=views) for views in (1, 2))
+        assert one.replace("1", "#") != two.replace("1", "#").replace("2", "#")
+    assert "is 1 day later" in Words()(
+        "note_times_disagree", changed_field="a", changed="b", days="1", taken_field="c", taken="d"
+    )
 
 
 def test_an_unknown_language_is_refused() -> None:

@@ -1,0 +1,55 @@
+"""Ctrl-C that can't get lost."""
+
+from __future__ import annotations
+
+import _thread
+import signal
+import sys
+import threading
+
+
+class Interrupt:
+    """Ctrl-C is heard wherever it comes, while this is used in a `with` statement.
+
+    Python raises KeyboardInterrupt wherever it happens to be, and from some places no exception gets out: FFmpeg calls back
+    into Python to write a video, and PyAV drops what is raised there. That it was dropped is told to `sys.unraisablehook`,
+    and from there it is sent once more, until it arrives.
+
+    Attributes:
+        seen: Whether there was one, whatever came of it.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+
+    def __enter__(self) -> Interrupt:
+        self._handler, self._hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
+        # Whoever started us may want it ignored, and only the main thread may handle it.
+        self._ours = (
+            self._handler is signal.default_int_handler and threading.current_thread() is threading.main_thread()
+        )
+        if self._ours:
+            signal.signal(signal.SIGINT, self._raise)
+            sys.unraisablehook = self._dropped
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._ours:
+            self._ours = False
+            signal.signal(signal.SIGINT, self._handler)
+            sys.unraisablehook = self._hook
+
+    def _raise(self, *_: object) -> None:
+        self.seen = True
+        raise KeyboardInterrupt
+
+    def _dropped(self, lost: sys.UnraisableHookArgs) -> None:
+        if lost.exc_type is KeyboardInterrupt:
+            # From another thread and a little later, or it would be raised in here and lost again.
+            threading.Timer(0.01, self._again).start()
+        else:
+            self._hook(lost)
+
+    def _again(self) -> None:
+        if self._ours:
+            _thread.interrupt_main()

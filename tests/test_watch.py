@@ -1,0 +1,45 @@
+"""watch: what takes too long is ended in time, and nothing else."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from deepfake_detect.watch import Watch
+
+
+def test_what_takes_too_long_expires_once_and_what_is_over_in_time_never() -> None:
+    watch, over = Watch(), list[str]()
+    with watch.at_most(0.05, lambda: over.append("quick")):
+        pass
+    with watch.at_most(60, lambda: over.append("patient")), watch.at_most(0.05, lambda: over.append("slow")):
+        time.sleep(0.3)
+        assert over == ["slow"]
+    watch.close()
+    assert over == ["slow"]
+
+
+def test_a_later_one_that_ends_sooner_is_heard_of() -> None:
+    watch, expired = Watch(), threading.Event()
+    with watch.at_most(600, lambda: None):
+        # The thread sleeps by now, for ten minutes.
+        time.sleep(0.1)
+        with watch.at_most(0.05, expired.set):
+            assert expired.wait(10)
+    watch.close()
+
+
+def test_one_thread_watches_all_and_ends_when_it_is_closed() -> None:
+    watch = Watch()
+    assert watch._thread is None
+    with watch.at_most(600, lambda: None):
+        first = watch._thread
+    assert first is not None
+    for _ in range(100):
+        with watch.at_most(600, lambda: None):
+            assert watch._thread is first
+    with watch.at_most(600, lambda: None):
+        watch.close()
+        assert first.is_alive()
+    first.join(30)
+    assert not first.is_alive()
