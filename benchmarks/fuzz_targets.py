@@ -31,7 +31,7 @@ from deepfake_detect import checkpoint, dossier, engine, media, provenance, serv
 from deepfake_detect.confine import Limits
 from deepfake_detect.detector import Detector
 from deepfake_detect.errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError, WorkerError
-from deepfake_detect.jobs import REPORTS, Jobs
+from deepfake_detect.jobs import Jobs
 from deepfake_detect.options import Options
 from deepfake_detect.report import to_dict
 from deepfake_detect.types import Face, Failure, Frame, MediaInfo, Report, ToolInfo, Verdict
@@ -645,20 +645,20 @@ class Http:
             raise BrokenError(f"the server logged: {said[-1500:]}")
 
     def _names(self) -> set[str]:
-        """What lies beside the database, and among the reports."""
-        data = self._folder / "data"
-        places = (*data.iterdir(), *(data / REPORTS).iterdir())
-        return {path.name for path in places if path.name != REPORTS and not path.name.startswith("jobs.sqlite")}
+        """What lies in the folders that hold something of each job."""
+        places = (place for place in (self._folder / "data").iterdir() if place.is_dir())
+        return {path.name for place in places for path in place.iterdir()}
 
     def _tidy(self) -> None:
-        """Only jobs that are known have a folder, and nothing else is there."""
+        """Only of jobs that are known does anything lie there."""
         with self._jobs._lock:
-            known, found = {ticket.id for ticket in self._jobs._find("1")}, self._names()
+            known, found = self._jobs._ledger.names(), self._names()
         # Uploads over a connection may be on their way.
         if found - known:
             time.sleep(0.5)
             found &= self._names()
-            known |= {ticket.id for ticket in self._jobs._find("1")}
+            with self._jobs._lock:
+                known |= self._jobs._ledger.names()
         if found - known:
             raise BrokenError(f"left behind: {found - known}")
         if len(known) > 200:

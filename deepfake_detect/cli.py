@@ -43,19 +43,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status; argparse leaves with 2 by itself on wrong usage.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    with Interrupt() as interrupt:
-        try:
-            status = _dispatch(given)
-        except KeyboardInterrupt:
-            interrupt.seen = True
-        except BrokenPipeError:
-            # The reader of our output has gone; so should we, without a second complaint at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            status = SOME_NOT_JUDGED
-        except Exception:
-            # Where a library cleans up after an interrupt and fails at that, its error takes the interrupt's place.
-            if not interrupt.seen:
-                raise
+    interrupt = Interrupt()
+    try:
+        with interrupt:
+            try:
+                status = _dispatch(given)
+            except BrokenPipeError:
+                # The reader of our output has gone; so should we, without a second complaint at exit.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                status = SOME_NOT_JUDGED
+            except Exception:
+                # Where a library cleans up after an interrupt and fails at that, its error takes the interrupt's place.
+                if not interrupt.seen:
+                    raise
+    except KeyboardInterrupt:
+        # Out here, for it may come as late as the old handler is put back.
+        interrupt.seen = True
     if interrupt.seen:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -112,7 +112,7 @@ class Examiner:
         return look_at(frame, face, self._entry.looks(kind), size=self._entry.architecture.size)
 
     def score(
-        self, views: Sequence[tuple[Crop, ...]], *, kind: str, batch_size: int = 32
+        self, views: Sequence[tuple[Crop, ...]], *, kind: str, batch_size: int = 2
     ) -> tuple[np.ndarray, np.ndarray]:
         """Judge faces.
 

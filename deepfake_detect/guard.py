@@ -103,21 +103,52 @@ class Rate:
         return 0.0 if allowed else (1 - left) * self._each_s
 
 
+class Lock:
+    """What the token opens. Guessing it is slow.
+
+    Args:
+        token: That each request must show; None where only this machine can reach the server, and everything is open.
+    """
+
+    def __init__(self, token: str | None) -> None:
+        self._token = token
+        self._wrong = Rate(_WRONG_TOKENS_A_MINUTE)
+
+    @property
+    def open(self) -> bool:
+        """No token is needed."""
+        return self._token is None
+
+    def check(self, address: str, given: str) -> None:
+        """
+        Raises:
+            RefusedError: It is not the token, or too many wrong ones came from there.
+        """
+        # First of all: behind a proxy all have one address, and somebody else's wrong ones must lock nobody out.
+        if self._token is None or hmac.compare_digest(given.encode(), self._token.encode()):
+            return
+        wait_s = self._wrong.wait_s(address) if given else 0.0
+        if wait_s:
+            raise RefusedError(429, "rate", "too many wrong tokens; wait a minute", retry_after_s=int(wait_s) + 1)
+        raise RefusedError(
+            401, "token", "this server needs its token: Authorization: Bearer TOKEN, or log in at /login"
+        )
+
+
 class Guard:
     """Lets through what may be served, and sends its headers with every answer.
 
     Args:
         app: What serves.
-        names: By which the server may be called, beside IP addresses where `token` is set.
-        token: That each request must show; None where only this machine can reach the server.
+        names: By which the server may be called, beside IP addresses where it takes a token to enter.
+        lock: What the token opens.
         refused: Told the kind of each refusal.
     """
 
     def __init__(
-        self, app: App, *, names: Iterable[str] = LOOPBACK, token: str | None, refused: Callable[[str], None]
+        self, app: App, *, names: Iterable[str] = LOOPBACK, lock: Lock, refused: Callable[[str], None]
     ) -> None:
-        self._app, self._names, self._token, self._refused = app, frozenset(names), token, refused
-        self._wrong = Rate(_WRONG_TOKENS_A_MINUTE)
+        self._app, self._names, self._lock, self._refused = app, frozenset(names), lock, refused
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """An ASGI application."""
@@ -142,21 +173,6 @@ class Guard:
             return
         await self._app(scope, receive, guarded)
 
-    def check_token(self, address: str, given: str) -> None:
-        """
-        Raises:
-            RefusedError: It is not the token, or too many wrong ones came from there.
-        """
-        # First of all: behind a proxy all have one address, and somebody else's wrong ones must lock nobody out.
-        if self._token is None or hmac.compare_digest(given.encode(), self._token.encode()):
-            return
-        wait_s = self._wrong.wait_s(address) if given else 0.0
-        if wait_s:
-            raise RefusedError(429, "rate", "too many wrong tokens; wait a minute", retry_after_s=int(wait_s) + 1)
-        raise RefusedError(
-            401, "token", "this server needs its token: Authorization: Bearer TOKEN, or log in at /login"
-        )
-
     def _check(self, scope: MutableMapping[str, Any]) -> None:
         headers: dict[bytes, list[str]] = {}
         for name, value in scope["headers"]:
@@ -167,14 +183,14 @@ class Guard:
         _check_origin(scope, hosts[0], headers)
         if not scope["query_string"].isascii():
             raise RefusedError(400, "request", "an address has only ASCII in it")
-        if self._token is not None and not scope["path"].startswith(_OPEN):
-            self.check_token(_address(scope), _token_in(headers))
+        if not self._lock.open and not scope["path"].startswith(_OPEN):
+            self._lock.check(address_in(scope), _token_in(headers))
 
     def _is_own(self, host: str) -> bool:
         name = _name_in(host)
         if name in self._names:
             return True
-        if self._token is None:
+        if self._lock.open:
             return False
         # No name of somebody else's can be an address.
         try:
@@ -215,7 +231,8 @@ def _token_in(headers: dict[bytes, list[str]]) -> str:
     return ""
 
 
-def _address(scope: MutableMapping[str, Any]) -> str:
+def address_in(scope: MutableMapping[str, Any]) -> str:
+    """Where a request comes from; empty where nothing says so."""
     return str((scope.get("client") or ("",))[0])
 
 

@@ -57,7 +57,7 @@ _MAX_KEPT = 20_000
 _MAX_LOOKED_AT = 2000
 _MAX_READ = 8_000_000
 _MAX_NAME = 80
-# The formats `media.py` opens, but for PNG, whose chunks are read below.
+# The formats `pictures.py` and `video.py` open, but for PNG, whose chunks are read below.
 _PICTURE_FORMATS = ("JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF")
 _VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 _LONGEST_NAME, _LONGEST_WORD, _LONGEST_HEADER, _MOST_PARTS = 255, 1024, 8192, 16
-# Written when so much has come.
-_BUFFER = 2**20
+# Written when so much has come; so little is written quicker than it is handed to another thread.
+_BUFFER, _LITTLE = 2**20, 2**16
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,10 @@ async def receive(
             parser.finalize()
         except FormParserError as error:
             raise RefusedError(400, "form", f"the form can't be read ({error})") from error
-        await asyncio.to_thread(reader.write)
+        if len(reader.waiting) > _LITTLE:
+            await asyncio.to_thread(reader.write)
+        else:
+            reader.write()
     if not reader.ended:
         raise RefusedError(400, "form", "the form ends before its end")
     if not reader.name:
@@ -115,7 +118,7 @@ def _too_large(limits: Limits) -> RefusedError:
 async def _in_time(stream: AsyncIterator[bytes], limits: Limits) -> AsyncIterator[bytes]:
     """
     Raises:
-        RefusedError: It comes too slowly.
+        RefusedError: It comes too slowly, or does not end.
     """
     began, read = time.monotonic(), 0
     while True:
@@ -127,6 +130,9 @@ async def _in_time(stream: AsyncIterator[bytes], limits: Limits) -> AsyncIterato
         if chunk is None:
             return
         read += len(chunk)
+        # Behind the end of a form more may follow, which is passed over.
+        if read > limits.file_bytes + _BUFFER:
+            raise _too_large(limits)
         if read < limits.least_bytes_s * (time.monotonic() - began - limits.pause_s):
             raise RefusedError(408, "slow", f"less than {limits.least_bytes_s:,.0f} bytes a second are too slow")
         yield chunk

@@ -223,7 +223,11 @@ def test_other_settings_are_refused_until_told_to_begin_anew(queue: Path, tmp_pa
 
 @pytest.mark.parametrize(
     ("named", "changed"),
-    [("version", {"version": "0.1"}), ("model_sha256", {"model_sha256": "1" * 64}), ("calibration", {"calibration": "2"})],
+    [
+        ("version", {"version": "0.1"}),
+        ("model_sha256", {"model_sha256": "1" * 64}),
+        ("calibration", {"calibration": "2"}),
+    ],
 )
 def test_a_scan_goes_on_only_with_the_same_version_weights_and_calibration(
     named: str, changed: dict[str, str], queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

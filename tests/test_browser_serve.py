@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import SAMPLES
 from test_jobs import until
-from test_serve import Served, command, folders, serving
+from test_serve import Served, command, files, serving
 
 from deepfake_detect.serve import Settings
 from deepfake_detect.words import Words
@@ -101,7 +101,7 @@ def test_dropped_files_are_followed_cancelled_and_deleted(page: Any, served: Ser
     playwright.expect(row).to_have_count(2)
     # Closing the page deletes its files.
     page.close()
-    until(lambda: folders(served) == [] or None)
+    until(lambda: files(served) == [] or None)
 
 
 def test_what_can_not_be_deleted_or_cancelled_stays_and_is_said(
@@ -181,7 +181,7 @@ def test_many_reports_can_be_open_and_keep_their_files(page: Any, served: Served
     for other in others:
         other.close()
     page.wait_for_timeout(2000)
-    (name,) = [ticket.id for ticket in served.jobs._find("suspect IS NULL")]
+    (name,) = [ticket.id for ticket in served.jobs._ledger._find("suspect IS NULL")]
     assert page.url.endswith(name)
     # Left for a page that needs no files.
     page.goto(f"{served.client.base_url}/docs")
@@ -248,6 +248,6 @@ def test_a_real_video_plays_beside_its_report_and_is_compared(page: Any, tmp_pat
         page.locator("dialog").get_by_role("button", name=W("serve_delete")).click()
         page.wait_for_url(address)
         playwright.expect(page.locator("#none")).to_be_visible()
-        assert not list(tmp_path.glob("*/*/media"))
+        assert not list(tmp_path.glob("*/media/*"))
         # Before the server is killed, which the page would complain of.
         page.close()

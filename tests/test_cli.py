@@ -239,7 +239,9 @@ def test_every_option_of_a_report_reaches_it(
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("on", "where"), [("", {}), ("--on ray --ray-address local", {"ray": True, "ray_address": "local"})])
+@pytest.mark.parametrize(
+    ("on", "where"), [("", {}), ("--on ray --ray-address local", {"ray": True, "ray_address": "local"})]
+)
 def test_every_option_of_a_scan_reaches_it(on: str, where: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 

@@ -17,6 +17,11 @@ import pytest
 from conftest import SAMPLES
 
 import deepfake_detect
+from deepfake_detect import cluster, endpoints, guard, jobs, ledger, listener, serve, table, upload, verify, visits
+from deepfake_detect import media as files
+from deepfake_detect.arguments import serve_parser
+from deepfake_detect.confine import Limits
+from deepfake_detect.options import FAST_FRAMES, Options
 
 ROOT = SAMPLES.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -157,6 +162,17 @@ def test_code_blocks_work(tmp_path: Path, commands: dict[str, str], media: Path)
             assert not wrong, wrong
 
 
+@pytest.mark.parametrize(("command", "good"), [("echo 3 files", True), ("echo files", False), ("true", False)])
+def test_what_a_page_says_a_command_prints_is_looked_for(
+    command: str, good: bool, tmp_path: Path, commands: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    (tmp_path / "media").mkdir()
+    (tmp_path / "page.md").write_text(f"```sh\n{command}\n```\n\n```text\n7 files\n```\n")
+    wrong = run(tmp_path / "page.md", tmp_path / "run", commands, tmp_path / "media")
+    assert (wrong == "") is good
+
+
 def run(page: Path, where: Path, commands: dict[str, str], media: Path) -> str:
     """Do what a page says; what went wrong, or nothing."""
     name = str(page.relative_to(ROOT))
@@ -164,23 +180,24 @@ def run(page: Path, where: Path, commands: dict[str, str], media: Path) -> str:
     shutil.copytree(media, folder)
     if name in BEFORE:
         subprocess.run(BEFORE[name], shell=True, cwd=folder, env=commands, check=True)
-    said, program = "", ""
+    said, program = None, ""
     for block in blocks(page):
         if block.kind == "python" and not left_out(block.lines()[0]):
             program += block.text
         elif block.kind == "text":
-            if said and plain(block.text) not in plain(said):
+            # None: nothing was run that could print it.
+            if said is not None and plain(block.text) not in plain(said):
                 return f"{name}: expected\n{block.text}\nfound\n{said}"
-            said = ""
+            said = None
         elif block.kind == "sh":
-            said = ""
+            said = None
             for line in block.lines():
                 if left_out(line):
                     continue
                 documented = re.search(r"# exit status (\d+)", line)
                 done = subprocess.run(["bash", "-c", "set -o pipefail; " + line], cwd=folder, env=commands,
                                       capture_output=True, text=True, check=False)  # fmt: skip
-                said += done.stdout
+                said = (said or "") + done.stdout
                 if done.returncode != (int(documented[1]) if documented else 0):
                     return f"{name}: {line}\n{done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
     if program:
@@ -195,6 +212,63 @@ def run(page: Path, where: Path, commands: dict[str, str], media: Path) -> str:
 def plain(text: str) -> str:
     """Without figures and how strong a support is, which depend on the weights."""
     return re.sub(r"[+-]?\d+(\.\d+)?", "0", re.sub(r"\((no|weak|moderate|moderately strong|strong) support", "(", text))
+
+
+COUNTS = {"a": 1, "an": 1, "half an": 0.5, "two": 2, "three": 3, "ten": 10}
+UNITS = {"": 1, "s": 1, "minute": 60, "minutes": 60, "hour": 3600, "kB": 1000, "MiB": 2**20, "GiB": 2**30}
+SERVED = serve_parser().parse_args([])
+# What a page says, its figure in brackets, and what holds.
+PROMISES = [
+    ("README.md", r"for up to (two minutes)", files.MOST_SECONDS),
+    ("README.md", r"every frame, not (32) of them", Options().frames),
+    ("README.md", r"not 32 of them; --fast: (8)", FAST_FRAMES),
+    ("README.md", r"`index\.html` beside it shows ([\d,]+),", table.ON_PAGE),
+    ("README.md", r"`--time-limit`, (300 s)", Limits().seconds),
+    ("README.md", r"`--memory-limit`, (4 GiB)", Limits().memory_bytes),
+    ("README.md", r"deleted (a minute) after it is closed", serve.Settings().page_gone_s),
+    ("README.md", r"or (an hour) after it is done", ledger.UNASKED_S),
+    ("README.md", r"of more than (512) the most telling", Options().max_heatmaps),
+    ("README.md", r"Faces under (48) pixels", Options().min_face_px),
+    ("SECURITY.md", r"beyond (ten) wrong ones a minute", guard._WRONG_TOKENS_A_MINUTE),
+    ("SECURITY.md", r"headers must come within (15 s)", listener._HEADERS_S),
+    ("SECURITY.md", r"connections are limited to (500)", listener._MOST_CONNECTIONS),
+    ("docs/serving.md", r"127\.0\.0\.1:(8765)/` in the browser", SERVED.port),
+    ("docs/serving.md", r"deleted (a minute) after the page", serve.Settings().page_gone_s),
+    ("docs/serving.md", r"closed, or (an hour) after it is done", ledger.UNASKED_S),
+    ("docs/serving.md", r"deleted (an hour) after it is done", ledger.UNASKED_S),
+    ("docs/serving.md", r"is waited for (three minutes)", visits._HEARD_S),
+    ("docs/serving.md", r"\((16) or more letters", serve._LEAST_TOKEN),
+    ("docs/serving.md", r"so many seconds \((60) at most\)", endpoints._LONGEST_WAIT_S),
+    ("docs/serving.md", r"(20 s) without a byte", upload.Limits().pause_s),
+    ("docs/serving.md", r"less than (10 kB) a second", upload.Limits().least_bytes_s),
+    ("docs/serving.md", r"`--size-limit`, (4 GiB)", SERVED.size_limit * 2**30),
+    ("docs/serving.md", r"`--queue`, (100)\)", SERVED.queue),
+    ("docs/serving.md", r"`--rate`, (600) of an address", SERVED.rate),
+    ("docs/serving.md", r"less than (512 MiB), before", jobs._LEAST_FREE_BYTES),
+    ("docs/serving.md", r"Beyond (500) requests at a time", listener._MOST_CONNECTIONS),
+    ("docs/serving.md", r"`--time-limit`, (half an hour) with its report", SERVED.time_limit),
+    ("docs/cluster.md", r"the scan waits (15 minutes) for one", cluster._LOADING_S),
+    ("docs/howto/judge.md", r"(32) frames are looked at", Options().frames),
+    ("docs/howto/verify.md", r"by (2) grey levels on average", verify._GREY),
+    ("docs/howto/verify.md", r"and (6) in any patch", verify._PATCH_GREY),
+    ("docs/howto/verify.md", r"patch of (15) pixels", verify._PATCH_PX),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("page", "says", "holds"), PROMISES, ids=[f"{page}: {says}" for page, says, _ in PROMISES])
+def test_figures_that_are_promised_hold(page: str, says: str, holds: float) -> None:
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+    (figure,) = re.findall(says, text)
+    count, unit = re.fullmatch(r"(half an|[a-z]+|[\d,]+) ?(\w*)", figure).groups()
+    assert (COUNTS.get(count) or int(count.replace(",", ""))) * UNITS[unit] == holds
+
+
+def test_a_token_that_is_made_has_the_bits_that_are_promised() -> None:
+    (bits,) = re.findall(r"the one that is made has (\d+) bits", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
+    made = serve.secured(serve.Place(host="0.0.0.0"), serve.Settings()).token
+    # In base64, six bits a letter.
+    assert made is not None
+    assert 6 * len(made) == int(bits)
 
 
 @pytest.fixture(scope="module")

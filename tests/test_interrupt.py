@@ -58,6 +58,8 @@ def test_an_interrupted_report_says_that_it_is_not_finished(after_s: float, tmp_
     assert finished == all(check.good for check in verify(folder))
     # Whether it came before the end can be known only where there was still much to write.
     assert status == 130 or (finished and after_s > 0.1)
+    # While Python takes itself apart the signal itself ends it, which a shell tells as 130.
+    assert status in (0, 130, -signal.SIGINT)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")

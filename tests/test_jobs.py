@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -18,7 +19,9 @@ import pytest
 
 from deepfake_detect.confine import Limits
 from deepfake_detect.errors import OptionsError, WorkerError
-from deepfake_detect.jobs import MOST_STARTS, REPORTS, UNASKED_S, FullError, Jobs, Ticket
+from deepfake_detect.jobs import MOST_STARTS, REPORTS, FullError, Jobs
+from deepfake_detect.ledger import UNASKED_S, Ticket
+from deepfake_detect.pace import Live, Pace, Standing
 from deepfake_detect.report import to_dict
 from deepfake_detect.types import Failure, MediaInfo, Report, ToolInfo, Verdict
 from deepfake_detect.words import LANGUAGES
@@ -101,6 +104,11 @@ def sent(jobs: Jobs, order: str = "manipulated 0.9", **more: object) -> Ticket:
         return jobs.add(name, called="clip.mp4", **more)  # type: ignore[arg-type]
 
 
+def lying(jobs: Jobs) -> list[str]:
+    """What lies in the folders that hold something of each job."""
+    return sorted(path.name for folder in jobs.folder.iterdir() if folder.is_dir() for path in folder.iterdir())
+
+
 def ended(jobs: Jobs, ticket: Ticket) -> Ticket:
     return until(lambda: found if (found := jobs.get(ticket.id, whole=True)) and found.over else None)
 
@@ -175,11 +183,29 @@ def test_waiting_ones_have_a_place_and_no_more_are_taken_than_may_wait(jobs: Job
     assert jobs.standing(ended(jobs, held)).progress == 1
 
 
+def test_what_is_left_is_told_by_what_others_took() -> None:
+    pace, first = Pace(), Live(writes=True)
+    assert pace.waiting(3, 2) == Standing("queued", 0.0, None, 3)
+    assert pace.running(first, 0.0) == Standing("loading", 0.0, None)
+    first.tell("judging", 0.5, 0.0)
+    # Nobody knows yet how long writing takes here.
+    assert pace.running(first, 10.0) == Standing("judging", 0.25, None)
+    first.tell("writing", 0.5, 20.0)
+    assert pace.running(first, 30.0) == Standing("writing", 0.75, 10.0)
+    pace.learn(first, 40.0, 40.0)
+    second, record = Live(writes=True), Live(writes=False)
+    for live in (second, record):
+        live.tell("judging", 0.5, 0.0)
+    assert pace.running(second, 10.0) == Standing("judging", 0.25, 30.0)
+    assert pace.running(record, 10.0) == Standing("judging", 0.5, 10.0)
+    assert pace.waiting(3, 2) == Standing("queued", 0.0, 120.0, 3)
+
+
 def test_nothing_is_left_of_what_was_never_added(jobs: Jobs) -> None:
-    before = sorted(jobs.folder.iterdir())
     with jobs.room() as name:
         jobs.file_of(name).write_text("half")
-    assert sorted(jobs.folder.iterdir()) == before
+        assert lying(jobs) == [name]
+    assert lying(jobs) == []
 
 
 def test_waiting_and_running_ones_are_cancelled(jobs: Jobs) -> None:
@@ -197,15 +223,14 @@ def test_what_is_deleted_is_gone_with_its_comparisons_whatever_it_was_doing(jobs
     suspect = ended(jobs, sent(jobs, "manipulated 0.91234"))
     pair = ended(jobs, sent(jobs, "an original", suspect=suspect.id))
     assert pair.status == "done"
-    assert (jobs.folder / pair.id / "picture.jpg").read_bytes() == JPEG
+    assert jobs.picture_of(pair.id).read_bytes() == JPEG
     held = sent(jobs, "hold")
     until(lambda: running(jobs, held))
     assert jobs.delete(held.id)
     assert jobs.delete(suspect.id)
     assert not jobs.delete(suspect.id)
     assert [jobs.get(ticket.id) for ticket in (suspect, pair, held)] == [None, None, None]
-    assert [path.name for path in jobs.folder.iterdir() if path.is_dir()] == [REPORTS]
-    assert list((jobs.folder / REPORTS).iterdir()) == []
+    assert lying(jobs) == []
 
     def stored() -> bytes:
         return b"".join(path.read_bytes() for path in jobs.folder.iterdir() if path.is_file())
@@ -237,7 +262,8 @@ class Full:
     """A database on a disk that is full as long as `orders` says so, for statements of this kind."""
 
     def __init__(self, jobs: Jobs, order: str, failures: float) -> None:
-        self.order, self.failures, self._db, jobs._db = order, failures, jobs._db, self  # type: ignore[assignment]
+        self.order, self.failures, self._db = order, failures, jobs._ledger._db
+        jobs._ledger._db = self  # type: ignore[assignment]
 
     def execute(self, query: str, *values: object) -> object:
         if query.startswith(self.order) and self.failures > 0:
@@ -263,7 +289,7 @@ def test_on_a_full_disk_files_are_deleted_and_their_row_says_so_by_staying(jobs:
         with pytest.raises(sqlite3.Error):
             jobs.delete(ticket.id)
         assert jobs.get(ticket.id) is not None
-        assert not (jobs.folder / ticket.id).exists()
+        assert not jobs.file_of(ticket.id).exists()
         assert not jobs.report_of(ticket.id).exists()
     disk.failures = 0
     assert jobs.delete(done.id)
@@ -276,10 +302,10 @@ def test_one_row_that_can_not_be_deleted_keeps_no_other(how: str, jobs: Jobs) ->
     if how == "page":
         jobs.delete_page("mine")
     else:
-        jobs.forget(before_s=time.time() + 1)
+        jobs.forget(now_s=time.time() + UNASKED_S + 1)
     assert disk.failures == 0
     assert [jobs.get(ticket.id) is None for ticket in tickets] == [False, True, True]
-    assert not (jobs.folder / tickets[0].id).exists()
+    assert not jobs.file_of(tickets[0].id).exists()
 
 
 def test_a_job_that_can_not_be_marked_as_cancelled_is_deleted(jobs: Jobs) -> None:
@@ -314,6 +340,18 @@ def test_without_room_no_report_is_begun_and_records_go_on(
     assert {ended(jobs, ticket).status for ticket in (held, *records)} == {"done"}
 
 
+def test_a_picture_that_can_not_be_written_is_said(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    suspect = ended(jobs, sent(jobs))
+    monkeypatch.setattr("deepfake_detect.jobs.write_atomically", full)
+    pair = ended(jobs, sent(jobs, "an original", suspect=suspect.id))
+    assert pair.error is not None
+    assert (pair.status, pair.error.kind) == ("failed", "report")
+    assert pair.error.message.startswith("clip.mp4: its picture can't be written (No space left on device)")
+
+
 def test_a_link_that_a_worker_laid_in_place_of_a_report_leads_nowhere(jobs: Jobs, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
@@ -345,26 +383,43 @@ def test_a_visit_is_forgotten_as_a_whole_and_no_other(jobs: Jobs) -> None:
 def test_what_is_over_for_long_enough_is_forgotten(jobs: Jobs) -> None:
     done = ended(jobs, sent(jobs))
     assert done.ended_s is not None
-    jobs.forget(before_s=done.ended_s)
+    jobs.forget(now_s=done.ended_s + UNASKED_S)
     assert jobs.get(done.id) is not None
-    jobs.forget(before_s=done.ended_s + 1e-6)
+    jobs.forget(now_s=done.ended_s + UNASKED_S + 1e-6)
     assert jobs.get(done.id) is None
     assert UNASKED_S > 60
+
+
+@pytest.mark.parametrize("keep_s", [None, 0.2])
+def test_what_is_over_for_long_enough_goes_by_itself(
+    keep_s: float | None, tmp_path: Path, pool: StubPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepfake_detect.ledger.UNASKED_S", 0.2)
+    monkeypatch.setattr("deepfake_detect.jobs._WIPE_EVERY_S", 0.05)
+    monkeypatch.setattr("deepfake_detect.jobs._SWEEP_EVERY_S", 0.1)
+    with Jobs(tmp_path / "data", pool, keep_s=keep_s) as jobs:  # type: ignore[arg-type]
+        jobs.start()
+        done = sent(jobs)
+        held = sent(jobs, "hold")
+        until(lambda: running(jobs, held))
+        until(lambda: jobs.get(done.id) is None or None)
+        until(lambda: lying(jobs) == [held.id] or None)
+        assert running(jobs, held)
 
 
 def test_what_is_compared_is_not_forgotten_before_its_comparison(jobs: Jobs, pool: StubPool) -> None:
     suspect = ended(jobs, sent(jobs))
     assert suspect.ended_s is not None
-    late = suspect.ended_s + 1e-6
+    late = suspect.ended_s + UNASKED_S + 1e-6
     with pool._worker:
         held = sent(jobs, "an original", suspect=suspect.id)
-        jobs.forget(before_s=late)
+        jobs.forget(now_s=late)
     pair = ended(jobs, held)
     assert pair.status == "done"
-    jobs.forget(before_s=late)
+    jobs.forget(now_s=late)
     assert None not in (jobs.get(suspect.id), jobs.get(pair.id))
     assert pair.ended_s is not None
-    jobs.forget(before_s=pair.ended_s + 1e-6)
+    jobs.forget(now_s=pair.ended_s + UNASKED_S + 1e-6)
     assert (jobs.get(suspect.id), jobs.get(pair.id)) == (None, None)
 
 
@@ -374,6 +429,13 @@ def test_nothing_is_left_when_nothing_is_to_be_kept(tmp_path: Path, pool: StubPo
         ended(jobs, sent(jobs))
         held = sent(jobs, "hold")
         until(lambda: running(jobs, held))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_left_when_the_disk_is_full(tmp_path: Path, pool: StubPool) -> None:
+    with Jobs(tmp_path / "data", pool) as jobs:  # type: ignore[arg-type]
+        sent(jobs)
+        Full(jobs, "UPDATE", 10**6)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -403,8 +465,9 @@ def test_a_job_that_costs_the_server_its_life_again_and_again_is_given_up(tmp_pa
         database.execute("UPDATE jobs SET status = 'running', starts = ?", [MOST_STARTS])
     database.close()
     with Jobs(tmp_path / "data", pool, keep_s=60) as jobs:  # type: ignore[arg-type]
-        found = jobs.get(ticket.id)
-        assert found is not None
+        jobs.start()
+        found = ended(jobs, ticket)
+        assert pool.judged == []
         assert found.error is not None
         assert (found.status, found.error.kind) == ("failed", "killed")
 
@@ -412,13 +475,13 @@ def test_a_job_that_costs_the_server_its_life_again_and_again_is_given_up(tmp_pa
 def test_what_a_killed_server_left_is_gone_at_the_next_start(tmp_path: Path, pool: StubPool) -> None:
     with Jobs(tmp_path / "data", pool) as jobs:  # type: ignore[arg-type]
         left_behind = sent(jobs)
-        (jobs.folder / "A-folder-never-recorded").mkdir()
-        (jobs.folder / ("x" * 22)).mkdir()
+        jobs.file_of("A-file-never-recorded").touch()
+        jobs.file_of("x" * 22).touch()
+        jobs.picture_of("y" * 22 + ".part").touch()
         shutil.copytree(jobs.folder, tmp_path / "killed")
     with Jobs(tmp_path / "killed", pool) as jobs:  # type: ignore[arg-type]
         assert jobs.get(left_behind.id) is None
-        left = {path.name for path in jobs.folder.iterdir() if path.is_dir()}
-        assert left == {"A-folder-never-recorded", REPORTS}
+        assert lying(jobs) == ["A-file-never-recorded"]
 
 
 def test_what_was_to_be_kept_is_not_wiped_by_who_keeps_nothing(tmp_path: Path, pool: StubPool) -> None:
@@ -432,6 +495,58 @@ def test_what_was_to_be_kept_is_not_wiped_by_who_keeps_nothing(tmp_path: Path, p
     with Jobs(tmp_path / "data", pool):  # type: ignore[arg-type]
         pass
     assert not (tmp_path / "data").exists()
+
+
+def test_what_was_to_be_kept_longer_is_not_forgotten_by_who_keeps_less(tmp_path: Path, pool: StubPool) -> None:
+    with Jobs(tmp_path / "data", pool, keep_s=1000) as jobs:  # type: ignore[arg-type]
+        jobs.start()
+        kept = ended(jobs, sent(jobs))
+    assert kept.ended_s is not None
+    for keep_s, until_s in ((10, 1000), (5000, 5000), (10, 5000)):
+        with Jobs(tmp_path / "data", pool, keep_s=keep_s) as jobs:  # type: ignore[arg-type]
+            jobs.forget(now_s=kept.ended_s + until_s - 1)
+            assert jobs.report_of(kept.id).is_dir()
+    with Jobs(tmp_path / "data", pool, keep_s=10) as jobs:  # type: ignore[arg-type]
+        jobs.start()
+        brief = ended(jobs, sent(jobs))
+        assert brief.ended_s is not None
+        jobs.forget(now_s=brief.ended_s + 11)
+        assert [jobs.get(ticket.id) is None for ticket in (brief, kept)] == [True, False]
+        jobs.forget(now_s=kept.ended_s + 5001)
+        assert jobs.get(kept.id) is None
+
+
+def test_what_was_kept_for_its_time_goes_with_who_keeps_nothing(tmp_path: Path, pool: StubPool) -> None:
+    with Jobs(tmp_path / "data", pool, keep_s=0.001) as jobs:  # type: ignore[arg-type]
+        jobs.start()
+        ended(jobs, sent(jobs))
+    time.sleep(0.01)
+    with Jobs(tmp_path / "data", pool) as jobs:  # type: ignore[arg-type]
+        assert lying(jobs) == []
+
+
+def test_what_was_not_to_be_kept_is_not_kept_by_the_next(tmp_path: Path, pool: StubPool) -> None:
+    with Jobs(tmp_path / "data", pool) as jobs:  # type: ignore[arg-type]
+        left_behind = sent(jobs)
+        shutil.copytree(jobs.folder, tmp_path / "killed")
+    with Jobs(tmp_path / "killed", pool, keep_s=60) as jobs:  # type: ignore[arg-type]
+        assert jobs.get(left_behind.id) is None
+        assert lying(jobs) == []
+
+
+def test_what_another_version_kept_is_left_as_it_is(tmp_path: Path, pool: StubPool) -> None:
+    with Jobs(tmp_path / "data", pool, keep_s=60) as jobs:  # type: ignore[arg-type]
+        kept = sent(jobs)
+    database = sqlite3.connect(tmp_path / "data" / "jobs.sqlite")
+    with database:
+        database.execute("PRAGMA user_version = 2")
+    database.close()
+    before = {path: path.stat().st_size for path in (tmp_path / "data").rglob("*")}
+    assert jobs.file_of(kept.id) in before
+    for keep_s in (None, 60):
+        with pytest.raises(OptionsError, match="another program or version"):
+            Jobs(tmp_path / "data", pool, keep_s=keep_s)  # type: ignore[arg-type]
+    assert {path: path.stat().st_size for path in (tmp_path / "data").rglob("*")} == before
 
 
 def test_a_folder_that_is_not_its_own_is_left_alone(tmp_path: Path, pool: StubPool) -> None:

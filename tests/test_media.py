@@ -22,7 +22,7 @@ import pytest
 from conftest import number_of, numbered, texture, write_video
 from PIL import Image
 
-from deepfake_detect import media
+from deepfake_detect import media, packets, video
 from deepfake_detect.errors import MediaError
 from deepfake_detect.options import Options
 from deepfake_detect.types import Frame
@@ -55,20 +55,35 @@ def test_a_frame_before_a_damaged_one_is_found_again(tmp_path: Path) -> None:
 def test_a_frame_larger_than_allowed_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a container says of its size need not be true; what is decoded counts."""
     path = write_video(tmp_path / "x.mp4", numbered(4))
-    monkeypatch.setattr(media, "_check_pixels", lambda *_: None)
+    monkeypatch.setattr(video, "check_pixels", lambda *_: None)
     opened = media.open(path, Options(max_pixels=96 * 128))
     monkeypatch.undo()
     with opened:
         assert len(list(opened.frames())) == 4
-    monkeypatch.setattr(media, "_check_pixels", lambda *_: None)
+    monkeypatch.setattr(video, "check_pixels", lambda *_: None)
     opened = media.open(path, Options(max_pixels=96 * 127))
     monkeypatch.undo()
     with opened, pytest.raises(MediaError, match="more than") as found:
         list(opened.frames())
     assert found.value.kind == "too_large"
-    monkeypatch.setattr(media, "_check_pixels", lambda *_: None)
+    monkeypatch.setattr(video, "check_pixels", lambda *_: None)
     with pytest.raises(MediaError, match="no frame of the video could be decoded"):
         media.open(path, Options(max_pixels=96 * 16))
+
+
+def test_an_animation_that_grows_beyond_what_is_allowed_is_refused(tmp_path: Path) -> None:
+    """A frame of a GIF may be larger than the first."""
+    small, large = (io.BytesIO() for _ in range(2))
+    Image.new("P", (16, 16)).save(small, "GIF")
+    Image.new("P", (300, 300)).save(large, "GIF")
+    frame = large.getvalue().index(b"\x2c\0\0\0\0\x2c\1\x2c\1")
+    path = tmp_path / "a.gif"
+    path.write_bytes(small.getvalue()[:-1] + large.getvalue()[frame:])
+    with media.open(path, Options(max_pixels=300 * 300)) as opened:
+        assert (opened.info.width, opened.info.height) == (300, 300)
+    with pytest.raises(MediaError, match="300 x 300 is more than") as found:
+        media.open(path, Options(max_pixels=300 * 300 - 1))
+    assert found.value.kind == "too_large"
 
 
 def frames_of(path: Path, **options: object) -> list[Frame]:
@@ -380,10 +395,10 @@ def test_what_the_net_was_not_shown_is_noted_once(params: str, noted: str | None
 def test_frames_that_nobody_needs_are_not_decoded(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", moving(60))
     with media.open(path, Options()) as opened:
-        assert isinstance(opened, media._Video)
-        stamps = opened._index.stamps
-        opened._rewind()
-        decoded = [frame.pts for frame in opened._decode(frozenset([stamps[33]]))]
+        reader = reader_of(opened)
+        stamps = reader._index.stamps
+        reader._rewind()
+        decoded = [frame.pts for frame in reader._decode(frozenset([stamps[33]]))]
     assert stamps[33] in decoded
     assert len(decoded) < 45
 
@@ -392,9 +407,9 @@ def test_a_frame_that_does_not_come_is_replaced_by_the_next(tmp_path: Path) -> N
     path = write_video(tmp_path / "a.mkv", moving(60), options={"g": "20"})
     lost_s = frames_of(path, frames=6)[3].time_s
     with media.open(path, Options(frames=6)) as opened:
-        assert isinstance(opened, media._Video)
-        real, lost = opened._decoded, round(lost_s * 1000)
-        opened._decoded = lambda packet: [f for f in real(packet) if f.pts != lost]  # type: ignore[method-assign]
+        reader = reader_of(opened)
+        real, lost = reader._decoded, round(lost_s * 1000)
+        reader._decoded = lambda packet: [f for f in real(packet) if f.pts != lost]  # type: ignore[method-assign]
         found = [frame.time_s for frame in opened.frames()]
     assert len(found) == 6
     assert found == sorted(set(found))
@@ -544,16 +559,22 @@ def plainly(path: Path) -> dict[float, np.ndarray]:
     return found
 
 
+def reader_of(opened: media.Media) -> video.Video:
+    assert isinstance(opened, media._Moving)
+    assert isinstance(opened._reader, video.Video)
+    return opened._reader
+
+
 def sent_by(opened: media.Media) -> list[av.Packet | None]:
     """The packets that the decoder gets from now on."""
-    assert isinstance(opened, media._Video)
-    real, sent = opened._decoded, []
+    reader = reader_of(opened)
+    real, sent = reader._decoded, []
 
     def decoded(packet: av.Packet | None) -> list[av.VideoFrame]:
         sent.append(packet)
         return real(packet)
 
-    opened._decoded = decoded  # type: ignore[method-assign]
+    reader._decoded = decoded  # type: ignore[method-assign]
     return sent
 
 
@@ -635,12 +656,12 @@ def test_those_frames_are_spare_that_a_decoder_takes_for_such(name: str, codec: 
     path = write_video(tmp_path / name, moving(40), codec=codec)
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        prefix = media._prefix(stream.codec_context.extradata, stream.codec_context.name)
+        prefix = packets.prefix_of(stream.codec_context.extradata, stream.codec_context.name)
         assert prefix == (0 if name == "a.ts" else 4)
         stream.codec_context.skip_frame = "NONREF"
         needed, spare = set(), set()
         for packet in container.demux(stream):
-            if packet.size and media._is_spare(bytes(packet), stream.codec_context.name, prefix=prefix):
+            if packet.size and packets.is_spare(bytes(packet), stream.codec_context.name, prefix=prefix):
                 spare.add(packet.pts)
             needed |= {frame.pts for frame in stream.decode(packet)}
     assert len(spare) > 5
@@ -652,17 +673,16 @@ def test_those_frames_are_spare_that_a_decoder_takes_for_such(name: str, codec: 
 @pytest.mark.parametrize("prefix", [0, 4])
 def test_a_packet_that_is_damaged_is_not_spare(codec: str, prefix: int) -> None:
     for data in (b"", bytes(3), bytes(100), b"\0\0\1", b"\0\0\0\1\xff", b"\0\0\0\2\xff\xff" * 9, b"\xff" * 100):
-        assert not media._is_spare(data, codec, prefix=prefix)
+        assert not packets.is_spare(data, codec, prefix=prefix)
 
 
 def test_a_transport_stream_is_entered_where_it_is_said(tmp_path: Path) -> None:
     """It is searched by when frames are decoded; the key frame before the one that is wanted is shown later than that."""
     path = write_video(tmp_path / "a.ts", moving(240), options={"g": "24", "bf": "3"})
     with media.open(path, Options(frames=4, fps=0.5, min_frames=4)) as opened:
-        assert isinstance(opened, media._Video)
         sent = sent_by(opened)
         assert len(list(opened.frames())) == 5
-        assert opened._may_jump
+        assert reader_of(opened)._may_jump
         # Five of its ten parts are read, up to the frame that is wanted.
         assert len(sent) < 120
 
@@ -675,8 +695,7 @@ def test_a_lost_frame_does_not_make_the_rest_slow(name: str, tmp_path: Path) -> 
     with media.open(path, Options(fps=1.5)) as opened:
         sent = sent_by(opened)
         found = list(opened.frames())
-        assert isinstance(opened, media._Video)
-        assert opened._may_jump
+        assert reader_of(opened)._may_jump
     assert 12 <= len(found) <= 15
     # The part that is damaged is read for each frame that it lacks, with that before it; no other is read twice.
     assert len(sent) < 240
@@ -685,14 +704,14 @@ def test_a_lost_frame_does_not_make_the_rest_slow(name: str, tmp_path: Path) -> 
 def test_what_was_read_before_the_end_of_a_video_cut_short_is_looked_at(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", drifting(60), options={"bf": "3"})
     with media.open(path, Options(frames=1000)) as opened:
-        assert isinstance(opened, media._Video)
-        rewind = opened._rewind
+        reader = reader_of(opened)
+        rewind = reader._rewind
 
         def again() -> None:
             rewind()
-            opened._container = CutShort(opened._container, after=50)
+            reader._container = CutShort(reader._container, after=50)
 
-        opened._rewind = again  # type: ignore[method-assign]
+        reader._rewind = again  # type: ignore[method-assign]
         assert len(list(opened.frames())) == 50
         assert len([part for part in opened.stretch() if isinstance(part, Frame)]) == 50
 
@@ -725,7 +744,7 @@ class CutShort:
 def test_opening_a_video_converts_no_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "a.mp4", numbered(5))
     rotate_track(path, 90)
-    monkeypatch.setattr(media, "VideoReformatter", lambda: None)
+    monkeypatch.setattr(video, "VideoReformatter", lambda: None)
     with media.open(path, Options()) as opened:
         assert (opened.info.width, opened.info.height) == (96, 128)
 
@@ -740,7 +759,7 @@ def test_who_waits_for_what_is_made_ahead_can_be_interrupted(monkeypatch: pytest
                 waits.append(timeout)
             return super().get(block, timeout)
 
-    monkeypatch.setattr(media, "Queue", Watched)
+    monkeypatch.setattr("deepfake_detect.ahead.Queue", Watched)
     assert list(media.ahead(iter("abc"))) == ["a", "b", "c"]
     assert len(waits) >= 4
     assert None not in waits
@@ -828,6 +847,24 @@ def test_the_seconds_between_change_nothing_in_what_is_looked_at(keys: int, tmp_
     assert {float(second): begun[second] for second in range(6)} == {float(second): 25 * second for second in range(6)}
 
 
+def test_what_stands_in_for_a_second_and_a_frame_that_are_lost_is_looked_at(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", moving(60), options={"g": "60"})
+    seen = []
+    for each_second in (False, True):
+        with media.open(path, Options(frames=9)) as opened:
+            reader = reader_of(opened)
+            real = reader._decoded
+            # The second begins at 1.0 s, and 1.2 s is to be looked at.
+            reader._decoded = lambda packet, real=real: [  # type: ignore[method-assign]
+                frame for frame in real(packet) if not 1000 <= frame.pts < 1240
+            ]
+            frames = opened.frames(each_second=each_second)
+            seen.append([frame.time_s for frame in frames if frame.sampled])
+            assert "frames_not_decoded" not in {note.key for note in opened.notes}
+    assert len(seen[0]) == 9
+    assert seen[0] == seen[1]
+
+
 def test_an_animation_has_seconds_too(tmp_path: Path) -> None:
     pictures = [Image.fromarray(pixels) for pixels in numbered(12)]
     path = save(tmp_path / "a", pictures[0], "GIF", save_all=True, append_images=pictures[1:], duration=250)
@@ -840,12 +877,14 @@ def test_an_animation_has_seconds_too(tmp_path: Path) -> None:
 
 def test_memory_stays_flat_with_length(tmp_path: Path) -> None:
     """Frames are made one at a time: asking for the first must not decode the rest."""
-    path = write_video(tmp_path / "a.mp4", numbered(100))
+    path = write_video(tmp_path / "a.mp4", numbered(100), options={"g": "10"})
     with media.open(path, Options(frames=100)) as opened:
-        stream = opened.frames()
-        first = next(stream)
-        assert first.time_s == 0
-        assert not isinstance(stream, list)
+        sent = sent_by(opened)
+        frames = opened.frames()
+        assert number_of(next(frames).pixels) == 0
+        assert len(sent) < 50
+        assert len(list(frames)) == 99
+        assert len(sent) >= 100
 
 
 def test_an_array_is_a_picture() -> None:
@@ -872,5 +911,5 @@ def test_who_wants_no_more_frames_does_not_wait_for_the_next(tmp_path: Path) -> 
         assert "decoder" not in {thread.name for thread in threading.enumerate()}
         decoded = iter([av.VideoFrame(16, 16, "rgb24")] * 5)
         with pytest.raises(media.LeftError):
-            media._first_from(decoded, 10**6, opened.left)
+            video._first_from(decoded, 10**6, opened.left)
         assert len(list(decoded)) == 4

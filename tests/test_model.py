@@ -143,14 +143,15 @@ def copied(tmp_path: Path) -> Path:
     return Path(shutil.copytree(WEIGHTS, tmp_path / "weights"))
 
 
-@pytest.mark.parametrize("engine", ["onnx", "torch"])
-def test_altered_weights_are_refused(engine: str, copied: Path) -> None:
+@pytest.mark.parametrize(("engine", "part"), [("onnx", "graph"), ("onnx", "tensors"), ("torch", "tensors")])
+def test_altered_weights_are_refused(engine: str, part: str, copied: Path) -> None:
     entry = checkpoint.find(folder=copied)
-    path = entry.graph.path if engine == "onnx" and entry.graph else entry.path
+    assert entry.graph is not None
+    path = entry.graph.path if part == "graph" else entry.path
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(WeightsError, match=r"expected SHA-256 .* found .* install again"):
+    with pytest.raises(WeightsError, match=rf"{re.escape(path.name)}.* expected SHA-256 .* found .* install again"):
         Detector(Options(engine=engine), weights_folder=copied)
 
 

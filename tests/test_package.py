@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -17,12 +18,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "deepfake_detect"
 LEVELS = {
-    "errors": 0, "words": 0, "files": 0, "guard": 0, "completion": 0, "options": 1, "confine": 1, "upload": 1,
-    "types": 2, "media": 3,
+    "errors": 0, "words": 0, "files": 0, "guard": 0, "completion": 0, "timeline": 0, "interrupt": 0, "watch": 0, "ahead": 0,
+    "damage": 0, "packets": 0, "options": 1, "confine": 1, "upload": 1, "browser": 1, "listener": 1, "visits": 1,
+    "types": 2, "arguments": 2, "source": 2, "ledger": 3, "pictures": 3, "video": 3, "media": 4,
     "faces": 3, "tracking": 3, "crop": 3, "model": 3, "checkpoint": 3, "verdict": 3, "draw": 3, "provenance": 3,
-    "alignment": 3, "mtcnn": 3, "engine": 4, "detector": 5, "report": 5, "page": 5, "annotate": 5, "plots": 5, "compare": 5,
-    "remote": 4, "dossier": 6, "worker": 6, "verify": 7, "content": 7, "jobs": 7, "serve": 8, "cluster": 8,
-    "batch": 9, "cli": 10, "__main__": 11, "training": 12,
+    "alignment": 3, "mtcnn": 3, "engine": 4, "download": 5, "remote": 5, "detector": 5, "report": 5, "page": 5,
+    "annotate": 5, "plots": 5, "compare": 5, "dossier": 6, "worker": 6, "walk": 6, "table": 6, "verify": 7, "content": 7,
+    "pace": 7, "jobs": 8, "journal": 8, "cluster": 8, "batch": 9, "monitoring": 9, "service": 10, "endpoints": 11,
+    "website": 11, "login": 12, "app": 13, "serve": 14, "cli": 15, "__main__": 16, "training": 17,
 }  # fmt: skip
 # types.Report leads to its writers, as the interface promises; they are imported when called.
 ALLOWED_UPWARDS = {("types", "dossier"), ("types", "page"), ("types", "plots"), ("types", "report")}
@@ -111,6 +114,40 @@ assert not [name for name in names if name.startswith("socket:")], names
     assert _python(program) == ""
     assert not list((tmp_path / "home").iterdir())
     assert not list((tmp_path / "tmp").iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")
+def test_a_report_is_made_without_a_network_and_nothing_is_left_but_it(tmp_path: Path) -> None:
+    pytest.importorskip("pyseccomp", exc_type=(ImportError, RuntimeError))
+    places = {name: tmp_path / name for name in ("HOME", "TMPDIR", "here")}
+    for place in places.values():
+        place.mkdir()
+    media = [str(ROOT / "samples" / name) for name in ("portrait_genuine.jpg", "clip_genuine.mp4")]
+    walled = """
+import socket
+import pyseccomp
+wall = pyseccomp.SyscallFilter(defaction=pyseccomp.ALLOW)
+for family in (socket.AF_INET, socket.AF_INET6):
+    wall.add_rule(pyseccomp.KILL_PROCESS, "socket", pyseccomp.Arg(0, pyseccomp.EQ, int(family)))
+wall.load()
+"""
+    reports = f"""
+from deepfake_detect.cli import main
+assert main(["-q", "--frames", "2", *{media!r}, "--report", "out"]) == 0
+"""
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(places["HOME"]),
+                   "TMPDIR": str(places["TMPDIR"])}  # fmt: skip
+
+    def run(program: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False,
+                              cwd=places["here"], env=environment)  # fmt: skip
+
+    assert run(walled + "socket.socket()").returncode == -signal.SIGSYS
+    done = run(walled + reports)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    left = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if not path.is_dir()]
+    assert {path.parts[:2] for path in left} == {("here", "out")}
+    assert {path.parts[2] for path in left} == {Path(name).name for name in media}
 
 
 def test_public_names_are_there_and_no_others() -> None:

@@ -22,10 +22,12 @@ import pytest
 from conftest import SAMPLES, numbered, read_rgb, texture, write_video
 from PIL import ExifTags, Image, PngImagePlugin
 
-from deepfake_detect import media, provenance
+from deepfake_detect import provenance
 from deepfake_detect.errors import MediaError, OptionsError
+from deepfake_detect.pictures import _PICTURE_FORMATS
 from deepfake_detect.provenance import MAX_CHARACTERS, MAX_ENTRIES, WITHHELD, examine, perceptual_hash
 from deepfake_detect.types import ContentCredentials, HashedMoment, Note, PerceptualHash, Provenance
+from deepfake_detect.video import _VIDEO_FORMATS
 
 HOSTILE = "<script>alert(1)</script>\r\n\0\x1b[31m\u202egpj.exe\u2066\u200f\ufeff" + "A" * 10_000
 WEBUI = "a portrait\nNegative prompt: hat\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512"
@@ -295,8 +297,8 @@ def test_what_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
 
 
 def test_it_opens_what_media_opens() -> None:
-    assert provenance._VIDEO_FORMATS == media._VIDEO_FORMATS
-    assert {*provenance._PICTURE_FORMATS, "PNG"} == set(media._PICTURE_FORMATS)
+    assert provenance._VIDEO_FORMATS == _VIDEO_FORMATS
+    assert {*provenance._PICTURE_FORMATS, "PNG"} == set(_PICTURE_FORMATS)
 
 
 @pytest.mark.parametrize("name", ["a.webp", "a.tiff", "a.heic", "a.avif"])

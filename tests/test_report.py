@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import jsonschema
@@ -39,6 +40,24 @@ def test_reports_keep_the_contract(picture: Report, clip: Report, detector: Dete
     assert to_dict(missing)["verdict"] is None
     assert to_dict(missing)["error"]["kind"] == "not_found"
     assert to_dict(empty)["verdict"]["probability"] is None
+
+
+def test_a_record_written_long_ago_keeps_the_contract() -> None:
+    """Never edit `contract_1.json`: programs rely on records like it, and a schema that refuses it breaks the contract."""
+    record = json.loads((Path(__file__).parent / "contract_1.json").read_text())
+    assert record["schema"] == "deepfake-detect/1"
+    assert record["tracks"][0]["faces"]
+    jsonschema.validate(record, json.loads(SCHEMA_FILE.read_text()))
+
+
+def test_records_hold_all_that_they_held_long_ago(picture: Report) -> None:
+    def names(value: Any, where: str = "") -> set[str]:
+        if isinstance(value, dict):
+            return {where}.union(*(names(one, f"{where}.{name}") for name, one in value.items()))
+        return names(value[0], f"{where}[]") if isinstance(value, list) and value else {where}
+
+    record = json.loads((Path(__file__).parent / "contract_1.json").read_text())
+    assert names(record) <= names(json.loads(to_json(picture)))
 
 
 def test_the_contract_refuses_what_it_should(picture: Report) -> None:

@@ -1,4 +1,4 @@
-"""serve, guard and upload: over a real connection, what is answered, and that each thing that must be refused is."""
+"""The server over a real connection: what is answered, and that each thing that must be refused is."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ import pytest
 from conftest import SAMPLES
 from test_jobs import JPEG, Full, StubPool, until
 
-from deepfake_detect import guard, serve, upload
+from deepfake_detect import guard, listener, login, serve, upload, visits, website
 from deepfake_detect.cli import main
 from deepfake_detect.errors import OptionsError
 from deepfake_detect.guard import LOOPBACK, Rate
-from deepfake_detect.jobs import REPORTS, Jobs, Ticket
+from deepfake_detect.jobs import Jobs
+from deepfake_detect.ledger import Ticket
 from deepfake_detect.report import SCHEMA_FILE
+from deepfake_detect.timeline import timeline
 from deepfake_detect.words import LANGUAGES, Words
 
 TOKEN = "a-token-of-some-length"
@@ -50,7 +52,7 @@ class Served:
     pool: StubPool
     client: httpx.Client
     port: int
-    listener: serve.Listener | None = None
+    listener: listener.Listener | None = None
 
     def send(self, order: str = "manipulated 0.9", name: str = "clip.mp4", **fields: str) -> str:
         answer = self.client.post("/v1/jobs", files={"file": (name, order.encode())}, data=fields)
@@ -89,22 +91,22 @@ def serving(folder: Path, settings: serve.Settings | None = None, **more: Any) -
     with Jobs(folder / "data", pool, **more) as jobs, socket.create_server(("127.0.0.1", 0)) as door:  # type: ignore[arg-type]
         jobs.start()
         ready = threading.Event()
-        listener = serve.listen(jobs, settings, ready.set)
-        thread = threading.Thread(target=listener.run, args=([door],))
+        listening = serve.listen(jobs, settings, ready.set)
+        thread = threading.Thread(target=listening.run, args=([door],))
         thread.start()
         try:
             assert ready.wait(10)
             port = door.getsockname()[1]
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=20) as client:
-                yield Served(jobs, pool, client, port, listener)
+                yield Served(jobs, pool, client, port, listening)
         finally:
-            listener.should_exit = True
+            listening.should_exit = True
             thread.join()
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    limits = upload.Limits(file_bytes=10**6, pause_s=0.3)
+    limits = upload.Limits(file_bytes=10**6, pause_s=1)
     settings = serve.Settings(uploads=limits, page_gone_s=0.1, jobs_a_minute=10_000)
     with serving(tmp_path_factory.mktemp("served"), settings) as found:
         yield found
@@ -193,7 +195,7 @@ def guarded_status(scope: dict[str, Any]) -> int:
         async def never(*_: object) -> None:
             raise AssertionError("it was served")
 
-        own = guard.Guard(never, token=None, refused=lambda _: None)
+        own = guard.Guard(never, lock=guard.Lock(None), refused=lambda _: None)
         headers = [(b"host", b"localhost")]
         await own({"type": "http", "method": "GET", "path": "/", "headers": headers, **scope}, receive, send)
 
@@ -266,12 +268,13 @@ def test_who_waits_does_not_hold_up_the_end(tmp_path: Path) -> None:
 
 def test_what_can_not_be_deleted_or_cancelled_is_said(served: Served, held: str) -> None:
     done, waits = served.send("error damaged"), served.send()
-    db = served.jobs._db
+    ledger = served.jobs._ledger
+    db = ledger._db
     try:
         Full(served.jobs, "", 10**6)
         answers = [served.client.delete(f"/v1/jobs/{done}"), served.client.post(f"/v1/jobs/{waits}/cancel")]
     finally:
-        served.jobs._db = db
+        ledger._db = db
     for answer in answers:
         assert (answer.status_code, answer.json()["error"]["kind"]) == (507, "disk")
         assert "disk is full" in answer.json()["error"]["message"]
@@ -282,7 +285,8 @@ def test_deleted_is_gone_for_good(served: Served) -> None:
     name = served.send()
     served.ended(name)
     assert served.client.delete(f"/v1/jobs/{name}").status_code == 204
-    assert not (served.jobs.folder / name).exists()
+    assert name not in files(served)
+    assert not served.jobs.report_of(name).exists()
     for address in (f"/v1/jobs/{name}", f"/v1/jobs/{name}/report.json", f"/v1/jobs/{name}/events"):
         assert served.client.get(address).status_code == 404
     assert served.client.delete(f"/v1/jobs/{name}").status_code == 404
@@ -363,7 +367,7 @@ def test_the_pages_speak_each_language_and_ask_nothing_of_others(served: Served)
 
 def test_every_text_the_pages_ask_for_is_there() -> None:
     texts = json.loads((SCHEMA_FILE.parent / "languages" / "en.json").read_text(encoding="utf-8"))
-    asked = {key for page in serve.PAGES.glob("*.j2") for key in re.findall(r'w\("([a-z_]+)"[,)]', page.read_text())}
+    asked = {key for page in website.PAGES.glob("*.j2") for key in re.findall(r'w\("([a-z_]+)"[,)]', page.read_text())}
     assert len(asked) > 40
     assert asked <= texts.keys()
     assert {f"serve_{status}" for status in ("failed", "cancelled")} <= texts.keys()
@@ -432,7 +436,7 @@ def test_a_page_without_a_stream_is_open_as_long_as_it_says_so(tmp_path: Path) -
 
 
 def test_a_page_that_no_longer_says_that_it_is_open_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "_HEARD_S", 1)
+    monkeypatch.setattr(visits, "_HEARD_S", 1)
     with serving(tmp_path, serve.Settings(page_gone_s=0.1)) as served:
         served.client.get("/")
         name = served.send()
@@ -452,7 +456,29 @@ def test_a_browser_remembers_its_visit_as_long_as_its_files_are_kept(tmp_path: P
     with serving(tmp_path / "other") as served:
         first = served.client.get("/").headers["set-cookie"]
         assert "Max-Age" not in first
+        assert "HttpOnly; Path=/; SameSite=lax" in first
         assert "set-cookie" not in served.client.get("/").headers
+
+
+def test_a_browser_remembers_what_an_earlier_server_was_to_keep_longer(tmp_path: Path) -> None:
+    with serving(tmp_path, keep_s=1000) as served:
+        served.client.get("/")
+        served.send()
+        cookies = served.client.cookies
+    with serving(tmp_path, keep_s=60) as served:
+        served.client.cookies = cookies
+        assert "Max-Age=1000" in served.client.get("/").headers["set-cookie"]
+
+
+def test_who_has_no_visit_takes_nobodys_place(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visits, "_MOST_HEARD", 1)
+    with httpx.Client(base_url=served.client.base_url) as browser, httpx.Client(base_url=browser.base_url) as other:
+        for page in ("x", "y"):
+            assert other.post("/open", params={"page": page}).status_code == 204
+        browser.get("/")
+        for page, status in (("x", 204), ("y", 429)):
+            assert browser.post("/open", params={"page": page}).status_code == status
+        browser.post("/open", params={"page": "x", "closed": True})
 
 
 def test_what_is_kept_outlives_its_page(tmp_path: Path) -> None:
@@ -467,13 +493,13 @@ def test_what_is_kept_outlives_its_page(tmp_path: Path) -> None:
         served.ended(name)
         time.sleep(0.1)
         assert served.state(name)["status"] == "done"
-    assert (tmp_path / "data" / name / "media").is_file()
+    assert (tmp_path / "data" / "media" / name).is_file()
 
 
 def test_a_timeline_follows_the_copy_and_survives_nonsense() -> None:
     faces = [{"time_s": 10 + t, "logit": t - 1} for t in range(3)]
     record = {"media": {"sampled_times_s": [10, 11, 12], "duration_s": 2}, "tracks": [{"id": 1, "faces": faces}]}
-    found = serve._timeline(record)
+    found = timeline(record)
     assert found is not None
     assert found.duration_s == 2
     assert found.lines == ((1, "0.0,67.5 360.0,60.0 720.0,52.5"),)
@@ -487,7 +513,7 @@ def test_a_timeline_follows_the_copy_and_survives_nonsense() -> None:
         {**record, "media": {"sampled_times_s": [10**400], "duration_s": 2}},
         {**record, "tracks": []},
     ):
-        assert serve._timeline(nonsense) is None
+        assert timeline(nonsense) is None
 
 
 # What is refused
@@ -551,8 +577,8 @@ def test_every_answer_forbids_what_is_not_needed(served: Served) -> None:
         assert "access-control-allow-origin" not in headers
         assert "server" not in headers
     for name in ("style.css", "script.js"):
-        assert not re.search(r"https?://|@import|url\(", (serve.PAGES / name).read_text())
-    for page in serve.PAGES.glob("*.j2"):
+        assert not re.search(r"https?://|@import|url\(", (website.PAGES / name).read_text())
+    for page in website.PAGES.glob("*.j2"):
         assert not re.search(r"\sstyle=|\son[a-z]+=|<style", page.read_text()), page
 
 
@@ -565,7 +591,8 @@ def test_without_the_token_nothing_is_served(tmp_path: Path) -> None:
             assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
             assert plain.get(address, headers={"Authorization": f"Bearer {TOKEN}x"}).status_code in (401, 429)
         assert plain.post("/v1/jobs", files={"file": b"x"}).status_code in (401, 429)
-        assert plain.get("/healthz").status_code == 200
+        for address in ("/healthz", "/login", "/static/style.css", "/static/script.js", "/static/icon.svg"):
+            assert plain.get(address).status_code == 200
         plain.close()
         assert served.jobs.get(name) is not None
 
@@ -642,7 +669,7 @@ def test_a_link_that_a_worker_laid_is_not_followed(served: Served) -> None:
 
 
 def test_too_much_is_refused_at_once_or_when_it_is_seen(served: Served) -> None:
-    before = folders(served)
+    before = files(served)
     answer = served.client.post("/v1/jobs", files={"file": ("x.jpg", bytes(3 * 10**6))})
     assert (answer.status_code, answer.json()["error"]["kind"]) == (413, "too_large")
 
@@ -653,23 +680,49 @@ def test_too_much_is_refused_at_once_or_when_it_is_seen(served: Served) -> None:
 
     answer = served.client.post("/v1/jobs", content=unannounced(), headers=FORM)
     assert answer.status_code == 413
-    assert folders(served) == before
+    assert files(served) == before
 
 
-def folders(served: Served) -> list[str]:
-    return sorted(path.name for path in served.jobs.folder.iterdir() if path.is_dir() and path.name != REPORTS)
+def test_a_form_that_goes_on_behind_its_end_is_refused_when_it_is_too_long(served: Served) -> None:
+    before = files(served)
+
+    def unannounced() -> Iterator[bytes]:
+        yield PART + b"\r\n--b--\r\n"
+        for _ in range(30):
+            yield bytes(10**5)
+
+    assert served.client.post("/v1/jobs", content=unannounced(), headers=FORM).status_code == 413
+    assert files(served) == before
+
+
+def files(served: Served) -> list[str]:
+    """What was sent, by id."""
+    return sorted(path.name for path in (served.jobs.folder / "media").iterdir())
 
 
 START = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
 PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x.jpg"\r\n\r\nhalf'
 
 
+def test_beyond_the_most_connections_there_is_a_bare_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "_MOST_CONNECTIONS", 3)
+    with serving(tmp_path) as found:
+        idle = [socket.create_connection(("127.0.0.1", found.port)) for _ in range(3)]
+        refused = found.raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        for connection in idle:
+            connection.close()
+        head, _, body = refused.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert body == b"Service Unavailable"
+        until(lambda: found.client.get("/healthz").status_code == 200 or None)
+
+
 def test_what_comes_too_slowly_is_refused(served: Served) -> None:
-    before = folders(served)
+    before = files(served)
     answer = served.raw(START + b"Content-Length: 1000\r\n\r\n" + PART)
     assert answer.startswith(b"HTTP/1.1 408")
     assert b'"slow"' in answer
-    assert folders(served) == before
+    assert files(served) == before
 
 
 def test_what_drips_is_refused(tmp_path: Path) -> None:
@@ -681,11 +734,12 @@ def test_what_drips_is_refused(tmp_path: Path) -> None:
             while not select.select([connection], [], [], 0.05)[0]:
                 connection.sendall(b"x")
             assert connection.recv(1000).startswith(b"HTTP/1.1 408")
-        assert folders(served) == []
+        assert files(served) == []
 
 
 def test_a_header_without_an_end_ends_the_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "_HEADERS_S", 0.2)
+    monkeypatch.setattr(listener, "_HEADERS_S", 0.2)
+    monkeypatch.setattr(login, "_LONGEST_S", 0.2)
     with serving(tmp_path) as served:
         began = time.monotonic()
         assert served.raw(b"GET / HTTP/1.1\r\nHost: loc") == b""
@@ -697,15 +751,29 @@ def test_a_header_without_an_end_ends_the_connection(tmp_path: Path, monkeypatch
         assert time.monotonic() - began < 4
 
 
+def test_a_body_that_was_answered_before_its_end_holds_no_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "_HEADERS_S", 0.5)
+    with serving(tmp_path) as served, socket.create_connection(("127.0.0.1", served.port), timeout=5) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += connection.recv(10_000)
+        assert answer.startswith(b"HTTP/1.1 200")
+        connection.sendall(b"x")
+        assert connection.recv(1) == b""
+
+
 def test_half_a_file_leaves_nothing(served: Served) -> None:
-    before = folders(served)
+    before = files(served)
     with socket.create_connection(("127.0.0.1", served.port)) as connection:
         connection.sendall(START + b"Content-Length: 1000\r\n\r\n" + PART)
-        until(lambda: len(folders(served)) > len(before) or None)
-    until(lambda: folders(served) == before or None)
+        until(lambda: len(files(served)) > len(before) or None)
+    until(lambda: files(served) == before or None)
     answer = served.raw(START + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(PART) + PART)
     assert answer.startswith(b"HTTP/1.1 400")
-    assert folders(served) == before
+    assert files(served) == before
 
 
 @pytest.mark.parametrize(
@@ -726,10 +794,10 @@ def test_half_a_file_leaves_nothing(served: Served) -> None:
 def test_a_senseless_form_is_refused(
     body: bytes, headers: dict[str, str], status: int, kind: str, served: Served
 ) -> None:
-    before = folders(served)
+    before = files(served)
     answer = served.client.post("/v1/jobs", content=body, headers=headers)
     assert (answer.status_code, answer.json()["error"]["kind"]) == (status, kind)
-    assert folders(served) == before
+    assert files(served) == before
 
 
 @pytest.mark.parametrize("fields", [{"language": "xx"}, {"contents": "everything"}])
@@ -761,7 +829,7 @@ def test_a_disk_that_fills_up_meanwhile_ends_an_upload(tmp_path: Path, monkeypat
         answer = served.client.post("/v1/jobs", files={"file": ("x.mp4", bytes(5 * 2**20))})
         assert (answer.status_code, answer.json()["error"]["kind"]) == (507, "disk")
         assert looks == 3
-        assert folders(served) == []
+        assert files(served) == []
 
 
 def test_a_refusal_ends_the_connection_only_where_not_all_was_read(served: Served) -> None:
@@ -904,7 +972,7 @@ def test_real_files_are_judged_compared_and_gone_after_ctrl_c(tmp_path: Path) ->
         assert compared["label"] == "taken_from_this_photo", compared
         assert client.get(f"/v1/jobs/{pair}/report.json").json()["schema"] == "deepfake-detect/compare/1"
         assert client.get(f"/v1/jobs/{pair}/picture.jpg").content.startswith(b"\xff\xd8\xff")
-        assert len(list(tmp_path.glob("deepfake-detect-serve-*/*/media"))) == 4
+        assert len(list(tmp_path.glob("deepfake-detect-serve-*/media/*"))) == 4
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
         assert (process.returncode, out) == (0, "")
@@ -950,7 +1018,7 @@ def test_the_client_of_the_docs_is_short_and_works(tmp_path: Path) -> None:
         )
         first, second = (json.loads(line.partition(" ")[2]) for line in done.stdout.splitlines())
         assert (first["label"], second["kind"]) == ("manipulated", "damaged")
-        assert folders(served) == []
+        assert files(served) == []
 
 
 def test_serving_without_its_packages_says_what_to_install() -> None:

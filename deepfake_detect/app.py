@@ -1,0 +1,89 @@
+"""The server as an ASGI application: what can be asked for, behind its guard, and how errors are answered."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
+
+from . import __version__, endpoints, login, website
+from .guard import Guard, RefusedError, drain
+from .service import Service, Settings, service_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.requests import Request
+
+    from .jobs import Jobs
+
+
+def create_app(jobs: Jobs, settings: Settings, *, closing: Callable[[], bool] = lambda: False) -> Guard:
+    """
+    Args:
+        jobs: What is asked for; started and closed by the caller.
+        closing: Whether the server is about to end: streams of events then do.
+    """
+    app = FastAPI(
+        title="deepfake-detect", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False,
+        # As they are: routers that are included are searched twice.
+        routes=[route for part in (endpoints, website, login) for route in part.router.routes],
+        exception_handlers={
+            RefusedError: _refused, ClientDisconnect: _gone, HTTPException: _not_there,
+            RequestValidationError: _senseless, sqlite3.Error: _unwritten, Exception: _internal,
+        },
+        # Nothing is told to anybody, whatever the environment says.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )  # fmt: skip
+    service = app.state.service = Service(jobs, settings, closing)
+    return Guard(app, names=settings.names, lock=service.lock, refused=service.monitor.count_refusal)
+
+
+async def _refused(request: Request, error: RefusedError) -> JSONResponse:
+    service_of(request).monitor.count_refusal(error.kind)
+    read = await drain(request.receive)
+    return JSONResponse(error.body, error.status, error.headers(read=read))
+
+
+async def _gone(request: Request, _: ClientDisconnect) -> JSONResponse:
+    # Nobody hears it; without, it would be taken for a bug.
+    service_of(request).monitor.count_refusal("gone")
+    return _answer(400, "gone", "the request ended before its end")
+
+
+async def _not_there(request: Request, error: HTTPException) -> JSONResponse:
+    kind = {404: "not_found", 405: "method"}.get(error.status_code, "request")
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods_at(request))
+    return _answer(error.status_code, kind, str(error.detail).lower(), headers)
+
+
+async def _senseless(_: Request, error: RequestValidationError) -> JSONResponse:
+    said = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
+    return _answer(422, "request", said)
+
+
+async def _unwritten(request: Request, error: sqlite3.Error) -> JSONResponse:
+    service_of(request).monitor.count_refusal("disk")
+    return _answer(507, "disk", f"the list of jobs can't be written ({error}); free some space and try again")
+
+
+async def _internal(_: Request, error: Exception) -> JSONResponse:
+    return _answer(500, "internal", f"internal error ({type(error).__name__}); please report it")
+
+
+def _answer(status: int, kind: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(RefusedError(status, kind, message).body, status, headers)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """What an address can be asked for. Starlette names the methods of the first route alone that leads there."""
+    fitting = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+    return sorted({method for route in fitting for method in getattr(route, "methods", None) or ()})

@@ -1,0 +1,54 @@
+"""What a browser says of itself in headers and cookies: which visit it belongs to, and what its reader speaks."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from .guard import COOKIE
+from .words import LANGUAGES
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+_VISIT, _LANGUAGE = "deepfake-detect-visit", "deepfake-detect-lang"
+
+
+def visit_of(request: Request) -> str:
+    """Whose the files are that it sends; empty for programs."""
+    found = request.cookies.get(_VISIT, "")
+    return found if re.fullmatch(r"[\w-]{22}", found, re.ASCII) else ""
+
+
+def language_of(request: Request, *, default: str) -> str:
+    """The reader's: as chosen on the page, else as the browser asks."""
+    for found in (request.query_params.get("lang"), request.cookies.get(_LANGUAGE)):
+        if found in LANGUAGES:
+            return str(found)
+    for asked in request.headers.get("accept-language", "").split(","):
+        language = asked.partition(";")[0].strip().partition("-")[0].lower()
+        if language in LANGUAGES:
+            return language
+    return default
+
+
+def remember_visit(response: Response, visit: str, *, max_age_s: float | None) -> None:
+    """
+    Args:
+        max_age_s: None for until the browser is closed.
+    """
+    age = None if max_age_s is None else math.ceil(max_age_s)
+    # A link from elsewhere leads to the same visit: what it names, its files, the guard keeps from other sites.
+    response.set_cookie(_VISIT, visit, max_age=age, httponly=True, samesite="lax")
+
+
+def remember_language(response: Response, language: str) -> None:
+    """Until the browser is closed."""
+    response.set_cookie(_LANGUAGE, language, httponly=True, samesite="strict")
+
+
+def remember_token(response: Response, token: str) -> None:
+    """Until the browser is closed; never sent with what another site asks for, nor shown to a script."""
+    response.set_cookie(COOKIE, token, httponly=True, samesite="strict")

@@ -1,0 +1,236 @@
+"""An open file -> its picture, or the frames of an animation: what Pillow reads."""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pillow_heif
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from .files import quietly
+from .source import DECODER_ERRORS, check_pixels, first_line
+from .types import Frame, MediaInfo, Note
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Iterator, Sequence
+
+    from .options import Options
+    from .source import Identity
+
+log = logging.getLogger(__name__)
+
+# A JPEG of several pictures (MPO) is opened by the reader of JPEG.
+_PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF")
+_ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
+_ERRORS = (*DECODER_ERRORS, Image.DecompressionBombError)
+# By the orientation in EXIF.
+_TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+          8: Image.Transpose.ROTATE_90}  # fmt: skip
+_ANIMATION_FRAME_S = 0.1
+
+
+def is_picture(head: bytes) -> bool:
+    """Whether a file that begins like that is for Pillow to read."""
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")):
+        return True
+    if (
+        head.startswith(b"BM")
+        and len(head) >= 18
+        and int.from_bytes(head[14:18], "little") in (12, 40, 52, 56, 108, 124)
+    ):
+        return True
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return True
+    if head[4:8] == b"ftyp":
+        brands = head[8 : min(len(head), int.from_bytes(head[:4], "big"))]
+        return any(brands[i : i + 4] in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"avis")
+                   for i in range(0, len(brands), 4) if i != 4)  # fmt: skip
+    return False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that was read: uint8 (H, W, 3) RGB, upright, and what was noticed in it."""
+
+    info: MediaInfo
+    pixels: np.ndarray
+    notes: tuple[Note, ...] = ()
+
+
+def open_picture(file: io.BufferedReader, identity: Identity, options: Options) -> Picture | Animation:
+    """Read a picture, after which its file is closed, or begin to read an animation.
+
+    Raises:
+        MediaError: It is damaged or too large.
+    """
+    pillow_heif.register_heif_opener()
+    with quietly():
+        # The size is checked below, against our own limit; a corrupt tag in an otherwise fine picture is no one's news.
+        try:
+            image = Image.open(file, formats=_PICTURE_FORMATS)
+        except Image.DecompressionBombError as error:
+            found = f"has more pixels than can be read safely ({first_line(error)}); reduce it"
+            raise identity.error(found, kind="too_large") from error
+        except UnidentifiedImageError as error:
+            found = "begins like a picture but can't be read as one; it is damaged or cut short, get it again"
+            raise identity.error(found, kind="damaged") from error
+        except _ERRORS as error:
+            raise identity.error(f"damaged picture ({first_line(error)}); get it again", kind="damaged") from error
+        check_pixels(identity.name, *image.size, options)
+        try:
+            if image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False):
+                return Animation(file, image, identity, options)
+            pixels, notes = _read_picture(image)
+        except _ERRORS as error:
+            raise identity.error(f"damaged picture ({first_line(error)}); get it again", kind="damaged") from error
+    codec = (image.format or "").lower().replace("mpo", "jpeg")
+    height, width = pixels.shape[:2]
+    info = MediaInfo(identity.path, "image", identity.size, identity.sha256, width, height, codec=codec)
+    file.close()
+    return Picture(info, pixels, tuple(notes))
+
+
+def _read_picture(image: Image.Image) -> tuple[np.ndarray, list[Note]]:
+    notes = []
+    if image.format == "TIFF" and (pages := _pages(image)) > 1:
+        notes.append(Note("other_pages", {"pages": str(pages)}))
+    try:
+        image.load()
+    except OSError as error:
+        if "truncated" not in str(error) and "broken" not in str(error):
+            raise
+        before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
+        try:
+            image.load()
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = before
+        missing = _blank_share(np.asarray(image))
+        if missing >= 1:
+            raise
+        if image.info.get("progressive"):
+            # Coarse all over at first, then finer and finer.
+            notes.append(Note("picture_coarse"))
+        else:
+            notes.append(Note("picture_cut_short", {"missing": f"{missing:.0%}"}))
+    turn = _turn_of(image)
+    return _to_rgb(image if turn is None else image.transpose(turn)), notes
+
+
+def _turn_of(image: Image.Image) -> Image.Transpose | None:
+    """What brings a picture upright, by its EXIF; where that can't be read the picture is no worse for it."""
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except _ERRORS as error:
+        log.debug("EXIF: %s", error)
+        return None
+
+
+def _pages(image: Image.Image) -> int:
+    """How many pages a TIFF has; 1 where the second can't be read, which is no reason to refuse the first."""
+    try:
+        pages: int = getattr(image, "n_frames", 1)
+        image.seek(0)
+    except _ERRORS:
+        return 1
+    return pages
+
+
+def _blank_share(pixels: np.ndarray) -> float:
+    """The share of rows at the bottom that all look like the last one: what a decoder fills in for missing data."""
+    rows = pixels.reshape(len(pixels), -1)
+    differs = np.flatnonzero((rows != rows[-1]).any(axis=1))
+    return 1.0 - (differs[-1] + 1) / len(rows) if len(differs) else 1.0
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    """Any mode of Pillow -> uint8 (H, W, 3). Transparent parts show white, as most viewers do."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.nan_to_num(np.asarray(image).astype(np.float32))
+        # Integers use the range of 8 or 16 bits, floats often 0 to 1; what is larger is scaled to its own maximum.
+        most = float(values.max(initial=0))
+        top = next(
+            (limit for limit in (1.0, 255.0, 65535.0) if most <= limit and (limit > 1 or image.mode == "F")), most
+        )
+        grey = (values.clip(0, top) / top * 255 + 0.5).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode in ("P", "PA") or "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))
+
+
+class Animation:
+    """GIF, WebP, PNG or AVIF with several frames: a video read by Pillow. It is used as a `video.Video` is."""
+
+    sounds = ()
+    keys = ()
+
+    def __init__(self, file: io.BufferedReader, image: Image.Image, identity: Identity, options: Options) -> None:
+        self._file, self._image, self._identity, self._options = file, image, identity, options
+        self.times, clock = array("d"), 0.0
+        damaged = False
+        count: int = image.n_frames  # type: ignore[attr-defined]
+        for i in range(count):
+            try:
+                self._seek(i)
+                image.load()
+            except _ERRORS as error:
+                if not self.times:
+                    raise identity.error(f"damaged animation ({first_line(error)})", kind="damaged") from error
+                damaged = True
+                break
+            self.times.append(clock)
+            clock += float(image.info.get("duration") or 0) / 1000 or _ANIMATION_FRAME_S
+        self._turn = _turn_of(image)
+        width, height = (image if self._turn is None else image.transpose(self._turn)).size
+        codec = (image.format or "").lower()
+        self.info = MediaInfo(identity.path, "video", identity.size, identity.sha256, width, height,
+                              round(clock, 6), round(len(self.times) / clock, 6), codec)  # fmt: skip
+        self.notes: list[Note] = []
+        if damaged:
+            missing = count - len(self.times)
+            self.notes.append(Note("frames_missing", {"missing": str(missing), "frames": str(count)}))
+
+    def frames(self, sampled: Sequence[int], between: Sequence[int] = ()) -> Iterator[Frame]:
+        for i in sorted({*sampled, *between}):
+            yield Frame(self._pixels(i), self.times[i], sampled=i in sampled)
+
+    def stretch(self, first: int, last: int, *, size: tuple[int, int] | None = None) -> Iterator[Frame]:
+        for i in range(first, last):
+            pixels = self._pixels(i)
+            if size is not None and size != (pixels.shape[1], pixels.shape[0]):
+                pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+            yield Frame(pixels, self.times[i])
+
+    def _pixels(self, i: int) -> np.ndarray:
+        with quietly():
+            try:
+                return self._upright(i)
+            except _ERRORS as error:
+                log.debug("%s: %s", self._identity.name, error)
+            # Where a frame was damaged the reader may not find back to those before; a new one does.
+            try:
+                self._file.seek(0)
+                self._image = Image.open(self._file, formats=_PICTURE_FORMATS)
+                return self._upright(i)
+            except _ERRORS as error:
+                raise self._identity.error(f"damaged animation ({first_line(error)})", kind="damaged") from error
+
+    def _upright(self, i: int) -> np.ndarray:
+        self._seek(i)
+        return _to_rgb(self._image if self._turn is None else self._image.transpose(self._turn))
+
+    def _seek(self, i: int) -> None:
+        self._image.seek(i)
+        # A GIF grows where a frame is larger than the first.
+        check_pixels(self._identity.name, *self._image.size, self._options)
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,132 @@
+"""A file that is to be judged: opened only where it is a regular one, and what is wrong with it, told under its name."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .errors import MediaError
+
+if TYPE_CHECKING:
+    from os import PathLike
+    from threading import Event
+
+    from .options import Options
+
+# What the libraries that read pictures and videos, and those below them, raise on damaged data, beside errors of their own.
+DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError,
+                  ZeroDivisionError, RuntimeError, MemoryError, struct.error, zlib.error)  # fmt: skip
+_READ_AHEAD = 2**16
+
+
+class LeftError(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class _Raw(io.FileIO):
+    """A file that is read no further once nobody waits for what comes of it."""
+
+    left: Event | None = None
+
+    def readinto(self, buffer: Any) -> int | None:
+        """As the system does it."""
+        if self.left is not None and self.left.is_set():
+            raise LeftError
+        return super().readinto(buffer)
+
+
+def open_file(path: str | PathLike[str], *, follow: bool = True, left: Event | None = None) -> io.BufferedReader:
+    """Open a regular file for reading, and nothing else: what was looked at is what is read.
+
+    Args:
+        follow: Whether the name may be a link to the file.
+        left: Once it is set, reading on raises a `LeftError`.
+
+    Raises:
+        MediaError: It is not there, not a regular file, or must not be read.
+    """
+    name = os.fspath(path)
+    try:
+        # Looked at before it is opened, since opening a device can do things; and after, since it may have been another
+        # file by then. A pipe that nobody writes to does not hold us up.
+        _check_regular(name, os.stat(name, follow_symlinks=follow))
+        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+        flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
+        raw = _Raw(name, opener=lambda path, _: os.open(path, flags))
+        raw.left = left
+        file: io.BufferedReader = io.BufferedReader(raw, _READ_AHEAD)
+        try:
+            _check_regular(name, os.fstat(file.fileno()))
+        except BaseException:
+            file.close()
+            raise
+        return file
+    except FileNotFoundError as error:
+        raise MediaError(f"{shown(name)}: no such file; check the path", kind="not_found") from error
+    except ValueError as error:
+        raise MediaError(f"{shown(name)}: is not a possible file name; check the path", kind="not_found") from error
+    except OSError as error:
+        raise MediaError(
+            f"{shown(name)}: can't be read ({error.strerror}); check its permissions", kind="unreadable"
+        ) from error
+
+
+def _check_regular(name: str, found: os.stat_result) -> None:
+    if stat.S_ISREG(found.st_mode):
+        return
+    what = "is not a regular file (a pipe, socket or device); save it to a file first"
+    if stat.S_ISDIR(found.st_mode):
+        what = "is a folder; give the files in it"
+    elif stat.S_ISLNK(found.st_mode):
+        what = "is a link; give the file that it leads to"
+    raise MediaError(f"{shown(name)}: {what}", kind="not_a_file")
+
+
+def shown(name: str) -> str:
+    """A path as it can be printed: bytes that are not text, and control characters, become escapes."""
+    readable = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in readable)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which file it is: its path as given, its size in bytes, its fingerprint."""
+
+    path: str
+    size: int
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """The path as it can be printed."""
+        return shown(self.path)
+
+    def error(self, found: str, *, kind: str) -> MediaError:
+        """What to raise where something is wrong with the file."""
+        return MediaError(f"{self.name}: {found}", kind=kind)
+
+
+def check_pixels(name: str, width: int, height: int, options: Options) -> None:
+    """
+    Raises:
+        MediaError: A picture or frame of that size has more pixels than are allowed.
+    """
+    if width * height > options.max_pixels:
+        raise MediaError(
+            f"{name}: {width} x {height} is more than {options.max_pixels / 1e6:g} million pixels;"
+            " reduce it (or, in Python, raise Options.max_pixels)",
+            kind="too_large",
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """What a library says of an error, short enough to be part of a message."""
+    # FFmpeg's errors repeat their number and the name around what they say.
+    said = str(getattr(error, "strerror", None) or error)
+    text = said.strip().splitlines()
+    return text[0][:120] if text and text[0] else type(error).__name__

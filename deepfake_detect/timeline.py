@@ -1,0 +1,84 @@
+"""A record -> how the evidence goes over a video: a line a person, in the units of a drawing, and the strongest moments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+#: Of the drawing, in its own units; the lowest and the highest logit that it shows lie at its edges.
+WIDTH, HEIGHT = 720, 120
+_REACH = 8.0
+_MOST_DRAWN, _MOST_MOMENTS = 4, 5
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a person's evidence is strong; `time_s` is that of the annotated copy."""
+
+    person: int
+    time_s: float
+    logit: float
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Evidence over a video.
+
+    Attributes:
+        lines: Of each person the number and the points, as SVG writes them.
+        moments: The strongest, in order of time.
+    """
+
+    duration_s: float
+    lines: tuple[tuple[int, str], ...]
+    moments: tuple[Moment, ...]
+
+
+def timeline(record: dict[str, Any]) -> Timeline | None:
+    """
+    Args:
+        record: The contract `deepfake-detect/1`; it came from a worker, so nothing in it is relied on.
+
+    Returns:
+        None where there is nothing to draw.
+    """
+    try:
+        times = [float(time_s) for time_s in record["media"]["sampled_times_s"]]
+        duration = max(float(record["media"]["duration_s"] or 0), times[-1] - times[0], 0.001)
+        # The copy begins at 0, whenever the media say that they begin. Frames are looked at in the middle of their parts.
+        begin = max(0.0, times[0] - (duration - (times[-1] - times[0])) / 2)
+        people = [_moments(track, begin) for track in record["tracks"][:_MOST_DRAWN]]
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError):
+        return None
+    lines = tuple((seen[0].person, _line(seen, duration)) for seen in people if seen)
+    every = [Moment(one.person, round(one.time_s, 2), one.logit) for seen in people for one in seen]
+    return Timeline(duration, lines, _strongest(every, apart_s=duration / 20)) if lines else None
+
+
+def _moments(track: dict[str, Any], begin: float) -> list[Moment]:
+    """Of a person, each that was judged."""
+    person = int(track["id"])
+    return [
+        Moment(person, float(face["time_s"]) - begin, float(face["logit"]))
+        for face in track["faces"]
+        if face["logit"] is not None
+    ]
+
+
+def _line(seen: list[Moment], duration: float) -> str:
+    places = ((min(max(moment.time_s / duration, 0), 1), moment.logit) for moment in seen)
+    return " ".join(f"{WIDTH * share:.1f},{_height(logit):.1f}" for share, logit in places)
+
+
+def _height(logit: float) -> float:
+    return HEIGHT * (0.5 - min(max(logit, -_REACH), _REACH) / (2 * _REACH))
+
+
+def _strongest(moments: list[Moment], *, apart_s: float) -> tuple[Moment, ...]:
+    """Of each person's that lie close together only one."""
+    chosen: list[Moment] = []
+    for moment in sorted(moments, key=lambda moment: -moment.logit):
+        near = any(one.person == moment.person and abs(one.time_s - moment.time_s) < apart_s for one in chosen)
+        if not near and len(chosen) < _MOST_MOMENTS:
+            chosen.append(moment)
+    return tuple(sorted(chosen, key=lambda moment: moment.time_s))
