@@ -32,7 +32,7 @@ NoteKey = Literal[
     "changed_before_taken", "credentials_elsewhere", "digital_source_type", "editing_software", "encoded_again",
     "few_frames", "frames_missing", "frames_not_decoded", "generator_data", "generator_named", "hashes_cut", "hdr",
     "interlaced", "metadata_cut", "metadata_unreadable", "no_camera_data", "other_faces", "other_pages", "picture_coarse",
-    "picture_cut_short", "times_disagree", "times_start_again", "video_cut_short",
+    "picture_cut_short", "size_changes", "times_disagree", "times_start_again", "video_cut_short",
 ]  # fmt: skip
 CredentialState = Literal["not_read", "absent", "valid", "invalid", "untrusted"]
 

@@ -325,6 +325,11 @@ class Video:
             self._note_once("interlaced")
         turns, wanted = _turns(frame), dict[str, Any]()
         width, height = self._size(frame)
+        said = (self.info.width, self.info.height)
+        if size is None and ((height, width) if turns % 2 else (width, height)) != said:
+            # A box means nothing unless all frames are of the size that is stated.
+            self._note_once("size_changes")
+            size = said
         if size is not None:
             width, height = size[::-1] if turns % 2 else size
         if (width, height) != (frame.width, frame.height):

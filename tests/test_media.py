@@ -295,6 +295,7 @@ def modes() -> list[tuple[str, Image.Image, tuple[int, int, int]]]:
         ("PNG", Image.fromarray(np.full((8, 8), 90, np.uint8)), (90, 90, 90)),
         ("PNG", Image.fromarray(np.full((8, 8), 90 * 257, np.uint16)), (90, 90, 90)),
         ("TIFF", Image.fromarray(np.full((8, 8), 90 * 257, np.uint16)), (90, 90, 90)),
+        ("TIFF", Image.fromarray(np.full((8, 8), 1445, np.uint16)), (90, 90, 90)),  # 12 bits in 16
         ("TIFF", Image.new("CMYK", (8, 8), (0, 255, 255, 0)), (255, 0, 0)),
         ("PNG", Image.new("RGB", (8, 8), (10, 200, 30)).quantize(2), (10, 200, 30)),
         ("PNG", Image.fromarray(rgba), (255, 255, 255)),
@@ -390,6 +391,31 @@ def test_what_the_net_was_not_shown_is_noted_once(params: str, noted: str | None
     with media.open(path, Options()) as opened:
         assert len(list(opened.frames())) == 6
         assert [note.key for note in opened.notes] == ([noted] if noted else [])
+
+
+def test_all_frames_are_of_the_size_that_is_stated(tmp_path: Path) -> None:
+    """A stream may change its size on the way, as calls and recordings of screens do."""
+    path, count = tmp_path / "a.ts", 0
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for width, height in ((128, 96), (64, 48)):
+            encoder = av.CodecContext.create("libx264", "w")
+            encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+            encoder.time_base, encoder.framerate, encoder.options = Fraction(1, 25), Fraction(25), {"bf": "0"}
+            pictures = [av.VideoFrame.from_ndarray(p, format="rgb24") for p in numbered(6, height=height, width=width)]
+            for packet in [p for picture in (*pictures, None) for p in encoder.encode(picture)]:
+                packet.pts = packet.dts = count
+                packet.time_base, packet.stream = Fraction(1, 25), stream
+                container.mux(packet)
+                count += 1
+    with media.open(path, Options()) as opened:
+        frames = list(opened.frames())
+        assert (opened.info.width, opened.info.height, len(frames)) == (128, 96, 12)
+        assert {frame.pixels.shape for frame in frames} == {(96, 128, 3)}
+        assert [note.key for note in opened.notes] == ["size_changes"]
+    first, last = (frames[i].pixels.astype(int) for i in (5, 11))
+    assert np.abs(first - last)[8:-8].mean() < 12  # The same picture, half as fine.
 
 
 def test_frames_that_nobody_needs_are_not_decoded(tmp_path: Path) -> None:
