@@ -152,11 +152,10 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     """Any mode of Pillow -> uint8 (H, W, 3). Transparent parts show white, as most viewers do."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.nan_to_num(np.asarray(image).astype(np.float32))
-        # Integers use the range of 8, 10, 12, 14 or 16 bits, floats often 0 to 1; what is larger is scaled to its own maximum.
+        # Integers use the range of 8 to 16 bits, floats often 0 to 1; what is larger is scaled to its own maximum.
         most = float(values.max(initial=0))
-        top = next(
-            (limit for limit in (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0) if most <= limit and (limit > 1 or image.mode == "F")), most
-        )
+        limits = (*((1.0,) if image.mode == "F" else ()), *(2.0**bits - 1 for bits in (8, 10, 12, 14, 16)))
+        top = next((limit for limit in limits if most <= limit), most)
         grey = (values.clip(0, top) / top * 255 + 0.5).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode in ("P", "PA") or "A" in image.mode or "a" in image.mode or "transparency" in image.info:
