@@ -27,13 +27,14 @@ import fuzz_seeds
 import numpy as np
 from fuzz_mutate import mutated, mutated_json
 
-from deepfake_detect import checkpoint, dossier, engine, media, provenance, serve, upload, verify
+from deepfake_detect import checkpoint, dossier, engine, media, provenance, verify
 from deepfake_detect.confine import Limits
 from deepfake_detect.detector import Detector
 from deepfake_detect.errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError, WorkerError
-from deepfake_detect.jobs import Jobs
 from deepfake_detect.options import Options
 from deepfake_detect.report import to_dict
+from deepfake_detect.server import serve, upload
+from deepfake_detect.server.jobs import Jobs
 from deepfake_detect.types import Face, Failure, Frame, MediaInfo, Report, ToolInfo, Verdict
 from deepfake_detect.words import LANGUAGES
 from deepfake_detect.worker import Job, Outcome, Pool

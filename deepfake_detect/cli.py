@@ -505,11 +505,11 @@ class _Bar:
 
 def _serve(arguments: argparse.Namespace) -> int:
     try:
-        from . import serve, upload
+        from .server import serve, upload
     except ImportError as error:
         return _stop(f"serving needs more packages ({error}); pip install 'deepfake-detect[serve]'", WRONG_USAGE)
     from .confine import cores
-    from .guard import LOOPBACK
+    from .server.guard import LOOPBACK
 
     _bear_any_name()
     for name in ("port", "queue", "workers", "time_limit", "size_limit", "rate"):

@@ -13,7 +13,7 @@ from conftest import SAMPLES
 from test_jobs import until
 from test_serve import Served, command, files, serving
 
-from deepfake_detect.serve import Settings
+from deepfake_detect.server.serve import Settings
 from deepfake_detect.words import Words
 
 playwright = pytest.importorskip("playwright.sync_api")

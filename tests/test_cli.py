@@ -18,9 +18,9 @@ from conftest import SAMPLES
 
 from deepfake_detect.cli import main
 from deepfake_detect.confine import Limits
-from deepfake_detect.guard import LOOPBACK
 from deepfake_detect.options import Options, ReportOptions
 from deepfake_detect.report import SCHEMA_FILE
+from deepfake_detect.server.guard import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -263,8 +263,8 @@ def test_every_option_of_a_scan_reaches_it(on: str, where: dict[str, object], mo
 
 
 def test_every_option_of_a_server_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    serve = pytest.importorskip("deepfake_detect.serve")
-    from deepfake_detect import upload
+    serve = pytest.importorskip("deepfake_detect.server.serve")
+    from deepfake_detect.server import upload
 
     seen: list[object] = []
     monkeypatch.setattr(serve, "serve", lambda *what, ready, browser: seen.extend([*what, browser]))

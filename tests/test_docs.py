@@ -17,11 +17,12 @@ import pytest
 from conftest import SAMPLES
 
 import deepfake_detect
-from deepfake_detect import cluster, endpoints, guard, jobs, ledger, listener, serve, table, upload, verify, visits
+from deepfake_detect import cluster, table, verify
 from deepfake_detect import media as files
 from deepfake_detect.arguments import serve_parser
 from deepfake_detect.confine import Limits
 from deepfake_detect.options import FAST_FRAMES, Options
+from deepfake_detect.server import endpoints, guard, jobs, ledger, listener, serve, upload, visits
 
 ROOT = SAMPLES.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

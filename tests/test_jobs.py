@@ -19,10 +19,10 @@ import pytest
 
 from deepfake_detect.confine import Limits
 from deepfake_detect.errors import OptionsError, WorkerError
-from deepfake_detect.jobs import MOST_STARTS, REPORTS, FullError, Jobs
-from deepfake_detect.ledger import UNASKED_S, Ticket
-from deepfake_detect.pace import Live, Pace, Standing
 from deepfake_detect.report import to_dict
+from deepfake_detect.server.jobs import MOST_STARTS, REPORTS, FullError, Jobs
+from deepfake_detect.server.ledger import UNASKED_S, Ticket
+from deepfake_detect.server.pace import Live, Pace, Standing
 from deepfake_detect.types import Failure, MediaInfo, Report, ToolInfo, Verdict
 from deepfake_detect.words import LANGUAGES
 from deepfake_detect.worker import Job, Outcome, Progress
@@ -345,7 +345,7 @@ def test_a_picture_that_can_not_be_written_is_said(jobs: Jobs, monkeypatch: pyte
         raise OSError(errno.ENOSPC, "No space left on device")
 
     suspect = ended(jobs, sent(jobs))
-    monkeypatch.setattr("deepfake_detect.jobs.write_atomically", full)
+    monkeypatch.setattr("deepfake_detect.server.jobs.write_atomically", full)
     pair = ended(jobs, sent(jobs, "an original", suspect=suspect.id))
     assert pair.error is not None
     assert (pair.status, pair.error.kind) == ("failed", "report")
@@ -394,9 +394,9 @@ def test_what_is_over_for_long_enough_is_forgotten(jobs: Jobs) -> None:
 def test_what_is_over_for_long_enough_goes_by_itself(
     keep_s: float | None, tmp_path: Path, pool: StubPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deepfake_detect.ledger.UNASKED_S", 0.2)
-    monkeypatch.setattr("deepfake_detect.jobs._WIPE_EVERY_S", 0.05)
-    monkeypatch.setattr("deepfake_detect.jobs._SWEEP_EVERY_S", 0.1)
+    monkeypatch.setattr("deepfake_detect.server.ledger.UNASKED_S", 0.2)
+    monkeypatch.setattr("deepfake_detect.server.jobs._WIPE_EVERY_S", 0.05)
+    monkeypatch.setattr("deepfake_detect.server.jobs._SWEEP_EVERY_S", 0.1)
     with Jobs(tmp_path / "data", pool, keep_s=keep_s) as jobs:  # type: ignore[arg-type]
         jobs.start()
         done = sent(jobs)

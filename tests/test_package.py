@@ -18,37 +18,51 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "deepfake_detect"
 LEVELS = {
-    "errors": 0, "words": 0, "files": 0, "guard": 0, "completion": 0, "timeline": 0, "interrupt": 0, "watch": 0, "ahead": 0,
-    "damage": 0, "packets": 0, "options": 1, "confine": 1, "upload": 1, "browser": 1, "listener": 1, "visits": 1,
-    "types": 2, "arguments": 2, "source": 2, "ledger": 3, "pictures": 3, "video": 3, "media": 4,
+    "errors": 0, "words": 0, "files": 0, "completion": 0, "interrupt": 0, "watch": 0, "ahead": 0, "damage": 0, "packets": 0,
+    "options": 1, "confine": 1, "types": 2, "arguments": 2, "source": 2, "pictures": 3, "video": 3, "media": 4,
     "faces": 3, "tracking": 3, "crop": 3, "model": 3, "checkpoint": 3, "verdict": 3, "draw": 3, "provenance": 3,
-    "alignment": 3, "mtcnn": 3, "engine": 4, "download": 5, "remote": 5, "detector": 5, "report": 5, "page": 5,
-    "annotate": 5, "plots": 5, "compare": 5, "dossier": 6, "worker": 6, "walk": 6, "table": 6, "verify": 7, "content": 7,
-    "pace": 7, "jobs": 8, "journal": 8, "cluster": 8, "batch": 9, "monitoring": 9, "service": 10, "endpoints": 11,
-    "website": 11, "login": 12, "app": 13, "serve": 14, "cli": 15, "__main__": 16, "training": 17,
+    "alignment": 3, "mtcnn": 3, "engine": 4, "remote": 5, "detector": 5, "report": 5, "page": 5, "annotate": 5, "plots": 5,
+    "compare": 5, "dossier": 6, "worker": 6, "walk": 6, "table": 6, "verify": 7, "content": 7, "journal": 8, "cluster": 8,
+    "batch": 9, "server": 14, "cli": 15, "__main__": 16, "training": 17,
+}  # fmt: skip
+SERVER_LEVELS = {
+    "guard": 0, "timeline": 0, "upload": 1, "browser": 1, "listener": 1, "visits": 1, "ledger": 3, "download": 5, "pace": 7,
+    "jobs": 8, "monitoring": 9, "service": 10, "endpoints": 11, "website": 11, "login": 12, "app": 13, "serve": 14,
 }  # fmt: skip
 # types.Report leads to its writers, as the interface promises; they are imported when called.
 ALLOWED_UPWARDS = {("types", "dossier"), ("types", "page"), ("types", "plots"), ("types", "report")}
 
 
-def imports_of(path: Path) -> set[str]:
-    """Names of this package's modules that a module imports, at its top or inside functions."""
+def imports_of(path: Path, *, above: int = 0) -> set[str]:
+    """Names of the modules of a folder that a module imports, at its top or inside functions.
+
+    Args:
+        above: The folder lies so many levels below the package.
+    """
     found: set[str] = set()
-    depth = len(path.relative_to(PACKAGE).parts)
+    depth = len(path.relative_to(PACKAGE).parts) - above
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level == depth:
             found |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("deepfake_detect."):
             found.add(str(node.module).split(".")[1])
-    return {name for name in found if name in LEVELS}
+    return found & set(SERVER_LEVELS if above else LEVELS)
 
 
 def test_every_module_has_a_level() -> None:
-    names = {path.stem for path in PACKAGE.glob("*.py")} | {"training"}
+    names = {path.stem for path in PACKAGE.glob("*.py")} | {"training", "server"}
     assert names - {"__init__"} == set(LEVELS)
+    assert {path.stem for path in (PACKAGE / "server").glob("*.py")} - {"__init__"} == set(SERVER_LEVELS)
 
 
-@pytest.mark.parametrize("name", sorted(set(LEVELS) - {"training"}))
+@pytest.mark.parametrize("name", sorted(SERVER_LEVELS))
+def test_modules_of_the_server_import_only_what_is_below_them(name: str) -> None:
+    path = PACKAGE / "server" / f"{name}.py"
+    assert all(SERVER_LEVELS[other] < SERVER_LEVELS[name] for other in imports_of(path, above=1))
+    assert all(LEVELS[other] < LEVELS["server"] for other in imports_of(path))
+
+
+@pytest.mark.parametrize("name", sorted(set(LEVELS) - {"training", "server"}))
 def test_modules_import_only_what_is_below_them(name: str) -> None:
     for other in imports_of(PACKAGE / f"{name}.py"):
         assert LEVELS[other] < LEVELS[name] or (name, other) in ALLOWED_UPWARDS, f"{name} imports {other}"
@@ -163,8 +177,9 @@ def test_public_names_are_there_and_no_others() -> None:
 DATA = {
     "py.typed", "page.html.j2", "report.schema.json", "scan.html.j2", "scan.js.j2",
     *(f"languages/{name}.json" for name in ("de", "en", "es")),
-    *(f"pages/{name}.html.j2" for name in ("base", "home", "interface", "job", "login", "parts", "row")),
-    "pages/icon.svg", "pages/script.js", "pages/style.css", "training/evaluation.html.j2", "training/mean_face.npz",
+    *(f"server/pages/{name}.html.j2" for name in ("base", "home", "interface", "job", "login", "parts", "row")),
+    "server/pages/icon.svg", "server/pages/script.js", "server/pages/style.css", "training/evaluation.html.j2",
+    "training/mean_face.npz",
 }  # fmt: skip
 
 

@@ -30,14 +30,14 @@ import pytest
 from conftest import SAMPLES
 from test_jobs import JPEG, Full, StubPool, until
 
-from deepfake_detect import guard, listener, login, serve, upload, visits, website
 from deepfake_detect.cli import main
 from deepfake_detect.errors import OptionsError
-from deepfake_detect.guard import LOOPBACK, Rate
-from deepfake_detect.jobs import Jobs
-from deepfake_detect.ledger import Ticket
 from deepfake_detect.report import SCHEMA_FILE
-from deepfake_detect.timeline import timeline
+from deepfake_detect.server import guard, listener, login, serve, upload, visits, website
+from deepfake_detect.server.guard import LOOPBACK, Rate
+from deepfake_detect.server.jobs import Jobs
+from deepfake_detect.server.ledger import Ticket
+from deepfake_detect.server.timeline import timeline
 from deepfake_detect.words import LANGUAGES, Words
 
 TOKEN = "a-token-of-some-length"

@@ -6,8 +6,8 @@ import math
 import re
 from typing import TYPE_CHECKING
 
+from ..words import LANGUAGES
 from .guard import COOKIE
-from .words import LANGUAGES
 
 if TYPE_CHECKING:
     from starlette.requests import Request

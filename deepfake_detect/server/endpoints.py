@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
+from ..words import LANGUAGES
 from . import upload
 from .browser import language_of, visit_of
 from .download import COPIES, annotated_copy, one_file, whole_folder
@@ -20,7 +21,6 @@ from .jobs import FullError
 from .ledger import Contents, Status, Ticket
 from .monitoring import CONTENT_TYPE
 from .service import Id, Service, no_such_job, service_of
-from .words import LANGUAGES
 
 # So long may an answer be put off; meanwhile it is looked so often whether somebody still waits for it.
 _LONGEST_WAIT_S, _GONE_S = 60, 5

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .worker import Job
+    from ..worker import Job
 
 # Shorter jobs teach nothing about how long writing a report takes.
 _TELLING_S = 3.0

@@ -12,14 +12,14 @@ import jinja2
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response, StreamingResponse
 
+from ..page import plain
+from ..words import LANGUAGES, Words
 from . import browser, timeline
 from .download import COPIES, annotated_copy
 from .guard import RefusedError
 from .ledger import Ticket
 from .pace import Standing
-from .page import plain
 from .service import Id, service_of
-from .words import LANGUAGES, Words
 
 PAGES = Path(__file__).with_name("pages")
 _STATIC = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "image/svg+xml"}

@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from .errors import OptionsError
-from .types import Failure
+from ..errors import OptionsError
+from ..types import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,15 +21,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..confine import Limits
+from ..errors import OptionsError
+from ..options import Options
+from ..worker import Pool
 from .app import create_app
-from .confine import Limits
-from .errors import OptionsError
 from .guard import LOOPBACK
 from .jobs import REPORTS, Jobs
 from .listener import Listener
-from .options import Options
 from .service import Settings
-from .worker import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,21 +25,21 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from . import media
-from .errors import DeepfakeDetectError, OptionsError, WorkerError
-from .files import write_atomically
+from .. import media
+from ..errors import DeepfakeDetectError, OptionsError, WorkerError
+from ..files import write_atomically
+from ..options import ReportOptions
+from ..report import to_dict
+from ..types import Failure, Report
+from ..worker import Job, Original, Outcome
 from .ledger import BRIEF, OVER, REASONS, WHOLE, Contents, Ledger, Status, Ticket
-from .options import ReportOptions
 from .pace import Live, Pace, Standing
-from .report import to_dict
-from .types import Failure, Report
-from .worker import Job, Original, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from .worker import Pool, Progress
+    from ..worker import Pool, Progress
 
 log = logging.getLogger(__name__)
 

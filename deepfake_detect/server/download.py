@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import FileResponse, StreamingResponse
 
-from . import media
-from .errors import MediaError
+from .. import media
+from ..errors import MediaError
 from .guard import RefusedError
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from . import __version__, endpoints, login, website
+from .. import __version__
+from . import endpoints, login, website
 from .guard import Guard, RefusedError, drain
 from .service import Service, Settings, service_of
 
