@@ -191,7 +191,8 @@ def finding(
     unlimited = float(np.exp(np.clip(odds, -500, 500)).mean())
     chance, ratio = unlimited / (1 + unlimited), float(np.mean([limited(one, bands.largest_ratio) for one in odds]))
     # A shade less, since for one person both conditions are the same one.
-    least = limited(math.log(bands.upper / (1 - bands.upper)), bands.largest_ratio) * (1 - 1e-9)
+    least = bands.upper / (1 - bands.upper) if bands.upper < 1 else math.inf
+    least = limited(math.log(least), bands.largest_ratio) * (1 - 1e-9)
     if chance >= bands.upper and ratio >= least:
         return "manipulated", ratio
     if chance > bands.lower or any(

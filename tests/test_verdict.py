@@ -235,6 +235,10 @@ def test_what_is_stated_of_several_people_bears_the_label(others: int) -> None:
     assert label == ("manipulated" if 8 / (1 + others) > least else "inconclusive")
 
 
+def test_a_net_that_was_never_calibrated_calls_nothing_manipulated() -> None:
+    assert finding([(20.0, 1.0)], replace(BANDS, lower=0.0, upper=1.0))[0] == "inconclusive"
+
+
 def test_of_a_video_one_view_says_no_more_than_two_that_agree_as_frames_do() -> None:
     bands = replace(BANDS, logit_sd=0.3)
     one, picture = (interval(track(1, 0.3), bands, kind=kind) for kind in ("video", "image"))
