@@ -158,8 +158,8 @@ def _one_alone(report: Report) -> bool:
     if report.calibration is None or report.media is None:
         return False
     bands = report.calibration.bands(report.media.kind)
-    people = verdict.evidence([*verdict.seen_enough(report.tracks), *verdict.seen_in_part(report.tracks)])
-    return any(verdict.label_of(logit, bands, quality=quality) == "manipulated" for logit, quality in people)
+    people = [*verdict.seen_enough(report.tracks), *verdict.seen_in_part(report.tracks)]
+    return verdict.one_alone_shows(verdict.evidence(people), bands)
 
 
 def _odds(ratio: float, words: Words) -> str:

@@ -20,7 +20,7 @@ from .options import Options
 from .page import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from .types import ToolInfo
     from .words import Words
@@ -114,20 +114,6 @@ def write_page(
         options: With these settings.
         images: Whether crops are shown.
     """
-    with replacing(summary.page) as partial, partial.open("w", encoding="utf-8") as file:
-        file.writelines(_page(summary, first, tool=tool, options=options, words=words, images=images))
-
-
-def _page(
-    summary: Summary,
-    first: Iterable[tuple[dict[str, Any], dict[str, str], bytes]],
-    *,
-    tool: ToolInfo,
-    options: Options,
-    words: Words,
-    images: bool,
-) -> Iterator[str]:
-    """The page, in pieces."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -143,11 +129,13 @@ def _page(
         (row, reasons.get(words.language, ""), base64.b64encode(crop if images else b"").decode("ascii"))
         for row, reasons, crop in first
     )
-    yield from environment.get_template(TEMPLATE).generate(
+    pieces = environment.get_template(TEMPLATE).generate(
         w=words, summary=summary, tool=tool, options=", ".join(changed) or words("page_fact_none"), rows=shown,
         shown=min(summary.files, ON_PAGE), images=images, mark=Markup(_mark(summary.table)), script=Markup(script),
         allowed=allowed,
     )  # fmt: skip
+    with replacing(summary.page) as partial, partial.open("w", encoding="utf-8") as file:
+        file.writelines(pieces)
 
 
 def _mark(out: Path) -> str:

@@ -195,11 +195,14 @@ def finding(
     least = limited(math.log(least), bands.largest_ratio) * (1 - 1e-9)
     if chance >= bands.upper and ratio >= least:
         return "manipulated", ratio
-    if chance > bands.lower or any(
-        label_of(logit, bands, quality=quality) == "manipulated" for logit, quality in brief
-    ):
+    if chance > bands.lower or one_alone_shows(brief, bands):
         return "inconclusive", ratio
     return "no_manipulation_found", ratio
+
+
+def one_alone_shows(people: Sequence[tuple[float, float]], bands: Bands) -> bool:
+    """Whether one of these people, by logit and quality, would be called manipulated who was alone."""
+    return any(label_of(logit, bands, quality=quality) == "manipulated" for logit, quality in people)
 
 
 def judge(track: FaceTrack, *, kind: Kind, calibration: Calibration) -> FaceTrack:
