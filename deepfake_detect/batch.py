@@ -22,7 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from . import content, media, table
+from . import content, source, table
 from .cluster import ActorLostError, Cluster, Look
 from .confine import cores
 from .errors import MediaError, WorkerError
@@ -276,7 +276,7 @@ class _There:
                 if self._stopped.is_set():
                     break
                 losses += 1
-                log.debug("%s: an actor was lost: %s", media.shown(left[0].path), error)
+                log.debug("%s: an actor was lost: %s", source.shown(left[0].path), error)
                 if losses == _ACTORS_A_FILE:
                     lost = left.popleft().path
                     self._give_up(lost, looks.get(lost))

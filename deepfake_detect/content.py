@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from . import media, remote
+from . import remote, source
 from .errors import MediaError
 from .worker import Job
 
@@ -73,7 +73,7 @@ def opened(path: str, *, follow: bool, limits: Limits, stopped: Callable[[], boo
         with remote.fetched(path, limits=limits, stopped=stopped) as (copy, known):
             yield Content(copy, known, _hashed(copy, limits, stopped), private=True)
         return
-    with media.open_file(path, follow=follow) as file:
+    with source.open_file(path, follow=follow) as file:
         before = stamp(os.fstat(file.fileno()))
         yield Content(file, before, _hashed(file, limits, stopped))
 
@@ -96,7 +96,7 @@ def stamp(known: os.stat_result) -> list[int]:
 
 def without_name(message: str, path: str) -> str:
     """Other files may have the same content, and the row has the name already."""
-    return message.removeprefix(f"{media.shown(path)}: ")
+    return message.removeprefix(f"{source.shown(path)}: ")
 
 
 def _hashed(file: IO[bytes], limits: Limits, stopped: Callable[[], bool]) -> str:

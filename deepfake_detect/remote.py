@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import IO, TYPE_CHECKING, Any
 
-from . import media
+from . import source
 from .errors import MediaError, OptionsError
 from .types import Failure
 
@@ -117,8 +117,8 @@ def fetched(url: str, *, limits: Limits, stopped: Callable[[], bool]) -> Iterato
 
 def _copy(storage: Any, path: str, file: IO[bytes], *, limits: Limits, stopped: Callable[[], bool]) -> None:
     began, size = time.monotonic(), 0
-    with storage.open(path, "rb", block_size=_AHEAD, cache_type="readahead") as source:
-        while not stopped() and (chunk := source.read(_CHUNK)):
+    with storage.open(path, "rb", block_size=_AHEAD, cache_type="readahead") as remote_file:
+        while not stopped() and (chunk := remote_file.read(_CHUNK)):
             size += len(chunk)
             _check_size(size, limits)
             if time.monotonic() - began > limits.seconds:
@@ -195,4 +195,4 @@ def _clean(url: str) -> str:
 def _reason(error: Exception) -> str:
     """What went wrong, without the addresses with signatures that it may tell."""
     text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    return media.shown(re.sub(r"\?\S+", "?...", text))[:_LONGEST_REASON]
+    return source.shown(re.sub(r"\?\S+", "?...", text))[:_LONGEST_REASON]

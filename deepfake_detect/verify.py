@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from . import __version__, checkpoint, dossier
-from . import media as files
+from . import __version__, checkpoint, dossier, source
 from .detector import Detector
 from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError
 from .options import Options, ReportOptions
@@ -129,8 +128,8 @@ def _opened(folder: Path, name: str) -> io.BufferedReader:
     below = Path(name).parent
     place = Path(os.path.realpath(folder)) / below
     if below.is_absolute() or ".." in below.parts or os.path.realpath(place) != str(place):
-        raise MediaError(f"{files.shown(name)}: lies behind a link or outside the folder", kind="not_a_file")
-    return files.open_file(folder / name, follow=False)
+        raise MediaError(f"{source.shown(name)}: lies behind a link or outside the folder", kind="not_a_file")
+    return source.open_file(folder / name, follow=False)
 
 
 def _read(folder: Path, name: str) -> bytes:
@@ -141,7 +140,7 @@ def _read(folder: Path, name: str) -> bytes:
     with _opened(folder, name) as file:
         data = file.read(_LARGEST_FILE + 1)
     if len(data) > _LARGEST_FILE:
-        raise MediaError(f"{files.shown(name)}: is larger than a report's can be", kind="too_large")
+        raise MediaError(f"{source.shown(name)}: is larger than a report's can be", kind="too_large")
     return data
 
 
@@ -172,7 +171,7 @@ def _files(folder: Path) -> Iterator[Check]:
     for name, digest in sums.items():
         if not dossier.may_be_listed(name):
             # Nor is it shown as a file of that name: it could be called `signature`.
-            yield Check(dossier.SUMS, False, f"changed: it lists {files.shown(name)}, which is no file of a report")
+            yield Check(dossier.SUMS, False, f"changed: it lists {source.shown(name)}, which is no file of a report")
             continue
         try:
             found = _sha256(folder, name)

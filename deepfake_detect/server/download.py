@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import FileResponse, StreamingResponse
 
-from .. import media
+from .. import source
 from ..errors import MediaError
 from .guard import RefusedError
 
@@ -47,7 +47,7 @@ def one_file(path: Path, media_type: str, *, headers: dict[str, str] | None = No
         RefusedError: It is not there, or is no file.
     """
     try:
-        return _OpenFile(media.open_file(path, follow=False), path, media_type, headers)
+        return _OpenFile(source.open_file(path, follow=False), path, media_type, headers)
     except MediaError as error:
         raise RefusedError(404, "not_found", "there is no such file, or no longer") from error
 
@@ -70,7 +70,7 @@ def _zipped(folder: Path, name: str) -> Iterator[bytes]:
         for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
             inside = Path(name, path.relative_to(folder)).as_posix()
             entry = zipfile.ZipInfo.from_file(path, inside)
-            with media.open_file(path, follow=False) as file, archive.open(entry, "w") as copy:
+            with source.open_file(path, follow=False) as file, archive.open(entry, "w") as copy:
                 while chunk := file.read(_CHUNK):
                     copy.write(chunk)
                     yield sink.fetch()

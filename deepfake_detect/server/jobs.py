@@ -25,7 +25,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from .. import media
+from .. import source
 from ..errors import DeepfakeDetectError, OptionsError, WorkerError
 from ..files import write_atomically
 from ..options import ReportOptions
@@ -447,7 +447,7 @@ class Jobs:
                 self._awaited.pop(name, None)
 
     def _failure(self, ticket: Ticket, kind: str, found: str) -> Outcome:
-        message = f"{media.shown(ticket.name)}: {found}"
+        message = f"{source.shown(ticket.name)}: {found}"
         return Outcome(to_dict(Report(ticket.name, self._pool.tool, error=Failure(kind, message))))
 
     def _work(self) -> None:
@@ -461,7 +461,7 @@ class Jobs:
         try:
             return self._judged(ticket)
         except DeepfakeDetectError as error:
-            return self._failure(ticket, error.kind, str(error).removeprefix(f"{media.shown(ticket.name)}: "))
+            return self._failure(ticket, error.kind, str(error).removeprefix(f"{source.shown(ticket.name)}: "))
         except Exception as error:
             log.debug("internal error", exc_info=True)
             return self._failure(ticket, "internal", f"internal error ({type(error).__name__}); please report it")
@@ -501,7 +501,7 @@ class Jobs:
 
     def _judged(self, ticket: Ticket) -> Outcome:
         own, options = self.file_of(ticket.id), _options(ticket.language)
-        with media.open_file(own, follow=False) as file:
+        with source.open_file(own, follow=False) as file:
             if ticket.suspect is not None:
                 return self._compared(ticket, ticket.suspect, Original(ticket.name, file.fileno(), own), options)
             report = self._place_for_report(ticket) if ticket.contents == "report" else None
@@ -512,7 +512,7 @@ class Jobs:
         suspect, lies_at = self.get(name), self.file_of(name)
         if suspect is None:
             raise WorkerError("the file to compare with is gone", kind="cancelled")
-        with media.open_file(lies_at, follow=False) as file:
+        with source.open_file(lies_at, follow=False) as file:
             job = Job(
                 suspect.name, file.fileno(), crop=True, report_options=options, lies_at=lies_at, original=original
             )
@@ -544,7 +544,7 @@ class Jobs:
         def tell(progress: Progress) -> None:
             with self._lock:
                 if ticket.id in self._stopped or self._closing.is_set():
-                    raise WorkerError(f"{media.shown(ticket.name)}: was cancelled", kind="cancelled")
+                    raise WorkerError(f"{source.shown(ticket.name)}: was cancelled", kind="cancelled")
                 if progress.stage != "waiting":
                     if live.taken_s is None:
                         self._begin(ticket, live)
@@ -604,7 +604,7 @@ def _options(language: str) -> ReportOptions:
 
 def _unwritten(ticket: Ticket, what: str, error: OSError) -> WorkerError:
     found = f"its {what} can't be written ({error.strerror}); free some space and send it again"
-    return WorkerError(f"{media.shown(ticket.name)}: {found}", kind="report")
+    return WorkerError(f"{source.shown(ticket.name)}: {found}", kind="report")
 
 
 def _make_private(folder: Path) -> None:
