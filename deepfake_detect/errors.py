@@ -12,6 +12,8 @@ expected and what was found, and what to do.
 
 from __future__ import annotations
 
+from functools import partial
+
 
 class DeepfakeDetectError(Exception):
     """Base of every error a user can cause. `kind` is a stable word for programs, the message is for people."""
@@ -31,6 +33,10 @@ class MediaError(DeepfakeDetectError):
     def __init__(self, message: str, *, kind: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Between processes, too.
+        return partial(type(self), kind=self.kind), self.args
 
 
 class WeightsError(DeepfakeDetectError):
@@ -56,3 +62,6 @@ class WorkerError(DeepfakeDetectError):
     def __init__(self, message: str, *, kind: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return partial(type(self), kind=self.kind), self.args

@@ -74,7 +74,41 @@ def test_what_the_command_writes_can_be_exported(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(sys, "argv", given)
     average.main()
     entry = export(out, tmp_path / "weights", "mean", trained_on="nothing")
-    assert entry["training"]["mixed"] == {"parts": {one.name: 0.5, two.name: 0.5}, "centre": 1.0}
+    named = {f"{tmp_path.name}/{path.name}": 0.5 for path in (one, two)}
+    assert entry["training"]["mixed"] == {"parts": named, "centre": 1.0}
     monkeypatch.setattr(sys, "argv", [*given[:-4], "--settings", str(tmp_path / "none.json")])
     with pytest.raises(SystemExit, match=r"none\.json"):
         average.main()
+
+
+def test_averages_of_several_runs_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = []
+    for seed, run in enumerate(("a", "b", "elsewhere/b")):
+        (tmp_path / run).mkdir(parents=True)
+        parts.append(saved(tmp_path / run / "average.safetensors", seed))
+    settings, out = tmp_path / "settings.json", tmp_path / "mixed" / "average.safetensors"
+    settings.write_text(json.dumps({"settings": asdict(Settings())}))
+
+    def mix(*chosen: Path) -> None:
+        given = [f"{path}=0.5" for path in chosen]
+        monkeypatch.setattr(sys, "argv", ["average", str(out), *given, "--settings", str(settings)])
+        average.main()
+
+    for _ in range(2):  # Over a mix that is there, too.
+        mix(*parts[:2])
+    record = json.loads((out.parent / "settings.json").read_text())
+    assert record["mixed"]["parts"] == {"a/average.safetensors": 0.5, "b/average.safetensors": 0.5}
+    with pytest.raises(SystemExit, match="expected parts that differ in folder or name"):
+        mix(*parts[1:])
+
+
+def test_nothing_is_mixed_into_the_folder_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, kept = saved(tmp_path / "average_0000032.safetensors", 1), tmp_path / "settings.json"
+    kept.write_text(json.dumps({"settings": asdict(Settings())}))
+    before = kept.read_bytes()
+    given = ["average", str(tmp_path / "average.safetensors"), f"{one}=1", "--settings", str(kept)]
+    monkeypatch.setattr(sys, "argv", given)
+    with pytest.raises(SystemExit, match=r"settings\.json is a run's"):
+        average.main()
+    assert kept.read_bytes() == before
+    assert not (tmp_path / "average.safetensors").exists()

@@ -16,12 +16,13 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from deepfake_detect.errors import MediaError
 from deepfake_detect.training import blend
 from deepfake_detect.training import pairs as pairs_module
 from deepfake_detect.training import retouch as retouch_module
-from deepfake_detect.training.augment import degrade, film
+from deepfake_detect.training.augment import compressed_off_grid, degrade, film
 from deepfake_detect.training.blend import Forgery, alpha_blend, draw_mask, forge, multi_band, poisson, warp_onto
-from deepfake_detect.training.data import TrainingFace
+from deepfake_detect.training.data import TrainingFace, read_picture
 from deepfake_detect.training.pairs import IGNORE, PairMaker, ciplab_mask, equally_sharp
 from deepfake_detect.training.restore import restored_path
 from deepfake_detect.types import Architecture
@@ -258,6 +259,20 @@ def test_augmentation_of_one_seed_is_one_function() -> None:
     assert len({degrade(pixels, 80, seed).tobytes() for seed in range(20)}) == 20
 
 
+@pytest.mark.parametrize("ending", [".jpg", ".webp"])
+def test_a_codec_keeps_more_of_red_than_of_blue(ending: str) -> None:
+    """Single pixels are left in luma alone, of which red is a third and blue a tenth."""
+    left = []
+    for channel in (0, 2):
+        pixels = np.full((64, 64, 3), 100, np.uint8)
+        pixels[::2, ::2, channel] = pixels[1::2, 1::2, channel] = 200
+        made = compressed_off_grid(pixels, down=3, right=5, quality=60, ending=ending)
+        assert made.shape == pixels.shape
+        assert np.abs(made.mean((0, 1)) - pixels.mean((0, 1))).max() < 5
+        left.append(made.astype(float).std((0, 1)).mean())
+    assert left[0] > 1.5 * left[1]
+
+
 def test_a_film_of_one_seed_is_one_picture() -> None:
     """Sides that are no multiples of a codec's blocks, and memory that held something else before: 400 of the size that
     gave two pictures once in 150."""
@@ -472,6 +487,28 @@ def test_held_back_faces_are_never_trained_on(drawn_data: Path) -> None:
     assert "person0" not in {
         face.group for face in PairMaker([drawn_data], None, Architecture(), leave_out=frozenset({"person0"}))._everyone
     }
+
+
+def test_where_no_pairs_can_be_made_it_is_said_why(drawn_data: Path, tmp_path: Path) -> None:
+    kept = {face.group for face in PairMaker([drawn_data], None, Architecture(), held_back=True)._everyone}
+    used = {face.group for face in PairMaker([drawn_data], None, Architecture())._everyone}
+    said = f"genuine faces to train on, found none; .* {len(kept)} are held back, by their groups' names, and 0 are not"
+    with pytest.raises(ValueError, match=said):
+        PairMaker([drawn_data], None, Architecture(), leave_out=frozenset(used))
+    with pytest.raises(ValueError, match=rf"to measure on, found none; .* 0 are held back, .* and {len(used)} are not"):
+        PairMaker([drawn_data], None, Architecture(), leave_out=frozenset(kept), held_back=True)
+    with pytest.raises(ValueError, match="typo: expected a folder of redrawn faces"):
+        PairMaker([drawn_data], tmp_path / "typo", Architecture())
+    shutil.copy(drawn_data / "index.csv", tmp_path)
+    with pytest.raises(SystemExit, match=r"expected landmarks\.npz, found none; run .*prepare"):
+        PairMaker([tmp_path], None, Architecture())
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture"])
+def test_a_damaged_picture_is_named(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "copy.png").write_bytes(data)
+    with pytest.raises(MediaError, match=r"copy\.png: expected a picture"):
+        read_picture(tmp_path / "copy.png")
 
 
 @pytest.mark.parametrize(("digits", "eyes", "mouth"), [("1100", 1.0, 0.0), ("0001", 0.0, 1.0), ("0100", IGNORE, 0.0)])

@@ -87,8 +87,13 @@ def compressed_off_grid(pixels: np.ndarray, *, down: int, right: int, quality: i
     """JPEG or WebP on a grid that is not the picture's own: `down` and `right`, 0 to 7 pixels, are where it begins."""
     padded = cv2.copyMakeBorder(pixels, down, 0, right, 0, cv2.BORDER_REPLICATE)
     flag = {".jpg": cv2.IMWRITE_JPEG_QUALITY, ".webp": cv2.IMWRITE_WEBP_QUALITY}[ending]
-    encoded = cv2.imencode(ending, padded, [flag, quality])[1]
-    return np.ascontiguousarray(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[down:, right:])
+    return np.ascontiguousarray(_coded(padded, ending, [flag, quality])[down:, right:])
+
+
+def _coded(pixels: np.ndarray, ending: str, options: list[int]) -> np.ndarray:
+    """Through a codec of OpenCV, which takes and gives BGR: red and blue do not weigh the same in luma."""
+    encoded = cv2.imencode(ending, pixels[..., ::-1], options)[1]
+    return np.ascontiguousarray(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[..., ::-1])
 
 
 def _process(pixels: np.ndarray, rng: Generator) -> np.ndarray:
@@ -139,10 +144,8 @@ def _still(pixels: np.ndarray, rng: Generator, *, least: int = 40) -> np.ndarray
     if rng.random() < 0.82:
         sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)[int(rng.random() < 0.3)]
         options = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(least, 99)), cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
-        encoded = cv2.imencode(".jpg", pixels, options)[1]
-    else:
-        encoded = cv2.imencode(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, int(rng.integers(least - 5, 95))])[1]
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
+        return _coded(pixels, ".jpg", options)
+    return _coded(pixels, ".webp", [cv2.IMWRITE_WEBP_QUALITY, int(rng.integers(least - 5, 95))])
 
 
 def film(pixels: np.ndarray, *, crf: int, frames: int, rng: Generator) -> np.ndarray:

@@ -80,14 +80,21 @@ def main() -> None:
     parser.add_argument("--centre", type=float, default=0.0, help="logits to move all evidence by (%(default)s)")
     arguments = parser.parse_args()
     parts: dict[Path, float] = dict(arguments.parts)
+    # The name alone says little: of most runs it is average.safetensors.
+    named = {"/".join(path.parts[-2:]): share for path, share in parts.items()}
+    beside = arguments.out.parent / "settings.json"
     try:
+        if len(named) < len(parts):
+            raise ValueError(f"expected parts that differ in folder or name, found {', '.join(map(str, parts))}")
+        if beside.exists() and "mixed" not in json.loads(beside.read_text(encoding="utf-8")):
+            raise ValueError(f"{beside} is a run's, which could not go on with that of a mix; write to another folder")
         record = json.loads(arguments.settings.read_text(encoding="utf-8"))
         tensors = mixed(parts, centre=arguments.centre)
     except (OSError, ValueError) as error:
         raise SystemExit(f"average: {error}") from error
-    record["mixed"] = {"parts": {path.name: share for path, share in parts.items()}, "centre": arguments.centre}
+    record["mixed"] = {"parts": named, "centre": arguments.centre}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(arguments.out.parent / "settings.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_atomically(beside, (json.dumps(record, indent=1) + "\n").encode())
     write_atomically(arguments.out, save(tensors))
 
 

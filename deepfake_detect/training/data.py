@@ -64,17 +64,26 @@ class TrainingFace:
 
     def read(self) -> np.ndarray:
         """The picture as uint8 (H, W, 3) RGB."""
-        encoded = np.frombuffer((self.root / self.path).read_bytes(), np.uint8)
-        pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-        if pixels is None:
-            raise MediaError(f"{self.path}: expected a picture OpenCV can read; check the file", kind="damaged")
-        return np.ascontiguousarray(pixels[..., ::-1])
+        return read_picture(self.root / self.path)
 
     def points(self) -> np.ndarray:
         """All mesh points, float32 (n, 2)."""
         if self.mesh is None:
             raise ValueError(f"{self.path} has no mesh")
         return np.concatenate([self.mesh[part] for part in MESH_PARTS]).astype(np.float32)
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """A picture as uint8 (H, W, 3) RGB.
+
+    Raises:
+        MediaError: It can't be read as one.
+    """
+    encoded = np.frombuffer(path.read_bytes(), np.uint8)
+    pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    if pixels is None:
+        raise MediaError(f"{path}: expected a picture OpenCV can read; check the file", kind="damaged")
+    return np.ascontiguousarray(pixels[..., ::-1])
 
 
 def read_faces(root: Path, *, split: str = "train", leave_out: frozenset[str] = frozenset()) -> list[TrainingFace]:
@@ -84,7 +93,13 @@ def read_faces(root: Path, *, split: str = "train", leave_out: frozenset[str] = 
         root: Folder with both files.
         split: Column `split` of the index.
         leave_out: Groups not to return, such as those whose pictures ship as samples.
+
+    Raises:
+        SystemExit: One of the files is missing.
     """
+    for name in ("index.csv", "landmarks.npz"):
+        if not (root / name).is_file():
+            raise SystemExit(f"{root}: expected {name}, found none; run `python -m deepfake_detect.training.prepare`")
     with (root / "index.csv").open("r", -1, *NAMES, newline="") as lines:
         rows = {row["path"]: row for row in csv.DictReader(lines) if row["split"] == split}
     faces = []

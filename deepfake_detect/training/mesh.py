@@ -21,6 +21,7 @@ import numpy as np
 
 from ..files import write_atomically
 from .data import MESH_PARTS, read_faces
+from .restore import take_face
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,17 +58,13 @@ def mesh_of(face: TrainingFace, find: Find) -> dict[str, np.ndarray] | None:
     Raises:
         MediaError: The picture can't be read.
     """
-    pixels, box = face.read(), face.box.astype(np.float64)
-    height, width = pixels.shape[:2]
-    around = _AROUND * float(max(box[2] - box[0], box[3] - box[1]))
-    x0, y0 = (int(value) for value in np.maximum(np.floor(box[:2] - around), 0))
-    x1, y1 = (int(value) for value in np.minimum(np.ceil(box[2:] + around), (width, height)))
-    part = pixels[y0:y1, x0:x1]
+    box = face.box.astype(np.float64)
+    part, (rows, columns) = take_face(face.read(), box, surroundings=_AROUND)
     longer = max(part.shape[:2])
     scale = min(max(longer, _LEAST_PX), _MOST_PX) / longer
     how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     shown = np.ascontiguousarray(part if scale == 1 else cv2.resize(part, None, fx=scale, fy=scale, interpolation=how))
-    found = [mesh * (x1 - x0, y1 - y0) + (x0, y0) for mesh in find(shown)]
+    found = [mesh * part.shape[1::-1] + (columns.start, rows.start) for mesh in find(shown)]
     if not found:
         return None
     mesh = max(found, key=lambda points: _overlap(points, box))

@@ -1,4 +1,8 @@
-"""How good scores are, and how sure that is. The metrics are scikit-learn's; the intervals a bootstrap over groups."""
+"""How good scores are, and how sure that is: metrics, and intervals by a bootstrap over groups.
+
+What depends on an order is scikit-learn's. What is a plain mean is written out, for a bootstrap asks a thousand times, and
+scikit-learn's checks of its arguments would double the time.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from ..crop import cut, cut_square, margin_within, square
 from ..types import Face, Frame
 from .augment import compressed_off_grid, degrade
 from .blend import IGNORE, Forgery, forge, redrawn_whole
-from .data import TrainingFace, read_faces
+from .data import TrainingFace, read_faces, read_picture
 from .restore import restored_path
 from .retouch import retouch
 
@@ -120,6 +120,9 @@ class PairMaker:
             for the architecture's.
         closest: Narrowest margin where a net has drawn the inside of the face; negative ones leave out its rim. None for
             that of `margins`.
+
+    Raises:
+        ValueError: There is no genuine face to make pairs of, or no folder `restored`.
     """
 
     def __init__(
@@ -136,18 +139,22 @@ class PairMaker:
     ) -> None:
         self._architecture, self._whole_share, self._margins = architecture, whole_share, margins
         self._closest = closest
-        faces = [
-            face for folder in data for face in read_faces(folder, leave_out=leave_out) if face.held_back == held_back
-        ]
+        faces = [face for folder in data for face in read_faces(folder, leave_out=leave_out) if face.mesh is not None]
         # By source and group: a clip of eighty frames is no more often seen than a picture.
         self._real: dict[str, dict[str, list[TrainingFace]]] = {}
         self._fake: dict[str, dict[str, list[TrainingFace]]] = {}
         for face in faces:
-            if face.mesh is not None:
+            if face.held_back == held_back:
                 source = (self._real if face.label == "real" else self._fake).setdefault(face.source, {})
                 source.setdefault(face.group, []).append(face)
         if not self._real:
-            raise ValueError(f"no genuine training faces found in {', '.join(map(str, data))}")
+            kept = sum(face.held_back for face in faces if face.label == "real")
+            others = sum(face.label == "real" for face in faces) - kept
+            wanted = "held-back genuine faces to measure on" if held_back else "genuine faces to train on"
+            raise ValueError(
+                f"{', '.join(map(str, data))}: expected {wanted}, found none; of the genuine faces with landmarks {kept}"
+                f" are held back, by their groups' names, and {others} are not"
+            )
         self._published: dict[str, dict[str, list[TrainingFace]]] = {}
         for groups in self._real.values():
             for group, some in groups.items():
@@ -183,7 +190,7 @@ class PairMaker:
             how = rng.random()
             if self._redrawn and how < _OTHER_REDRAWN:
                 other, copy = self._redrawn_face(rng, but=face)
-                donor = _read(copy), other
+                donor = read_picture(copy), other
             else:
                 generated = self._generated and how > 1 - _OTHER_GENERATED
                 other = _lookalike(face, self._generated if generated else self._everyone, rng)
@@ -191,7 +198,7 @@ class PairMaker:
             return self._forge(face, rng, donor=donor)
         if draw < _OTHER + _RESTORED + _REDRAWN and self._redrawn:
             face, copy = self._redrawn_face(rng)
-            genuine, redrawn = face.read(), _read(copy)
+            genuine, redrawn = face.read(), read_picture(copy)
             if rng.random() < _EQUALLY_SHARP:
                 genuine, redrawn = equally_sharp(genuine, redrawn, face.box)
             if draw < _OTHER + _RESTORED:
@@ -481,8 +488,10 @@ def _shape(face: TrainingFace) -> np.ndarray:
 
 def _redrawn_faces(root: Path | None, faces: Sequence[TrainingFace]) -> dict[str, list[tuple[TrainingFace, Path]]]:
     """By net, the faces it has redrawn, each with its copy."""
-    if root is None or not root.is_dir():
+    if root is None:
         return {}
+    if not root.is_dir():
+        raise ValueError(f"{root}: expected a folder of redrawn faces, found none")
     nets = sorted(net.name for net in root.iterdir() if net.is_dir())
     return {net: [(face, path) for face in faces if (path := restored_path(root, net, face)).exists()] for net in nets}
 
@@ -510,10 +519,6 @@ def _oval_mask(face: TrainingFace, size: tuple[int, int], *, outside: float = 0.
     for scale, value in ((1.4, IGNORE), (0.9, 1.0)):
         cv2.fillConvexPoly(mask, ((oval - centre) * scale + centre).round().astype(np.int32), value)
     return mask
-
-
-def _read(path: Path) -> np.ndarray:
-    return np.ascontiguousarray(np.asarray(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR))[..., ::-1])
 
 
 def _turned(pixels: np.ndarray, box: np.ndarray, seed: int, interpolation: int) -> np.ndarray:

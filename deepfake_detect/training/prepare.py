@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import zlib
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +93,7 @@ _finder: FaceFinder
 def _prepare_worker() -> None:
     global _finder
     cv2.setNumThreads(1)
-    _finder = engine.choose(Options(threads=1)).face_finder()
+    _finder = engine.face_finder(engine.choose(Options(threads=1)))
 
 
 def _keep_faces(job: tuple[Labelled, Path, Path, Wanted]) -> tuple[list[_Kept], str]:
@@ -152,7 +153,7 @@ def prepare(items: Sequence[Labelled], root: Path, out: Path, wanted: Wanted, *,
         How many faces were kept.
 
     Raises:
-        SystemExit: None was.
+        SystemExit: None was, or a process that read files was ended.
         OSError: `out` can't be written.
     """
     faces: list[tuple[Labelled, _Kept]] = []
@@ -161,13 +162,20 @@ def prepare(items: Sequence[Labelled], root: Path, out: Path, wanted: Wanted, *,
     # Spawned, as in train.py: a forked worker may hang when its parent already has threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
-        jobs = [(item, root, out, wanted) for item in items]
-        for item, (kept, why) in zip(items, pool.map(_keep_faces, jobs, chunksize=8), strict=True):
-            faces += [(item, one) for one in kept]
-            if not kept:
-                passed_over.append(f"{item.path}: {why}")
-            if len(faces) % 500 < len(kept):
-                log.info("%d faces", len(faces))
+        jobs, done = [(item, root, out, wanted) for item in items], 0
+        try:
+            for item, (kept, why) in zip(items, pool.map(_keep_faces, jobs, chunksize=8), strict=True):
+                done += 1
+                faces += [(item, one) for one in kept]
+                if not kept:
+                    passed_over.append(f"{item.path}: {why}")
+                if len(faces) % 500 < len(kept):
+                    log.info("%d faces", len(faces))
+        except BrokenProcessPool as error:
+            raise SystemExit(
+                f"{root}: a process that read files was ended, at {items[done].path} or shortly after it in the list;"
+                " leave out the file that ends it, or give fewer --workers if memory ran out, and start again"
+            ) from error
     write_atomically(out / "passed_over.txt", "".join(f"{line}\n" for line in passed_over).encode(*NAMES))
     if not faces:
         raise SystemExit(f"{root}: no face was found in any of {len(items)} files; {out}/passed_over.txt says why")

@@ -260,7 +260,7 @@ def _batches(pool: Any, settings: Settings, seen: int) -> Iterator[list[Pair]]:
 
 @torch.inference_mode()
 def measure(net: nn.Module, pairs: Sequence[Pair]) -> dict[str, float]:
-    """Crop AUC, by family too, and pixel AUC of the map, on pairs the net was not trained on."""
+    """Crop AUC, by family too, and pixel AUC of the map, on pairs the net was not trained on; NaN where there is none."""
     from sklearn.metrics import roc_auc_score
 
     net.eval()
@@ -282,8 +282,9 @@ def measure(net: nn.Module, pairs: Sequence[Pair]) -> dict[str, float]:
     result = {"auc": auc(scores_all)}
     for family in (*FAMILIES, "whole"):
         result[f"auc_{family}"] = auc(scores_all[families == family])
-    cold, hot = np.concatenate(outside), np.concatenate(inside)
-    result["auc_pixel"] = float(roc_auc_score(np.repeat([0, 1], [len(cold), len(hot)]), np.concatenate([cold, hot])))
+    cold, hot = (np.concatenate([[], *part]) for part in (outside, inside))
+    cells, altered = np.concatenate([cold, hot]), np.repeat([0, 1], [len(cold), len(hot)])
+    result["auc_pixel"] = float(roc_auc_score(altered, cells)) if len(cold) and len(hot) else math.nan
     result["genuine_logit"] = float(scores_all[:, 0].mean())
     return result
 
@@ -380,20 +381,23 @@ def train(
         The averaged weights, safetensors.
 
     Raises:
-        SystemExit: The folder holds a run with other settings.
+        SystemExit: The folder holds a run with other settings, or no pairs can be made of the data.
     """
-    _keep_settings(run, settings, architecture, leave_out, start)
-    # A forked worker may hang when its parent already has threads, and torch and OpenCV have: they are spawned.
-    context = multiprocessing.get_context("spawn")
     arguments = (data, restored, architecture)
     margins = (settings.narrowest, settings.widest) if settings.widest else None
     options: dict[str, Any] = {"leave_out": leave_out, "whole_share": settings.whole_share, "margins": margins,
                                "closest": settings.closest}  # fmt: skip
+    try:
+        # A pool whose workers can't make theirs starts others for ever.
+        PairMaker(*arguments, **options)
+        held_back = PairMaker(*arguments, **options, held_back=True) if measured_pairs else None
+    except ValueError as error:
+        raise SystemExit(f"train: {error}") from error
+    _keep_settings(run, settings, architecture, leave_out, start)
+    # A forked worker may hang when its parent already has threads, and torch and OpenCV have: they are spawned.
+    context = multiprocessing.get_context("spawn")
     with _own_allocator(context, workers, (arguments, options)) as pool:
-        measured: list[Pair] = []
-        if measured_pairs:
-            held_back = PairMaker(*arguments, **options, held_back=True)
-            measured = [held_back.make(seed) for seed in range(measured_pairs)]
+        measured = [held_back.make(seed) for seed in range(measured_pairs)] if held_back else []
         learner, state = Learner(settings, architecture, start), run / "state.pt"
         if state.exists():
             learner.go_on(state)
