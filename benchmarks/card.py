@@ -29,18 +29,28 @@ from deepfake_detect.training.evaluation_page import reliability_plot, svg
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from deepfake_detect.types import Look
+    from deepfake_detect.types import Look, Softness
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
-def identity(entry: dict[str, Any], looks: dict[str, Sequence[Look]]) -> str:
+def identity(entry: dict[str, Any], looks: dict[str, Sequence[Look]], found: Softness | None) -> str:
     size = (WEIGHTS / entry["file"]).stat().st_size / 1e6
     seen = [f"a face in a {kind} is seen {_times(several)}" for kind, several in looks.items()]
     return (
         f"SHA-256 `{entry['sha256']}`, {entry['date']}. {entry['parameters']:,} parameters in half precision"
         f" ({size:.1f} MB). Crops of {entry['architecture']['size']} pixels; {'; '.join(seen)}. Margins are on each side,"
         " as a share of the longer side of the face's box."
+        f"{softness(found)}"
+    )
+
+
+def softness(found: Softness | None) -> str:
+    if not found or not found.slope:
+        return ""
+    return (
+        f" From a sharpness of {found.below:.3f} (`faces.sharpness`) to {found.down_to:.3f}, {found.slope:.2f} logits"
+        f" are taken off for each factor e, which is what genuine faces as soft show: {found.warmth(0):.2f} at most."
     )
 
 
@@ -100,14 +110,14 @@ def main() -> None:
     entry = manifest["models"][manifest["default"]]
     found = checkpoint.find(folder=WEIGHTS)
     items = [relabelled(item, found.calibration) for item in read_scores(arguments.evaluation / "scores.csv")]
-    if {item.model for item in items} - {entry["sha256"], ""}:
-        raise SystemExit(f"{arguments.evaluation} was made with other weights; evaluate again")
+    if {item.model for item in items} - {found.evidence_sha256, ""}:
+        raise SystemExit(f"{arguments.evaluation} was made with other weights, looks or softness; evaluate again")
     rows = table(items, read_frames(arguments.evaluation / "frames.csv"), together=arguments.together)
     results, figures = markdown(rows).split("\n\n")
     card_file = WEIGHTS / "MODEL_CARD.md"
     card = card_file.read_text()
     looks = {"picture": found.image_looks, "video": found.video_looks}
-    card = fill(card, "identity", identity(entry, looks))
+    card = fill(card, "identity", identity(entry, looks, found.softness))
     card = fill(card, "results", results)
     card = fill(card, "figures", figures)
     card = fill(card, "calibration", calibration(entry))

@@ -416,7 +416,7 @@ class Weights:
 class _Stub:
     """Stands in for a pool of workers: what it finds depends on the bytes alone."""
 
-    tool = ToolInfo("0.0", "net", "0" * 64, "calibration")
+    tool = ToolInfo("0.0", "net", "0" * 64, "calibration", "0" * 64)
     limits = Limits()
 
     def cancel(self, _: Job) -> bool:

@@ -166,23 +166,31 @@ def judged_pictures(root: Path, items: Sequence[Labelled], detector: Detector) -
         with media.open(root / item.path, Options()) as opened:
             originals.append(next(iter(opened.frames())).pixels)
     for name, alter in PICTURES.items():
-        yield name, [judge(item, detector.detect(alter(p)))[0] for item, p in zip(items, originals, strict=True)]
+        reports = (detector.detect(alter(pixels)) for pixels in originals)
+        model = detector.evidence_sha256
+        yield name, [judge(item, report, model=model)[0] for item, report in zip(items, reports, strict=True)]
 
 
 def judged_videos(root: Path, items: Sequence[Labelled], detector: Detector) -> Iterator[tuple[str, list[Item]]]:
-    yield "unaltered", [judge(item, detector.detect(root / item.path))[0] for item in items]
+    yield (
+        "unaltered",
+        [judge(item, detector.detect(root / item.path), model=detector.evidence_sha256)[0] for item in items],
+    )
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "recoded.mp4"
         for crf in CRFS:
             judged = []
             for item in items:
                 recoded(root / item.path, copy, crf)
-                judged.append(judge(item, detector.detect(copy))[0])
+                judged.append(judge(item, detector.detect(copy), model=detector.evidence_sha256)[0])
             yield f"H.264 CRF {crf}", judged
 
 
 def attacked(root: Path, items: Sequence[Labelled], detector: Detector) -> Iterator[tuple[str, list[Item]]]:
-    """Ten steps of projected gradient descent (Madry et al., ICLR 2018) towards the wrong answer, on each look."""
+    """Ten steps of projected gradient descent (Madry et al., ICLR 2018) towards the wrong answer, on each look.
+
+    What is taken off for softness stays that of the picture as it was.
+    """
     entry = checkpoint.find()
     examiner, net, looks = Examiner(choose(), entry), load_net(entry), entry.image_looks
     views, kept = [], []
@@ -195,7 +203,7 @@ def attacked(root: Path, items: Sequence[Labelled], detector: Detector) -> Itera
     wrong = torch.tensor([-1.0 if item.label == "fake" else 1.0 for item in kept]).view(-1, 1, 1, 1)
     whole = sum(look.weight for look in looks)
     for epsilon in (0, *EPSILONS):
-        logits = torch.zeros(len(kept))
+        logits = -torch.tensor([examiner.warmth(view) for view in views])
         for i, look in enumerate(looks):
             crops = [view[i].mirrored() if look.mirrored else view[i] for view in views]
             start = torch.from_numpy(np.stack([crop.pixels for crop in crops])).permute(0, 3, 1, 2).float()
@@ -314,8 +322,8 @@ def main() -> None:
         alterations = [(row["part"], row["alteration"]) for row in csv.DictReader(lines)]
     parts: dict[str, dict[str, list[Item]]] = {}
     for (part, name), item in zip(alterations, read_scores(judged), strict=True):
-        if item.model not in ("", detector.tool.model_sha256):
-            raise SystemExit(f"{judged} was made with other weights; remove it")
+        if item.model not in ("", detector.evidence_sha256):
+            raise SystemExit(f"{judged} was made with other weights, looks or softness; remove it")
         parts.setdefault(part, {}).setdefault(name, []).append(relabelled(item, detector.calibration))
     for part, by_name in parts.items():
         rows = [row(name, items, by_name["unaltered"]) for name, items in by_name.items()]

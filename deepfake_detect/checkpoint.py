@@ -1,28 +1,29 @@
 """Finds, checks and reads weight files and their entry in the manifest. safetensors and ONNX only: a pickle can run code.
 
 `weights/manifest.json` names each net that ships and everything its weights need to be used rightly: the shape of the net,
-how it looks at a face, the calibration, what it was trained on, and the SHA-256 of each file. A net's weights ship as
-tensors, which torch reads; beside them lies a graph for ONNX Runtime, which takes its constants from the same file. Both
-are made by `training/export.py`, as are the graphs of MTCNN's three nets.
+how it looks at a face, what softness does to its evidence, the calibration, what it was trained on, and the SHA-256 of each
+file. A net's weights ship as tensors, which torch reads; beside them lies a graph for ONNX Runtime, which takes its
+constants from the same file. Both are made by `training/export.py`, as are the graphs of MTCNN's three nets.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from . import __version__
 from .errors import WeightsError
-from .types import Architecture, Bands, Calibration, Look, OtherGroups
+from .types import Architecture, Bands, Calibration, Look, OtherGroups, Softness, ToolInfo
 
 if TYPE_CHECKING:
     from os import PathLike
 
     import torch
 
-_Made = TypeVar("_Made", Architecture, Bands, Look, OtherGroups)
+_Made = TypeVar("_Made", Architecture, Bands, Look, OtherGroups, Softness)
 # What a manifest raises that says something else than was expected.
 _SENSELESS = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 # Each takes as long as the first.
@@ -70,6 +71,7 @@ class ManifestEntry:
         image_looks: How a face in a picture is looked at, at least once; the first look's crop is the one that is shown.
         video_looks: How one in a frame of a video is.
         graph: The same net for ONNX Runtime; None where it was exported without.
+        softness: What is taken off its evidence for want of sharpness; None for nothing.
     """
 
     name: str
@@ -80,6 +82,7 @@ class ManifestEntry:
     image_looks: tuple[Look, ...]
     video_looks: tuple[Look, ...]
     graph: WeightFile | None = None
+    softness: Softness | None = None
 
     def __post_init__(self) -> None:
         for looks in (self.image_looks, self.video_looks):
@@ -89,6 +92,26 @@ class ManifestEntry:
     def looks(self, kind: str) -> tuple[Look, ...]:
         """How a face in media of this kind is looked at."""
         return self.video_looks if kind == "video" else self.image_looks
+
+    @property
+    def evidence_sha256(self) -> str:
+        """SHA-256 of all that its logits come from: weights, architecture, looks and softness."""
+        return _digest(self.sha256, self.architecture, self.image_looks, self.video_looks, self.softness)
+
+    @property
+    def entry_sha256(self) -> str:
+        """SHA-256 of all that its verdicts come from: the same, the graph and the calibration."""
+        return _digest(self.evidence_sha256, self.graph and self.graph.sha256, self.calibration)
+
+    @property
+    def tool(self) -> ToolInfo:
+        """What a report says of it."""
+        return ToolInfo(__version__, self.name, self.sha256, self.calibration.name, self.entry_sha256)
+
+
+def _digest(*parts: Any) -> str:
+    written = json.dumps(parts, default=asdict, sort_keys=True)
+    return hashlib.sha256(written.encode()).hexdigest()
 
 
 def find(name: str | None = None, *, folder: str | PathLike[str] | None = None) -> ManifestEntry:
@@ -190,6 +213,7 @@ def _entry(name: str, values: dict[str, Any], folder: Path) -> ManifestEntry:
         image_looks=image_looks,
         video_looks=video_looks,
         graph=_file(values["onnx"], folder) if "onnx" in values else None,
+        softness=_checked(Softness(**values["softness"])) if "softness" in values else None,
     )
 
 

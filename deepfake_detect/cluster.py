@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, checkpoint, content
+from . import checkpoint, content
 from .confine import Limits
 from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError, WorkerError
 from .options import Options
@@ -93,7 +93,7 @@ class Cluster:
         prepare: Callable[[], Judge] | None = None,
     ) -> None:
         entry = checkpoint.find(folder=weights_folder)
-        self.tool = ToolInfo(__version__, entry.name, entry.sha256, entry.calibration.name)
+        self.tool = entry.tool
         self.limits = limits or Limits()
         self._ray, self._ours = _connected(address)
         self.workers = workers or max(1, int(self._ray.cluster_resources().get("CPU", 1)))

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from . import __version__, checkpoint, engine, media, provenance, verdict
+from . import checkpoint, engine, media, provenance, verdict
+from .ahead import ahead
 from .errors import DeepfakeDetectError, OptionsError
 from .faces import FaceFollower, quality, sharpness
 from .options import Options
+from .source import LeftError
 from .tracking import Tracker
-from .types import Crop, Face, FaceTrack, Failure, HashedMoment, Heatmap, Provenance, Report, Score, ToolInfo
+from .types import Crop, Face, FaceTrack, Failure, HashedMoment, Heatmap, Provenance, Report, Score
 from .words import Words
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class Detector:
 
     Attributes:
         tool: What does the judging: version, net, calibration.
+        evidence_sha256: Of all that the logits come from, see `ManifestEntry.evidence_sha256`.
         calibration: What the net's logits mean.
 
     Raises:
@@ -85,9 +88,9 @@ class Detector:
         # The record of a run says which one it was.
         self.options = replace(self.options, engine=chosen.name)
         self._examiner = engine.Examiner(chosen, entry)
-        self._finder = chosen.face_finder(smallest_px=self.options.min_face_px)
+        self._finder = engine.face_finder(chosen, smallest_px=self.options.min_face_px)
         self._trust_anchors = _read_trust(self.options.trust)
-        self.tool = ToolInfo(__version__, entry.name, entry.sha256, entry.calibration.name)
+        self.tool, self.evidence_sha256 = entry.tool, entry.evidence_sha256
 
     def detect(self, source: Source, *, progress: Progress | None = None) -> Report:
         """Judge one picture or video.
@@ -110,8 +113,10 @@ class Detector:
         kind = opened.info.kind
         times: list[float] = []
         hashes: list[HashedMoment] = []
-        decoded = opened.frames(each_second=self.options.provenance)
-        if self.options.provenance:
+        # Where a picture in memory comes from nobody can say.
+        file = None if isinstance(source, np.ndarray) or not self.options.provenance else source
+        decoded = opened.frames(each_second=file is not None)
+        if file is not None:
             decoded = _hashing(decoded, hashes)
         # Frames are decoded, searched and judged side by side: decoder and search each work ahead in a thread of their own,
         # and are stopped before the file is let go.
@@ -134,11 +139,11 @@ class Detector:
                     progress(min(0.99, len(times) / opened.planned))
             tracks = sightings.tracks()
         known: Provenance | None = None
-        if self.options.provenance and not isinstance(source, np.ndarray):
+        if file is not None:
             with clock.stage("provenance"):
                 hashed_s = media.MOST_SECONDS if opened.has_more_seconds else None
                 known = provenance.examine(
-                    source, kind=kind, hashes=hashes, hashed_s=hashed_s, trust_anchors=self._trust_anchors
+                    file, kind=kind, hashes=hashes, hashed_s=hashed_s, trust_anchors=self._trust_anchors
                 )
         with clock.stage("verdict"):
             tracks = tuple(verdict.judge(track, kind=kind, calibration=self.calibration) for track in tracks)
@@ -162,7 +167,7 @@ class Detector:
             pixels=source if isinstance(source, np.ndarray) else None,
         )
 
-    def _find(self, frames: Iterator[Frame], clock: _Clock) -> Iterator[tuple[Frame, tuple[Face, ...]]]:
+    def _find(self, frames: Iterator[Frame], clock: _Clock) -> Generator[tuple[Frame, tuple[Face, ...]], None, None]:
         """Each frame with the faces in it."""
         follower = FaceFollower(self._finder)
         while True:
@@ -191,7 +196,7 @@ class Detector:
         def judge(number: int, source: Source) -> Report:
             def tell(share: float) -> None:
                 if over:
-                    raise media.LeftError
+                    raise LeftError
                 if progress and number == awaited:
                     progress(source, share)
 
@@ -200,7 +205,7 @@ class Detector:
             at_work.add(left)
             try:
                 if over:
-                    raise media.LeftError
+                    raise LeftError
                 return self._report(source, tell, left)
             finally:
                 at_work.discard(left)
@@ -228,7 +233,7 @@ class Detector:
             return self._detect(source, progress, left)
         except DeepfakeDetectError as error:
             return self._failed(source, Failure(error.kind, str(error)))
-        except media.LeftError:
+        except LeftError:
             raise
         except Exception as error:
             # A bug, ours or a decoder's. It must not cost the files that come after, and is told as what it is.
@@ -242,12 +247,12 @@ class Detector:
         return Report(path=path, tool=self.tool, error=failure, options=self.options, created_utc=now)
 
 
-def _beside(items: Iterator[_Item], opened: media.Media) -> Generator[_Item, None, None]:
+def _beside(items: Generator[_Item, None, None], opened: media.Media) -> Generator[_Item, None, None]:
     """The same items, those of a video made ahead by a thread. A picture is a single frame: nothing is ahead of it."""
-    return media.ahead(items, stopped=opened.left) if opened.info.kind == "video" else (item for item in items)
+    return ahead(items, stopped=opened.left) if opened.info.kind == "video" else items
 
 
-def _hashing(frames: Iterator[Frame], hashes: list[HashedMoment]) -> Iterator[Frame]:
+def _hashing(frames: Iterator[Frame], hashes: list[HashedMoment]) -> Generator[Frame, None, None]:
     """The sampled frames; those that begin a second leave their hash on the way."""
     for frame in frames:
         if _begins_second(frame, hashes):
@@ -328,9 +333,8 @@ class _Sightings:
     def add(self, person: int, time_s: float, face: Face, crops: tuple[Crop, ...]) -> None:
         """A face, as each look sees it; it waits to be judged unless it may not vote."""
         scores = self._scores[person]
-        pixels = crops[0].pixels
-        worth = quality(face, pixels)
-        excluded = verdict.exclusion(face, sharpness(pixels), self._options)
+        detail = sharpness(crops[0].pixels)
+        worth, excluded = quality(face, detail), verdict.exclusion(face, detail, self._options)
         if excluded is None:
             self._waiting.append(_Waiting(person, len(scores), time_s, face, worth, crops))
             scores.append(None)

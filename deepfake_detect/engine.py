@@ -73,10 +73,6 @@ class Engine(Protocol):
         """
         ...
 
-    def face_finder(self, *, smallest_px: float = 48) -> faces.FaceFinder:
-        """What finds the faces of frames down to a size; errors as of `mtcnn`."""
-        ...
-
 
 def choose(options: Options | None = None) -> Engine:
     """The engine that options ask for; `auto` is ONNX Runtime on a CPU and torch elsewhere."""
@@ -86,10 +82,16 @@ def choose(options: Options | None = None) -> Engine:
     return OnnxEngine(options.threads or 1)
 
 
+def face_finder(engine: Engine, *, smallest_px: float = 48) -> faces.FaceFinder:
+    """What finds the faces of frames down to a size; errors as of `Engine.mtcnn`."""
+    return faces.FaceFinder(engine.mtcnn(), smallest_px=smallest_px)
+
+
 class Examiner:
     """A net with its looks at a face: their maps averaged by weight into one, and that one pooled.
 
-    Of what a look does not see it says nothing: there the others alone are averaged.
+    Of what a look does not see it says nothing: there the others alone are averaged. What genuine faces as soft as this one
+    show is then taken off, so that a soft picture is not suspected for its softness; how soft it is the first look says.
 
     Attributes:
         at_a_time: From how many threads it is worth calling `score`.
@@ -110,6 +112,11 @@ class Examiner:
     def cut(self, frame: Frame, face: Face, *, kind: str) -> tuple[Crop, ...]:
         """What each look gets to see of a face in media of this kind, see `crop.look_at`."""
         return look_at(frame, face, self._entry.looks(kind), size=self._entry.architecture.size)
+
+    def warmth(self, view: tuple[Crop, ...]) -> float:
+        """Logits to take off what the looks at a face show, for its want of sharpness."""
+        softness = self._entry.softness
+        return softness.warmth(faces.sharpness(view[0].pixels)) if softness else 0.0
 
     def score(
         self, views: Sequence[tuple[Crop, ...]], *, kind: str, batch_size: int = 2
@@ -135,6 +142,7 @@ class Examiner:
             maps[j] += np.float32(look.weight) * seen * moved
             shares[j] += np.float32(look.weight) * seen
         maps /= shares
+        maps -= np.array([self.warmth(view) for view in views], np.float32).reshape(-1, 1, 1)
         return maps, _pooled(maps, sharpness=architecture.sharpness)
 
 
@@ -188,10 +196,6 @@ class OnnxEngine:
         """See `Engine`."""
         pnet, rnet, onet = (_Net(self._open(file), file.path) for file in checkpoint.find_face_nets())
         return Mtcnn(pnet, rnet, onet, thresholds=_THRESHOLDS)
-
-    def face_finder(self, *, smallest_px: float = 48) -> faces.FaceFinder:
-        """See `Engine`."""
-        return faces.FaceFinder(self.mtcnn(), smallest_px=smallest_px)
 
     def _open(
         self, file: checkpoint.WeightFile, tensors: dict[str, bytes] | None = None
@@ -282,10 +286,6 @@ class TorchEngine:
     def mtcnn(self) -> _ReferenceMtcnn:
         """See `Engine`."""
         return _ReferenceMtcnn(self.device)
-
-    def face_finder(self, *, smallest_px: float = 48) -> faces.FaceFinder:
-        """See `Engine`."""
-        return faces.FaceFinder(self.mtcnn(), smallest_px=smallest_px)
 
 
 class _ReferenceMtcnn:

@@ -23,12 +23,7 @@ def to_dict(report: Report) -> dict[str, Any]:
     verdict = report.verdict
     return {
         "schema": SCHEMA,
-        "tool": {
-            "version": report.tool.version,
-            "model": report.tool.model,
-            "model_sha256": report.tool.model_sha256,
-            "calibration": report.tool.calibration,
-        },
+        "tool": dict(vars(report.tool)),
         "media": _media(report),
         "verdict": verdict
         and {
@@ -52,7 +47,7 @@ def to_json(report: Report, *, indent: int | None = None) -> str:
 
 def _media(report: Report) -> dict[str, Any]:
     info = report.media
-    names = ("kind", "size_bytes", "sha256", "width", "height", "duration_s", "fps", "codec")
+    names = ("kind", "size_bytes", "sha256", "width", "height", "duration_s", "fps", "codec", "container")
     known = {name: getattr(info, name, None) for name in names}
     return {"path": report.path, **known, "sampled_times_s": [round(t, 6) for t in report.sampled_times_s]}
 

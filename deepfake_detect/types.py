@@ -1,12 +1,14 @@
 """What passes between the stages: frozen, checked when made, in pixels and seconds of the media.
 
 Images are uint8 (H, W, 3) RGB, upright. Coordinates are pixels of that frame, a box is `(x0, y0, x1, y1)` and may reach
-beyond it. Times are seconds from the stream's own time stamps. A `logit` is the net's raw output, above 0 leans to
-manipulated; a `probability` is calibrated P(manipulated) at even prior odds.
+beyond it. Times are seconds from the stream's own time stamps. A `logit` is the net's output less what softness explains,
+see `Softness`: the higher, the more it leans to manipulated. A `probability` is calibrated P(manipulated) at even prior
+odds.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -15,7 +17,7 @@ import numpy as np
 from .options import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from os import PathLike
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -31,10 +33,12 @@ Exclusion = Literal["too_small", "too_blurred", "too_uncertain"]
 NoteKey = Literal[
     "changed_before_taken", "credentials_elsewhere", "digital_source_type", "editing_software", "encoded_again",
     "few_frames", "frames_missing", "frames_not_decoded", "generator_data", "generator_named", "hashes_cut", "hdr",
-    "interlaced", "metadata_cut", "metadata_unreadable", "no_camera_data", "other_faces", "other_pages", "picture_coarse",
-    "picture_cut_short", "size_changes", "times_disagree", "times_start_again", "video_cut_short",
+    "interlaced", "metadata_cut", "metadata_unreadable", "no_camera_data", "other_faces", "other_pages", "other_videos",
+    "picture_coarse", "picture_cut_short", "size_changes", "times_disagree", "times_start_again", "video_cut_short",
 ]  # fmt: skip
 CredentialState = Literal["not_read", "absent", "valid", "invalid", "untrusted"]
+#: MTCNN looks for faces in sizes of the picture, each of which is so much smaller than the one before.
+PYRAMID_FACTOR = 0.709
 
 
 def _check_image(pixels: np.ndarray, name: str) -> None:
@@ -56,6 +60,8 @@ class MediaInfo:
         duration_s: None for a picture, and where the container does not say.
         fps: Average frames per second; None for a picture, and where the container does not say.
         codec: Such as `h264` or `jpeg`.
+        container: Of a video, as FFmpeg names it, with all that are read alike: `mov,mp4,m4a,3gp,3g2,mj2`; None where the
+            codec says it, as for a picture.
     """
 
     path: str
@@ -67,6 +73,7 @@ class MediaInfo:
     duration_s: float | None = None
     fps: float | None = None
     codec: str = ""
+    container: str | None = None
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:
@@ -115,6 +122,17 @@ class Face:
     def size_px(self) -> float:
         """Longer side of the box."""
         return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
+
+
+def iou(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
+    """Intersection over union of two boxes (x0, y0, x1, y1); 0 when they don't touch."""
+    across = min(a[2], b[2]) - max(a[0], b[0])
+    down = min(a[3], b[3]) - max(a[1], b[1])
+    if across <= 0 or down <= 0:
+        return 0.0
+    shared = across * down
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
+    return float(shared / union)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +186,7 @@ class Score:
         face: The face.
         quality: 0 (nothing to judge) to 1: how much the picture of this face lets one judge.
         excluded: Why it does not vote, or None when it does.
-        logit: The net's output; None when excluded.
+        logit: The net's output less what softness explains; None when excluded.
         heatmap: None when excluded, and where it is not among the most telling ones, see `Options.max_heatmaps`.
     """
 
@@ -352,6 +370,31 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Softness:
+    """How much warmer genuine faces look to a net the softer they are: less detail leaves less to tell them by.
+
+    Attributes:
+        below: Sharpness, see `faces.sharpness`, from which down a face is soft.
+        down_to: The softest that was measured, above 0: what is softer still is taken to be as warm as this.
+        slope: Logits by which the evidence grows where the sharpness shrinks by a factor of e, 0 or more.
+    """
+
+    below: float
+    down_to: float
+    slope: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.down_to <= self.below:
+            raise ValueError(f"expected 0 < down_to <= below, found {self.down_to} and {self.below}")
+        if self.slope < 0:
+            raise ValueError(f"slope must be 0 or more, found {self.slope}")
+
+    def warmth(self, sharpness: float) -> float:
+        """Logits that a genuine face of this sharpness looks warmer than a sharp one."""
+        return self.slope * math.log(self.below / min(max(sharpness, self.down_to), self.below))
+
+
+@dataclass(frozen=True)
 class Bands:
     """How pooled logits of one kind of media become a probability and a label.
 
@@ -453,12 +496,21 @@ class Calibration:
 
 @dataclass(frozen=True)
 class ToolInfo:
-    """What did the judging: version of this package, name and SHA-256 of the weights, name of the calibration."""
+    """What did the judging.
+
+    Attributes:
+        version: Of this package.
+        model: Name of the weights.
+        model_sha256: Of their file.
+        calibration: Its name.
+        entry_sha256: Of all that the manifest says of how these weights are used, see `ManifestEntry.entry_sha256`.
+    """
 
     version: str
     model: str
     model_sha256: str
     calibration: str
+    entry_sha256: str
 
 
 @dataclass(frozen=True)
@@ -594,7 +646,7 @@ class Report:
         media: None when the file could not be opened.
         sampled_times_s: The frames that were looked at.
         verdict: None when the file could not be judged.
-        tracks: The people, in order of appearance; the first on a tie.
+        tracks: The people, in order of appearance.
         warnings: What the reader must know, such as that the file is cut short; in English.
         notes: What of that is about the file: for other languages.
         timing_s: Seconds by stage; the only part in which two runs differ. Frames are decoded, searched and judged side by

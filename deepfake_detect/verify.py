@@ -252,6 +252,12 @@ def _model(record: dict[str, Any], weights_folder: Path | None) -> Check:
             return Check(
                 "model", False, f"judged by {name} ({wanted}); this installation has {entry.name} ({entry.sha256})"
             )
+        used = record["tool"].get("entry_sha256") or entry.entry_sha256
+        if entry.entry_sha256 != used:
+            return Check(
+                "model", False, f"{name} was used as manifest.json said then ({used}); it says otherwise here"
+                f" ({entry.entry_sha256}): looks, softness or calibration are others",
+            )  # fmt: skip
         checkpoint.WeightFile(entry.path, entry.sha256).read()
         if entry.graph is not None:
             entry.graph.read()
@@ -291,6 +297,9 @@ def _again(
         yield Check("verdict", False, f"can't be repeated: {error}")
         return
     repeated = to_dict(report)
+    if "container" not in record["media"]:
+        # Older reports do not state it.
+        del repeated["media"]["container"]
     before_and_now = ({name: one[name] for name in _COMPARED} for one in (record, repeated))
     differences = list(_differences("", *before_and_now))
     differences += _other_maps(folder, record, report)

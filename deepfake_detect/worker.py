@@ -24,7 +24,7 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, partial
 from multiprocessing import reduction, resource_tracker
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -32,12 +32,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import cv2
 import numpy as np
 
-from . import __version__, checkpoint, draw, engine, media, verdict
+from . import checkpoint, draw, engine, media, verdict
 from .compare import ERROR_RATES, ComparisonLabel, compare
 from .confine import Limits, confine, fence, start_clock, stop_clock
 from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError, WorkerError
 from .options import Options, ReportOptions
 from .report import to_dict
+from .source import open_file
 from .types import Face, FaceTrack, Failure, Kind, MediaInfo, Report, Score, ToolInfo, Verdict
 from .watch import Watch
 from .words import LANGUAGES, Words
@@ -176,7 +177,7 @@ class Pool:
         prepare: Callable[[], Judge] | None = None,
     ) -> None:
         entry = checkpoint.find(folder=weights_folder)
-        self.tool = ToolInfo(__version__, entry.name, entry.sha256, entry.calibration.name)
+        self.tool = entry.tool
         self.limits = limits or Limits()
         self._prepare = prepare or partial(load, options or Options(), weights_folder)
         self._watch = Watch()
@@ -335,7 +336,7 @@ class Pool:
 def _opened(job: Job, limits: Limits) -> Iterator[int]:
     """The job's file, regular and not too large."""
     if job.descriptor is None:
-        with media.open_file(job.path, follow=job.follow) as file:
+        with open_file(job.path, follow=job.follow) as file:
             _check_size(job.path, file.fileno(), limits)
             yield file.fileno()
     else:
@@ -616,7 +617,7 @@ def _report(said: dict[str, Any], path: str) -> Report:
         raise ValueError("expected a picture or a video")
     return Report(
         path=path,
-        tool=ToolInfo(*(_text(said["tool"][key]) for key in ("version", "model", "model_sha256", "calibration"))),
+        tool=ToolInfo(**{field.name: _text(said["tool"][field.name]) for field in fields(ToolInfo)}),
         media=MediaInfo(
             path,
             info["kind"],
@@ -627,6 +628,7 @@ def _report(said: dict[str, Any], path: str) -> Report:
             duration_s=_if_any(info["duration_s"], _number, 0, 1e9),
             fps=_if_any(info["fps"], _number),
             codec=_text(info["codec"]),
+            container=_if_any(info["container"], _text),
         ),
         sampled_times_s=tuple(_number(time_s) for time_s in info["sampled_times_s"]),
         verdict=Verdict(
@@ -794,7 +796,10 @@ def _compared(job: dict[str, Any], sources: list[str], tell: Callable[[float], N
     if job["crop"] and found.match is not None:
         drawn = found.picture(language=ReportOptions(**job["report_options"]).language)
         picture = cv2.imencode(".jpg", drawn[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 90))[1].tobytes()
-    said = {language: " ".join([found.explain(words), *found.warnings(words)]) for language, words in _every_language()}
+    said = {
+        language: " ".join([found.explain(words), *found.warnings(words), found.explain_errors(words)]).strip()
+        for language, words in _every_language()
+    }
     return {"record": found.to_dict(), "reasons": said, "crop": base64.b64encode(picture).decode("ascii")}
 
 
@@ -805,7 +810,7 @@ def _every_language() -> list[tuple[str, Words]]:
 @cache
 def _face_finder() -> FaceFinder:
     options = Options(threads=1)
-    return engine.choose(options).face_finder(smallest_px=options.min_face_px)
+    return engine.face_finder(engine.choose(options), smallest_px=options.min_face_px)
 
 
 def _is_hunger(error: BaseException | None) -> bool:

@@ -17,7 +17,7 @@ from test_media import rotate_track
 
 from deepfake_detect import Detector, MediaError, Options, OptionsError, annotate, draw, media
 from deepfake_detect.options import ReportOptions
-from deepfake_detect.types import Box, Crop, Face, FaceTrack, Heatmap, Report, Score, ToolInfo, Verdict
+from deepfake_detect.types import Box, Crop, Face, FaceTrack, Heatmap, Note, Report, Score, ToolInfo, Verdict
 from deepfake_detect.words import LANGUAGES, Words
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def report_on(path: Path, *, box: Box = BOX, people: int = 1, unseen: Sequence[i
             scores.append(Score(time_s, face, 1.0, logit=2.5, heatmap=heatmap))
         tracks.append(FaceTrack(person, tuple(scores), 2.5, 0.9, (0.8, 0.95)))
     verdict = Verdict("manipulated", 0.9, 9.0, "made for a test")
-    tool = ToolInfo("1", "none", "0" * 64, "none")
+    tool = ToolInfo("1", "none", "0" * 64, "none", "0" * 64)
     return Report(str(path), tool, info, tuple(times), verdict, tuple(tracks), options=chosen)
 
 
@@ -215,6 +215,16 @@ def test_what_a_copy_lacks_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.WARNING):
         assert annotate.write_copy(report_on(path), tmp_path) == "annotated.mp4"
     assert "no sound" in caplog.text
+
+
+def test_what_the_report_says_already_is_not_said_again(tmp_path: Path) -> None:
+    frames = [np.full((120, 160, 3), 40 * i, np.uint8) for i in range(5)]
+    path = write_video(tmp_path / "a.mkv", frames, options={"x264-params": "tff=1"})
+    report = report_on(path)
+    (said,) = annotate.write_annotated_video(report, tmp_path / "copy.mp4")
+    assert said == Words()("note_interlaced")
+    known = replace(report, notes=(Note("interlaced"),))
+    assert annotate.write_annotated_video(known, tmp_path / "copy.mp4") == ()
 
 
 def test_rotation_is_applied_once(tmp_path: Path) -> None:

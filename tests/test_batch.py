@@ -47,7 +47,7 @@ JPEG = b"\xff\xd8\xff" + b"a crop"
 class InProcess:
     """Stands in for a pool: the file's first word is its label, its second the probability, or the kind of an error."""
 
-    tool = ToolInfo("0.0", "net", "0" * 64, "calibration")
+    tool = ToolInfo("0.0", "net", "0" * 64, "calibration", "0" * 64)
     limits = Limits(file_bytes=10**6)
     judged: ClassVar[list[str]] = []
     before: ClassVar[Callable[[Job], None] | None] = None

@@ -16,11 +16,12 @@ from conftest import SAMPLES, read_rgb, texture
 from onnx import TensorProto, helper
 
 from deepfake_detect import Detector, Options, OptionsError, WeightsError, checkpoint
-from deepfake_detect.engine import Examiner, OnnxEngine, TorchEngine, choose
+from deepfake_detect.engine import Examiner, OnnxEngine, TorchEngine, choose, face_finder
+from deepfake_detect.faces import sharpness
 from deepfake_detect.model import pool
 from deepfake_detect.mtcnn import _Sums
 from deepfake_detect.training.export import golden_crops
-from deepfake_detect.types import Crop, Face, Frame, Look
+from deepfake_detect.types import Crop, Face, Frame, Look, Softness
 
 PORTRAIT = read_rgb(SAMPLES / "portrait_genuine.jpg")
 
@@ -43,7 +44,7 @@ def group() -> np.ndarray:
 )
 def test_both_engines_find_the_same_faces(picture: np.ndarray) -> None:
     frame = Frame(np.ascontiguousarray(picture))
-    found, wanted = (engine.face_finder().find(frame) for engine in (OnnxEngine(), TorchEngine()))
+    found, wanted = (face_finder(engine).find(frame) for engine in (OnnxEngine(), TorchEngine()))
     assert len(found) == len(wanted)
     for one, other in zip(found, wanted, strict=True):
         assert np.allclose(one.box, other.box, atol=0.5)
@@ -138,6 +139,21 @@ def test_a_close_look_has_no_say_in_what_it_does_not_see() -> None:
     assert np.abs((found - wanted)[11:17, 11:17] - 20).max() < 2
     assert np.allclose(found[:9], wanted[:9])
     assert np.allclose(found[:, 19:], wanted[:, 19:])
+
+
+def test_what_softness_explains_is_taken_off_map_and_logit() -> None:
+    looks = (Look(0.1), Look(0.5))
+    alone, aware = examiner(*looks), examiner(*looks)
+    alone._entry = replace(alone._entry, softness=None)
+    aware._entry = replace(aware._entry, softness=Softness(below=0.15, down_to=0.075, slope=0.5))
+    pictures = [cv2.GaussianBlur(texture(300, 280, 0), (0, 0), sigma) for sigma in (0.01, 0.6, 2.0)]
+    views = [alone.cut(Frame(picture), FACE, kind="image") for picture in pictures]
+    sharp, soft, softest = (sharpness(view[0].pixels) for view in views)
+    assert sharp > 0.15 > soft > 0.075 > softest
+    (maps, logits), (less, fewer) = (one.score(views, kind="image") for one in (alone, aware))
+    warmth = np.array([0, 0.5 * np.log(0.15 / soft), 0.5 * np.log(2)])
+    assert np.allclose(maps - less, warmth[:, None, None], atol=1e-3)
+    assert np.allclose(logits - fewer, warmth, atol=1e-3)
 
 
 def test_an_examiner_judges_nothing_in_nothing() -> None:

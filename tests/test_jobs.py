@@ -34,7 +34,7 @@ JPEG = b"\xff\xd8\xffa picture"
 class StubPool:
     """A pool of one worker whose files say what comes of them: `label probability`, `error kind`, `hold` or `bug`."""
 
-    tool = ToolInfo("0.0", "net", "0" * 64, "calibration")
+    tool = ToolInfo("0.0", "net", "0" * 64, "calibration", "0" * 64)
     limits = Limits()
 
     def __init__(self) -> None:

@@ -210,6 +210,11 @@ def test_a_manifest_speaks_of_no_files_elsewhere(name: str, copied: Path) -> Non
         {"looks": {"image": [{"margin": 0.2}] * 17}},
         {"looks": {"video": [{"margin": 128.0}]}},
         {"looks": []},
+        {"softness": {"below": 0.2, "down_to": 0.3, "slope": 1.0}},
+        {"softness": {"below": 0.2, "down_to": 0.0, "slope": 1.0}},
+        {"softness": {"below": 0.2, "down_to": 0.1, "slope": -1.0}},
+        {"softness": {"below": 0.2, "down_to": 0.1, "slope": "1"}},
+        {"softness": None},
     ],
 )
 def test_a_manifest_s_numbers_are_numbers(copied: Path, change: dict[str, object]) -> None:

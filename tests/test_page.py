@@ -49,7 +49,7 @@ def report(name: str = "clip.mp4", people: int = 1) -> Report:
     )
     return Report(
         path=name,
-        tool=ToolInfo("1.0", "net", "0" * 64, "fit"),
+        tool=ToolInfo("1.0", "net", "0" * 64, "fit", "0" * 64),
         media=MediaInfo(name, "video", 1234, "ab" * 32, 640, 480, 3.0, 25.0, "h264"),
         sampled_times_s=tuple(t / 4 for t in range(12)),
         verdict=Verdict("manipulated", 0.9, 9.0, "as it was said in English", (0.7, 0.95)),
@@ -159,7 +159,7 @@ def test_what_is_wrong_with_a_file_is_said_in_the_language_of_the_page(language:
 
 def test_what_could_not_be_examined_still_gets_a_page() -> None:
     failed = Report(
-        "x.jpg", ToolInfo("1.0", "net", "0" * 64, "fit"), error=Failure("damaged", "x.jpg: <b>cut short</b>")
+        "x.jpg", ToolInfo("1.0", "net", "0" * 64, "fit", "0" * 64), error=Failure("damaged", "x.jpg: <b>cut short</b>")
     )
     text = Page(page(failed, rerun="deepfake-detect verify out")).text
     assert "x.jpg: <b>cut short</b>" in text
@@ -299,6 +299,30 @@ def test_one_is_not_said_to_be_many() -> None:
     assert known.calibration is not None
     text = Page(page(replace(known, calibration=replace(known.calibration, video=bands)))).text
     assert 'of 28 manipulated ones 1 was called "no manipulation found"' in text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_was_not_read_is_said_and_not_explained(language: str) -> None:
+    words, options = Words(language), ReportOptions(language=language)
+    without = Page(page(report(), options=options)).text
+    read = Page(page(replace(report(), provenance=Provenance(md5="0" * 32)), options=options)).text
+    array = Page(page(replace(report(), pixels=texture(8, 8)), options=options, rerun="verify")).text
+    shown = [
+        [words(key) in text for key in ("page_provenance_none", "page_pdq_help")] for text in (without, read, array)
+    ]
+    assert shown == [[True, False], [False, True], [False, False]]
+    # Nor can any file repeat what was made of pixels.
+    assert words("page_check_array") in array
+    assert words("page_check_help") not in array
+
+
+def test_the_container_is_stated_where_it_is_known() -> None:
+    known = report()
+    assert known.media is not None
+    assert Words()("page_fact_container") not in Page(page(known)).text
+    text = Page(page(replace(known, media=replace(known.media, container="matroska,webm")))).text
+    assert "Container" in text
+    assert "matroska / webm" in text
 
 
 def test_the_page_does_not_say_that_there_are_credentials_where_that_is_not_known() -> None:

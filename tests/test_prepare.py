@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,6 +19,7 @@ from conftest import SAMPLES, drawn_face
 from deepfake_detect import Detector, checkpoint
 from deepfake_detect.engine import Examiner, choose
 from deepfake_detect.training import finetune, redraw
+from deepfake_detect.training import prepare as prepare_module
 from deepfake_detect.training.data import MESH_PARTS, read_faces
 from deepfake_detect.training.datasets import Dataset, Labelled
 from deepfake_detect.training.mean_face import average, fit_mean_face
@@ -85,6 +90,21 @@ def test_media_without_any_face_are_an_error(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "empty.png"), np.full((200, 200, 3), 128, np.uint8))
     with pytest.raises(SystemExit, match="no face was found in any of 1 files"):
         prepare([Labelled("empty.png", "real", "s", "", "d")], tmp_path, tmp_path / "faces", Wanted(), workers=1)
+
+
+def test_a_file_that_ends_the_process_that_reads_it_is_sought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, workers: int, **_: object) -> None:
+            super().__init__(workers)
+
+        def map(self, *_: object, **__: object) -> Iterator[tuple[list[object], str]]:  # type: ignore[override]
+            yield [], "no face"
+            raise BrokenProcessPool
+
+    monkeypatch.setattr(prepare_module, "ProcessPoolExecutor", Pool)
+    items = [Labelled(f"{i}.jpg", "real", "s", "", "d") for i in range(3)]
+    with pytest.raises(SystemExit, match=r"was ended, at 1\.jpg or shortly after it"):
+        prepare(items, tmp_path, tmp_path / "faces", Wanted(), workers=1)
 
 
 @pytest.mark.parametrize("upsampling", redraw.UPSAMPLINGS)
@@ -173,8 +193,12 @@ def test_finetuning_ends_in_weights_that_judge(
     # Every other group, so that both parts hold several.
     monkeypatch.setattr(finetune, "kept_apart", lambda item: int(item.group[-1]) % 2 == 0)
     settings = Settings(pictures=16, batch=8, warm_up=8, learning_rate=1e-5, whole_share=0.6)
-    folder = finetune.finetune(own_media, tmp_path / "out", name="mine", settings=settings, frames=2, workers=1)
+    # As the command is given there: `finetune . OUT`.
+    monkeypatch.chdir(own_media.root)
+    here = replace(own_media, root=Path())
+    folder = finetune.finetune(here, tmp_path / "out", name="mine", settings=settings, frames=2, workers=1)
     entry = json.loads((folder / "manifest.json").read_text())["models"]["mine"]
+    assert entry["training"]["data"].endswith("then 24 files of own")
     assert entry["calibration"]["name"].startswith("mine-")
     assert entry["calibration"]["image"]["genuine"] == 12
     # What makes the net that ships as good as it is: how it looks at a face, and what it was shown. Or the two that are
@@ -183,6 +207,7 @@ def test_finetuning_ends_in_weights_that_judge(
     start = shipped["models"][shipped["default"]]
     assert len(start["looks"]["image"]) > 1
     assert entry["looks"] == start["looks"]
+    assert entry["softness"] == start["softness"]
     for kind in ("image", "video"):
         # Not measured on the new net, and still not nothing.
         assert entry["calibration"][kind]["logit_sd"] == start["calibration"][kind]["logit_sd"] > 0
@@ -195,6 +220,13 @@ def test_finetuning_ends_in_weights_that_judge(
         assert (tmp_path / "out" / part / "evaluation.html").exists()
         with (tmp_path / "out" / part / "scores.csv").open() as lines:
             assert {row["group"] for row in csv.DictReader(lines)} == {f"group{i}" for i in range(0, 12, 2)}
+    # What the net was trained on must not be measured on, however the list is corrected.
+    one = next(item for item in own_media.items if item.group == "group1")
+    corrected = tuple(replace(item, group="group2") if item is one else item for item in own_media.items)
+    with pytest.raises(SystemExit, match="other labels or groups"):
+        finetune.finetune(
+            replace(here, items=corrected), tmp_path / "out", name="mine", settings=settings, frames=2, workers=1
+        )
 
 
 def test_finetuning_needs_both_classes(tmp_path: Path) -> None:

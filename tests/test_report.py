@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 from conftest import SAMPLES, read_rgb, texture
 
-from deepfake_detect import Detector, Options, draw
+from deepfake_detect import Detector, Options, ReportOptions, draw
+from deepfake_detect.dossier import examination
 from deepfake_detect.report import SCHEMA_FILE, to_dict, to_json
-from deepfake_detect.types import Crop, Heatmap, Report
+from deepfake_detect.types import Bands, ContentCredentials, Crop, Heatmap, OtherGroups, Report
 from deepfake_detect.words import Words
 
 PICTURE, CLIP = SAMPLES / "portrait_forged.jpg", SAMPLES / "clip_forged.mp4"
@@ -58,6 +60,21 @@ def test_records_hold_all_that_they_held_long_ago(picture: Report) -> None:
 
     record = json.loads((Path(__file__).parent / "contract_1.json").read_text())
     assert names(record) <= names(json.loads(to_json(picture)))
+
+
+def test_the_contract_names_every_field_of_what_stands_beside_the_finding(picture: Report) -> None:
+    known = json.loads(SCHEMA_FILE.read_text())["properties"]["examination"]["properties"]
+    calibration = known["calibration"]["properties"]
+    described = {
+        Options: known["options"],
+        ReportOptions: known["report_options"],
+        OtherGroups: calibration["on_other_groups"],
+        ContentCredentials: known["provenance"]["properties"]["content_credentials"],
+    }
+    for kind, said in described.items():
+        assert list(said["properties"]) == [field.name for field in fields(kind)]
+    assert {field.name for field in fields(Bands)} < set(calibration)
+    assert list(calibration) == list(examination(picture, ReportOptions())["calibration"])
 
 
 def test_the_contract_refuses_what_it_should(picture: Report) -> None:

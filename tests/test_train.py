@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import pickle
 import re
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -16,8 +18,10 @@ from conftest import SAMPLES
 from safetensors.torch import load_file, save_file
 
 from deepfake_detect import Detector, Options, checkpoint
+from deepfake_detect.errors import MediaError, WorkerError
 from deepfake_detect.model import EvidenceNet
-from deepfake_detect.training import calibrate, evaluate
+from deepfake_detect.training import calibrate, evaluate, softness
+from deepfake_detect.training import export as export_module
 from deepfake_detect.training.datasets import read_dataset
 from deepfake_detect.training.evaluate import Item, read_scores, table
 from deepfake_detect.training.export import export
@@ -31,11 +35,12 @@ from deepfake_detect.training.train import (
     load_imagenet,
     load_start,
     loss,
+    measure,
     parser,
     strangers,
     train,
 )
-from deepfake_detect.types import Architecture, Bands, Calibration, Look
+from deepfake_detect.types import Architecture, Bands, Calibration, Look, Softness
 from deepfake_detect.verdict import label_of, limited
 
 TINY = Architecture(size=64, head=8)
@@ -68,6 +73,37 @@ def test_a_run_does_not_go_on_with_other_settings(drawn_data: Path, tmp_path: Pa
     run(tmp_path, drawn_data)  # A run from before there was a choice of backbone goes on.
     with pytest.raises(SystemExit, match="other settings"):
         train(tmp_path, [drawn_data], None, replace(settings(), seed=1), TINY)
+
+
+def test_a_run_that_can_t_begin_says_why(drawn_data: Path, tmp_path: Path) -> None:
+    """And starts no workers, of which a pool would start others for ever."""
+    for data, restored, left_out, said in (
+        (tmp_path, None, (), "expected index.csv, found none"),
+        (drawn_data, tmp_path / "typo", (), "expected a folder of redrawn faces"),
+        (drawn_data, None, [f"person{i}" for i in range(40)], "expected genuine faces to train on, found none"),
+    ):
+        with pytest.raises(SystemExit, match=said):
+            train(tmp_path / "run", [data], restored, settings(), TINY, leave_out=frozenset(left_out), measured_pairs=0)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("error", [MediaError("7.png: damaged", kind="damaged"), WorkerError("gone", kind="killed")])
+def test_an_error_gets_through_to_the_process_that_waits_for_it(error: MediaError | WorkerError) -> None:
+    """A pool whose worker raised what can't be read again waits for ever."""
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert (str(again), again.kind) == (str(error), error.kind)
+
+
+def test_what_was_not_blended_has_no_pixel_auc() -> None:
+    torch.manual_seed(0)
+    halves = np.stack([np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)])
+    mask = np.zeros((8, 8), np.float32)
+    mask[2:4] = 1
+    whole, blended = (measure(EvidenceNet(TINY), [Pair(halves, mask, family)] * 2) for family in ("whole", "self"))
+    assert whole["auc"] == whole["auc_whole"]
+    assert math.isnan(whole["auc_pixel"])
+    assert 0 <= blended["auc_pixel"] <= 1
 
 
 def test_training_learns(drawn_data: Path, tmp_path: Path) -> None:
@@ -240,6 +276,59 @@ def test_a_net_can_look_more_than_once(drawn_data: Path, tmp_path: Path) -> None
     for alone in ("narrow", "wide"):
         assert np.abs(evidence - judged(alone, still)[0]).max() > 1e-3
     assert np.allclose(judged("both", clip)[1], judged("narrow", clip)[1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [
+        {"image": [{"margn": 0.2}]},
+        {"image": [{"margin": 1000}]},
+        {"image": [], "video": [{"margin": 0.2}]},
+        {"video": {"margin": 0.2}},
+        {"pictures": [{"margin": 0.2}]},
+        [{"margin": 0.2}],
+    ],
+)
+def test_wrong_looks_are_refused_before_anything_is_written(
+    looks: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, weights = tmp_path / "looks.json", tmp_path / "weights"
+    file.write_text(json.dumps(looks))
+    given = ["export", "average.safetensors", "--name", "a", "--trained-on", "b", "--folder", str(weights)]
+    monkeypatch.setattr(sys, "argv", [*given, "--looks", str(file)])
+    with pytest.raises(SystemExit, match=r"looks\.json: expected the fields of each look"):
+        export_module.main()
+    assert not weights.exists()
+
+
+def test_softness_is_the_warmth_of_soft_genuine_faces() -> None:
+    rng = np.random.default_rng(0)
+    sharp = np.exp(rng.uniform(np.log(0.03), np.log(0.6), 4000))
+    logits = -1.0 - 0.8 * np.minimum(0, np.log(sharp / 0.15)) + rng.normal(0, 0.7, 4000)
+    found = softness.fit(sharp, logits)
+    assert found.below == pytest.approx(0.15, rel=0.1)
+    assert found.slope == pytest.approx(0.8, abs=0.1)
+    assert found.down_to == pytest.approx(0.03, rel=0.1)
+    assert found.warmth(0.5) == 0
+    assert found.warmth(0.06) == pytest.approx(0.8 * np.log(0.15 / 0.06), abs=0.1)
+    assert found.warmth(0.001) == found.warmth(found.down_to)
+    # Where the soft ones are the colder ones, nothing is added to what they show.
+    assert softness.fit(sharp, -logits).warmth(0.03) == 0
+    with pytest.raises(ValueError, match="unlike sharpness"):
+        softness.fit(np.full(10, 0.1), logits[:10])
+
+
+def test_softness_is_measured_and_entered(drawn_data: Path, tmp_path: Path) -> None:
+    weights, folder = run(tmp_path / "run", drawn_data, stop_after=32), tmp_path / "weights"
+    export(weights, folder, "tiny", trained_on="drawn pictures")
+    assert checkpoint.find(folder=folder).softness is None
+    found, (low, high) = softness.add(folder, [drawn_data], None, pairs=40)
+    entered = checkpoint.find(folder=folder)
+    assert entered.softness == found
+    assert isinstance(found, Softness)
+    assert 0 <= low <= high
+    assert found.slope == 0 or low > 0
+    assert entered.calibration.name == "tiny-uncalibrated"
 
 
 def items(real: list[float], fake: list[float], *, groups: int = 1000) -> list[Item]:

@@ -39,7 +39,7 @@ from deepfake_detect.worker import Job, Original, Outcome, Pool, Progress
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits and signals are those of Unix")
 LIMITS = Limits(seconds=60, memory_bytes=2**30)
-TOOL = ToolInfo("0", "net", "0" * 64, "none")
+TOOL = ToolInfo("0", "net", "0" * 64, "none", "0" * 64)
 SEEN = Verdict("no_face", None, None, "Nothing is there.")
 
 
@@ -183,7 +183,7 @@ def pool() -> Pool:
 def seen(**changed: object) -> str:
     """What a worker says of a picture that it saw, with something changed."""
     info = MediaInfo("file.jpg", "image", 1, "0" * 64, 4, 3)
-    record = to_dict(Report("file.jpg", ToolInfo("1", "net", "0" * 64, "none"), info, verdict=SEEN))
+    record = to_dict(Report("file.jpg", ToolInfo("1", "net", "0" * 64, "none", "0" * 64), info, verdict=SEEN))
     record["media"] |= changed
     said = {"record": record, "reasons": dict.fromkeys(LANGUAGES, ""), "crop": ""}
     # JSON has no infinity, but a number too large for any float.
@@ -533,10 +533,10 @@ def test_a_record_comes_through_as_it_was_without_what_does_not_belong_there() -
 @pytest.mark.parametrize("nonsense", [{"a": 1}, 10**400, "x" * 10**6, None, True, [[]]], ids=type)
 @pytest.mark.parametrize(
     "where",
-    ["tool.version", "media.size_bytes", "media.fps", "media.codec", "media.sampled_times_s.0", "verdict.reason",
-     "verdict.label", "verdict.probability", "verdict.likelihood_ratio", "tracks.0.id", "tracks.0.probability_interval.0",
-     "tracks.0.faces.0.time_s", "tracks.0.faces.0.box.0", "tracks.0.faces.0.landmarks.0", "warnings", "warnings.0",
-     "timing_s.total"],
+    ["tool.version", "media.size_bytes", "media.fps", "media.codec", "media.container", "media.sampled_times_s.0",
+     "verdict.reason", "verdict.label", "verdict.probability", "verdict.likelihood_ratio", "tracks.0.id",
+     "tracks.0.probability_interval.0", "tracks.0.faces.0.time_s", "tracks.0.faces.0.box.0",
+     "tracks.0.faces.0.landmarks.0", "warnings", "warnings.0", "timing_s.total"],
 )  # fmt: skip
 def test_no_nonsense_in_place_of_a_value_comes_through(where: str, nonsense: object) -> None:
     record = to_dict(pictured())
@@ -544,8 +544,8 @@ def test_no_nonsense_in_place_of_a_value_comes_through(where: str, nonsense: obj
     for name in names[:-1]:
         part = part[int(name) if isinstance(part, list) else name]
     part[int(names[-1]) if isinstance(part, list) else names[-1]] = nonsense
-    if where == "media.fps" and nonsense is None:
-        assert understood(record).record["media"]["fps"] is None
+    if where in ("media.fps", "media.container") and nonsense is None:
+        assert understood(record).record["media"][names[-1]] is None
         return
     with pytest.raises((KeyError, TypeError, ValueError)):
         understood(record)

@@ -26,6 +26,7 @@ from scipy.optimize import minimize
 from scipy.stats import spearmanr
 from sklearn.model_selection import StratifiedGroupKFold
 
+from .. import checkpoint
 from ..types import Bands
 from ..verdict import LEAST_SUPPORT, weighed
 from .evaluate import Item, read_scores, said_of, unlimited
@@ -204,13 +205,15 @@ def calibrate(
         The entry.
 
     Raises:
-        SystemExit: The scores are of other weights, or neither kind has both classes.
+        SystemExit: The scores are of other weights, looks or softness, or neither kind has both classes.
     """
     manifest = read_manifest(folder)
     name = manifest["default"]
     entry: dict[str, Any] = manifest["models"][name]
-    if strangers := {item.model for item in scores} - {entry["sha256"], ""}:
-        raise SystemExit(f"these scores are of other weights ({', '.join(strangers)}); evaluate again")
+    if strangers := {item.model for item in scores} - {checkpoint.find(folder=folder).evidence_sha256, ""}:
+        raise SystemExit(
+            f"these scores are of other weights, looks or softness ({', '.join(strangers)}); evaluate again"
+        )
     items = [item for item in scores if item.logit is not None]
     now = datetime.now(UTC).date().isoformat()
     calibration: dict[str, Any] = {**entry["calibration"], "name": f"{name}-{now}", "date": now, "data": data}

@@ -51,7 +51,7 @@ class Item(Labelled):
         probability: Calibrated; None where nobody could be judged.
         logit: Of the deciding person; None likewise.
         quality: Mean over that person's views, 0 to 1; None likewise.
-        model: SHA-256 of the weights.
+        model: SHA-256 of all that the logit comes from, see `ManifestEntry.evidence_sha256`.
         others: Of the others who decide with that person, logit:quality of each, with spaces between.
         brief: Likewise of those who are there for a good part and may not decide.
         log_odds: By which the verdict is decided: of the mean of all people's ratios, none of them limited. None where
@@ -78,8 +78,12 @@ class FrameScore:
     logit: float
 
 
-def judge(item: Labelled, report: Report) -> tuple[Item, list[FrameScore]]:
-    """What the report says of a file, and of the frames that decided."""
+def judge(item: Labelled, report: Report, *, model: str) -> tuple[Item, list[FrameScore]]:
+    """What the report says of a file, and of the frames that decided.
+
+    Args:
+        model: What made the logits, see `Item`.
+    """
     worst = deciding(report.tracks)
     verdict = report.verdict
     voting = worst.voting if worst else ()
@@ -90,7 +94,7 @@ def judge(item: Labelled, report: Report) -> tuple[Item, list[FrameScore]]:
         probability=verdict.probability if verdict else None,
         logit=worst.logit if worst else None,
         quality=worst.quality if worst else None,
-        model=report.tool.model_sha256,
+        model=model,
         others=_written([track for track in seen_enough(report.tracks) if track is not worst]),
         brief=_written(seen_in_part(report.tracks)),
     )  # fmt: skip
@@ -111,12 +115,13 @@ def run(
 ) -> tuple[list[Item], list[FrameScore]]:
     """Judge what `out` does not hold yet; each row is written as soon as it is known.
 
-    Logits depend on the net alone. What an earlier run found is labelled anew, by the calibration there is now.
+    Logits depend on the net alone, and on how it is used. What an earlier run found is labelled anew, by the calibration
+    there is now.
     """
     out.mkdir(parents=True, exist_ok=True)
     scores, frames, kept = out / "scores.csv", out / "frames.csv", out / "run.json"
     made_with = {
-        "model_sha256": detector.tool.model_sha256,
+        "evidence_sha256": detector.evidence_sha256,
         "options": asdict(detector.options),
         "root": root.resolve().name,
     }
@@ -138,7 +143,7 @@ def run(
             score_rows.writeheader()
             frame_rows.writeheader()
         for i, (item, report) in enumerate(zip(todo, reports, strict=True), 1):
-            known[item.path], views = judge(item, report)
+            known[item.path], views = judge(item, report, model=detector.evidence_sha256)
             # The frames first: a file counts as known once its own row is there.
             frame_rows.writerows(asdict(view) for view in views)
             frame_lines.flush()

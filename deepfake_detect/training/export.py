@@ -30,6 +30,7 @@ from ..checkpoint import architecture_of
 from ..engine import load_net
 from ..files import write_atomically
 from ..model import EvidenceNet
+from ..types import Look
 
 GOLDEN = "golden.npz"
 _DOUBTFUL = {"slope": 1.0, "offset": 0.0, "lower": 0.0, "upper": 1.0, "genuine": 0, "manipulated": 0,
@@ -37,7 +38,13 @@ _DOUBTFUL = {"slope": 1.0, "offset": 0.0, "lower": 0.0, "upper": 1.0, "genuine":
 
 
 def export(
-    source: Path, folder: Path, name: str, *, trained_on: str, looks: dict[str, list[dict[str, Any]]] | None = None
+    source: Path,
+    folder: Path,
+    name: str,
+    *,
+    trained_on: str,
+    looks: dict[str, list[dict[str, Any]]] | None = None,
+    softness: dict[str, float] | None = None,
 ) -> dict[str, Any]:
     """Write a net and its entry, and make it the default.
 
@@ -47,6 +54,7 @@ def export(
         name: Of the entry and of the file.
         trained_on: In words, for the manifest.
         looks: For `image` and `video` the fields of each `types.Look`; None for the crop it was trained on alone.
+        softness: The fields of a `types.Softness`, which `softness.py` measures; None to take nothing off.
 
     Returns:
         The entry.
@@ -66,19 +74,28 @@ def export(
         "date": datetime.now(UTC).date().isoformat(),
         "parameters": sum(p.numel() for p in net.parameters()),
         "architecture": dataclasses.asdict(architecture),
-        "training": {"data": trained_on, **{key: record[key] for key in ("settings", "start", "mixed") if key in record}},
+        "training": {
+            "data": trained_on,
+            **{key: record[key] for key in ("settings", "start", "mixed") if key in record},
+        },
         **({"looks": looks} if looks else {}),
-        "calibration": {"name": f"{name}-uncalibrated", "date": "", "data": "none", "image": _DOUBTFUL,
-                        "video": _DOUBTFUL},
-    }  # fmt: skip
-    manifest = read_manifest(folder)
-    manifest["models"][name] = entry
-    manifest["default"] = name
-    write_manifest(folder, manifest)
+        **({"softness": softness} if softness else {}),
+    }
+    enter(folder, name, entry)
     export_graph(folder, name)
     _write_golden(net, folder)
     written: dict[str, Any] = read_manifest(folder)["models"][name]
     return written
+
+
+def enter(folder: Path, name: str, entry: dict[str, Any]) -> None:
+    """Write what there is to say of a net, and make it the default. What calibration it had is void."""
+    manifest = read_manifest(folder)
+    none = {"name": f"{name}-uncalibrated", "date": "", "data": "none", "image": _DOUBTFUL, "video": _DOUBTFUL}
+    lasting = {key: value for key, value in entry.items() if not key.startswith("calibration")}
+    manifest["models"][name] = lasting | {"calibration": none}
+    manifest["default"] = name
+    write_manifest(folder, manifest)
 
 
 def export_graph(folder: Path, name: str) -> None:
@@ -280,6 +297,18 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     write_atomically(folder / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
 
 
+def _read_looks(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Looks as `export` takes them; what is written with wrong ones could not be read again."""
+    try:
+        looks: dict[str, list[dict[str, Any]]] = json.loads(path.read_text())
+        for kind, several in looks.items():
+            if kind not in ("image", "video") or not [Look(**fields) for fields in several]:
+                raise ValueError(f"expected one or more for image and for video, found {kind!r}: {several!r:.100}")
+    except (OSError, AttributeError, TypeError, ValueError) as error:
+        raise SystemExit(f"{path}: expected the fields of each look, see types.Look ({error})") from error
+    return looks
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, nargs="?", help="averaged weights of a run (average.safetensors)")
@@ -292,7 +321,7 @@ def main() -> None:
     if arguments.graphs:
         export_graph(arguments.folder, arguments.name or read_manifest(arguments.folder)["default"])
     elif arguments.source and arguments.name and arguments.trained_on:
-        looks = json.loads(arguments.looks.read_text()) if arguments.looks else None
+        looks = _read_looks(arguments.looks) if arguments.looks else None
         entry = export(arguments.source, arguments.folder, arguments.name, trained_on=arguments.trained_on, looks=looks)
         print(json.dumps(entry, indent=1))
     else:

@@ -5,12 +5,13 @@
 Out come `out/weights`, a folder that `Detector(weights_folder=...)` and `deepfake-detect --weights` take, and
 `out/before` and `out/after`, the evaluation of the shipped and of the new net on the part kept apart. One group in five is
 kept apart, by its name. Once made, the faces, and the state of training, stay in `out`, so that the same command goes on
-where a stopped one was.
+where a stopped one was; with other files, labels or groups it wants another folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import time
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import checkpoint
 from ..detector import Detector
+from ..files import write_atomically
 from .calibrate import FEWEST_GROUPS, calibrate, fewest_groups
 from .datasets import read_dataset
 from .evaluate import relabelled, run, write
@@ -81,7 +83,8 @@ def finetune(
         The folder of the new weights.
 
     Raises:
-        SystemExit: A class is missing from the part to train on, or too few groups in the part kept apart.
+        SystemExit: A class is missing from the part to train on, or too few groups in the part kept apart; or what is in
+            `out` was made of other files.
     """
     apart = [item for item in dataset.items if kept_apart(item)]
     own = [item for item in dataset.items if not kept_apart(item)]
@@ -93,7 +96,13 @@ def finetune(
                     f"{dataset.root}: expected at least {fewest} groups of {label} files {part}, found {count};"
                     " more files, in more groups, are needed"
                 )
-    shipped = Detector()
+    known, files = out / "trained_on.json", sorted([item.path, item.label, item.group] for item in own)
+    if known.exists() and json.loads(known.read_text()) != files:
+        raise SystemExit(
+            f"{out} was begun with other files to train on, or other labels or groups of theirs ({known}): some may be"
+            " kept apart by now; give another folder"
+        )
+    shipped, named = Detector(), dataset.root.resolve().name
     before, before_views = run(dataset.root, apart, out / "before", shipped)
     if (
         max(fewest_groups([item for item in before if item.kind == kind]) for kind in ("image", "video"))
@@ -106,6 +115,7 @@ def finetune(
     faces = out / "faces"
     if not (faces / "landmarks.npz").exists():
         count = prepare(own, dataset.root, faces, Wanted(frames=frames), workers=workers)
+        write_atomically(known, json.dumps(files, indent=1).encode())
         log.info("%d faces to train on", count)
     entry = checkpoint.find()
     start = read_manifest(entry.path.parent)["models"][entry.name]
@@ -114,17 +124,14 @@ def finetune(
         workers=workers, measured_pairs=0,
     )  # fmt: skip
     folder = out / "weights"
-    trained_on = f"{entry.name}, then {len(own)} files of {dataset.root.name}"
-    export(weights, folder, name, trained_on=trained_on, looks=start.get("looks"))
+    trained_on = f"{entry.name}, then {len(own)} files of {named}"
+    export(weights, folder, name, trained_on=trained_on, looks=start.get("looks"), softness=start.get("softness"))
     after, after_views = run(dataset.root, apart, out / "after", Detector(weights_folder=folder))
     moved = {"image": entry.calibration.image.logit_sd, "video": entry.calibration.video.logit_sd}
-    calibrate(after, folder, data=f"{len(apart)} files of {dataset.root.name}", moved=moved)
+    calibrate(after, folder, data=f"{len(apart)} files of {named}", moved=moved)
     calibrated = Detector(weights_folder=folder)
     after = [relabelled(item, calibrated.calibration) for item in after]
-    name_before, name_after = (
-        f"{dataset.root.name}, before",
-        f"{dataset.root.name}, after; calibrated on these very files",
-    )
+    name_before, name_after = f"{named}, before", f"{named}, after; calibrated on these very files"
     print(f"before\n{write(out / 'before', before, before_views, shipped, name=name_before)}")
     print(f"after\n{write(out / 'after', after, after_views, calibrated, name=name_after)}")
     print("The new net's verdicts, ECE and Brier score are of the files it was calibrated on; AUC, AP and EER do not")
