@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import cv2
 import numpy as np
 
-from .types import Face
+from .types import PYRAMID_FACTOR, Face, iou
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 _DETECTION_SIDE_PX = 960
 _SMALLEST_SEEN_PX = 20
 _SMALLEST_FRAME_PX = 24
-# MTCNN looks at the picture in sizes each of which is so much smaller than the one before. Leaving out the first must not
-# change the others: a box comes out some pixels apart when it was proposed at another size.
-_PYRAMID_FACTOR = 0.709
 # A face that is cut off by the picture's edge all around is no smaller than this share of its shorter side.
 _FILLS = 0.25
 # So long after a full look faces are followed at most. Who appears meanwhile is found by the next.
@@ -117,7 +114,7 @@ class FaceFinder:
         there = self._mtcnn.confirm(pixels, (places - [x, y, x, y]).astype(np.float32) / times)
         found = [_placed(face, times, x, y) for face in there]
         # As many as before, each in the place of one.
-        again = [[face for face in found if _iou(face.box, known.box) > _SAME_PLACE] for known in faces]
+        again = [[face for face in found if iou(face.box, known.box) > _SAME_PLACE] for known in faces]
         sure = all(len(here) == 1 and here[0].confidence >= _SURELY_A_FACE for here in again)
         return _largest_first(found) if sure and len(found) == len(faces) else None
 
@@ -180,9 +177,13 @@ class FaceFollower:
 
 
 def _on_pyramid(first: float, most: float) -> float:
-    """The largest size up to `most` that a pyramid shows which begins at the size `first`; that one where there is none."""
+    """The largest size up to `most` that a pyramid shows which begins at the size `first`; that one where there is none.
+
+    Leaving out the first sizes must not change the others: a box comes out some pixels apart when it was proposed at
+    another one.
+    """
     return float(
-        first / _PYRAMID_FACTOR ** max(0, math.floor(math.log(most / first) / -math.log(_PYRAMID_FACTOR) + 1e-9))
+        first / PYRAMID_FACTOR ** max(0, math.floor(math.log(most / first) / -math.log(PYRAMID_FACTOR) + 1e-9))
     )
 
 
@@ -203,16 +204,15 @@ def sharpness(pixels: np.ndarray) -> float:
     return float(cv2.Laplacian(grey, cv2.CV_32F).std() / (grey.std() + 4.0))
 
 
-def quality(face: Face, pixels: np.ndarray) -> float:
-    """0 to 1: how much the picture of a face lets one judge, from its size, sharpness and the detector's confidence.
+def quality(face: Face, detail: float) -> float:
+    """0 to 1: how much the picture of a face lets one judge, from its size, detail and the detector's confidence.
 
     Args:
-        pixels: The crop, uint8 (S, S, 3).
+        detail: See `sharpness`.
     """
-    size = min(1.0, face.size_px / 128)
-    detail = min(1.0, sharpness(pixels) / 0.15)
+    size, sharp = min(1.0, face.size_px / 128), min(1.0, detail / 0.15)
     certain = min(1.0, max(0.0, (face.confidence - 0.7) / 0.29))
-    return float((size * detail * certain) ** (1 / 3))
+    return float((size * sharp * certain) ** (1 / 3))
 
 
 def _placed(face: Face, times: float, x: float = 0, y: float = 0) -> Face:
@@ -224,11 +224,6 @@ def _placed(face: Face, times: float, x: float = 0, y: float = 0) -> Face:
 
 def _largest_first(faces: Sequence[Face]) -> tuple[Face, ...]:
     return tuple(sorted(faces, key=lambda face: -face.size_px))
-
-
-def _iou(a: Sequence[float], b: Sequence[float]) -> float:
-    shared = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    return float(shared / (sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)) - shared))
 
 
 def _inside_share(face: Face, width: int, height: int) -> float:

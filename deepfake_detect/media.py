@@ -17,19 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .ahead import ahead as ahead
 from .ahead import waited_for
 from .errors import MediaError
 from .pictures import Animation, Picture, is_picture, open_picture
-from .source import Identity, check_pixels
-from .source import LeftError as LeftError
-from .source import open_file as open_file
+from .source import Identity, check_pixels, open_file
 from .source import shown as shown
 from .types import Frame, MediaInfo, Note
 from .video import open_video
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from os import PathLike
     from types import TracebackType
 
@@ -64,7 +61,7 @@ class Media:
         #: Set by whoever wants no more frames, from any thread; `frames` then ends in the middle of its way to the next.
         self.left = left
 
-    def frames(self, *, each_second: bool = False) -> Iterator[Frame]:
+    def frames(self, *, each_second: bool = False) -> Generator[Frame, None, None]:
         """The frames to look at, in order of time, each decoded when it is asked for.
 
         Args:
@@ -126,7 +123,7 @@ class _Still(Media):
         super().__init__(picture.info, list(picture.notes), left)
         self._pixels = picture.pixels
 
-    def frames(self, *, each_second: bool = False) -> Iterator[Frame]:
+    def frames(self, *, each_second: bool = False) -> Generator[Frame, None, None]:
         yield Frame(self._pixels)
 
 
@@ -138,10 +135,10 @@ class _Moving(Media):
         self._reader, self._options = reader, options
         self._end_s = reader.times[0] + (reader.info.duration_s or 0.0)
 
-    def frames(self, *, each_second: bool = False) -> Iterator[Frame]:
+    def frames(self, *, each_second: bool = False) -> Generator[Frame, None, None]:
         times = self._reader.times
         first, last = self._within()
-        wanted = choose(times, self._options, end_s=self._end_s, name=shown(self.info.path), keys=self._reader.keys)
+        wanted = choose(times, first, last, self._options, keys=self._reader.keys)
         self.planned = len(wanted)
         if len(wanted) < min(_FEW_FRAMES, last - first):
             apart = (times[last - 1] - times[first]) / len(wanted)
@@ -273,10 +270,18 @@ def from_array(pixels: np.ndarray, options: Options) -> Media:
 
 
 def within(times: Sequence[float], options: Options, *, end_s: float, name: str) -> tuple[int, int]:
-    """Which frames lie in the time asked for; arguments and errors as for `choose`.
+    """Which frames lie in the time asked for.
+
+    Args:
+        times: Time stamps of all frames, ascending, seconds.
+        end_s: Where the media ends, seconds.
+        name: For the message.
 
     Returns:
         Index into `times` of the first, and one more than that of the last.
+
+    Raises:
+        MediaError: The time asked for lies outside the media.
     """
     origin = times[0]
     start = origin + (options.start_s or 0.0)
@@ -291,7 +296,7 @@ def within(times: Sequence[float], options: Options, *, end_s: float, name: str)
     return first, last
 
 
-def choose(times: Sequence[float], options: Options, *, end_s: float, name: str, keys: Sequence[int] = ()) -> list[int]:
+def choose(times: Sequence[float], first: int, last: int, options: Options, *, keys: Sequence[int] = ()) -> list[int]:
     """Which frames to look at.
 
     `options.frames` of them, each of an equal share of the time asked for: the key frame nearest to its middle, which is
@@ -300,17 +305,13 @@ def choose(times: Sequence[float], options: Options, *, end_s: float, name: str,
 
     Args:
         times: Time stamps of all frames, ascending, seconds.
-        end_s: Where the media ends, seconds.
-        name: For the message.
+        first: Index of the first frame in the time asked for, see `within`.
+        last: One more than that of the last.
         keys: Indices of the key frames into `times`, ascending.
 
     Returns:
         Indices into `times`, ascending, each once.
-
-    Raises:
-        MediaError: The time asked for lies outside the media.
     """
-    first, last = within(times, options, end_s=end_s, name=name)
     available = last - first
     count = options.frames
     if options.fps is not None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from .types import Face
+from .types import PYRAMID_FACTOR, Face
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 # The first net sees squares of 12 pixels, every second pixel.
 _CELL_PX, _STRIDE_PX = 12, 2
-_PYRAMID_FACTOR = 0.709
 _R_SIDE_PX, _O_SIDE_PX = 24, 48
 # Of so many boxes or fewer all pairs are compared at once.
 _FEW_BOXES = 200
 # Candidates looked at at a time: a picture of foliage has thousands, which would take hundreds of megabytes.
 _CANDIDATES = 128
+# Room for a picture of so many values or more is not kept for the next: of 12 million pixels it is 200 megabytes.
+_KEPT_VALUES = 36_000_000
 
 
 class Mtcnn:
@@ -44,9 +45,7 @@ class Mtcnn:
         thresholds: Below these each net drops a candidate.
     """
 
-    def __init__(
-        self, pnet: Net, rnet: Net, onet: Net, *, thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
-    ) -> None:
+    def __init__(self, pnet: Net, rnet: Net, onet: Net, *, thresholds: tuple[float, float, float]) -> None:
         self._pnet, self._rnet, self._onet = pnet, rnet, onet
         self._thresholds = thresholds
         self._free: list[_Room] = []
@@ -74,9 +73,13 @@ class Mtcnn:
     @contextmanager
     def _sums(self, pixels: np.ndarray) -> Iterator[_Sums]:
         """The picture's sums; several threads may ask at a time, each takes a room that is free."""
-        room = self._free.pop() if self._free else _Room()
+        try:
+            room = self._free.pop()
+        except IndexError:
+            room = _Room()
         yield _Sums(pixels, room)
-        self._free.append(room)
+        if pixels.size < _KEPT_VALUES:
+            self._free.append(room)
 
     def _propose(self, picture: _Sums, smallest_px: float) -> np.ndarray:
         """Square candidates (N, 4) of the first net."""
@@ -91,7 +94,7 @@ class Mtcnn:
             last = np.floor((corner + _CELL_PX) / np.float32(scale))
             candidates = np.concatenate([first, last, probabilities[0, y, x, None], offsets[0, :, y, x]], 1)
             found.append(candidates[_distinct(candidates[:, :4], candidates[:, 4], 0.5)])
-            scale *= _PYRAMID_FACTOR
+            scale *= PYRAMID_FACTOR
         all_found = np.concatenate(found)
         all_found = all_found[_distinct(all_found[:, :4], all_found[:, 4], 0.7)]
         size = all_found[:, 2:4] - all_found[:, :2]

@@ -33,6 +33,8 @@ _TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: 
           5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
           8: Image.Transpose.ROTATE_90}  # fmt: skip
 _ANIMATION_FRAME_S = 0.1
+# Tags of TIFF: what a directory holds, with 1 for a smaller copy of another picture, and where there are more directories.
+_NEW_SUBFILE_TYPE, _REDUCED, _SUB_DIRECTORIES = 254, 1, 330
 
 
 def is_picture(head: bytes) -> bool:
@@ -81,14 +83,17 @@ def open_picture(file: io.BufferedReader, identity: Identity, options: Options) 
             found = "begins like a picture but can't be read as one; it is damaged or cut short, get it again"
             raise identity.error(found, kind="damaged") from error
         except _ERRORS as error:
-            raise identity.error(f"damaged picture ({first_line(error)}); get it again", kind="damaged") from error
+            raise identity.damaged("picture", error) from error
         check_pixels(identity.name, *image.size, options)
         try:
+            if _is_raw(image):
+                found = "is a camera's raw file, of which only a small preview can be read; save it as a JPEG or TIFF"
+                raise identity.error(found, kind="unsupported")
             if image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False):
                 return Animation(file, image, identity, options)
             pixels, notes = _read_picture(image)
         except _ERRORS as error:
-            raise identity.error(f"damaged picture ({first_line(error)}); get it again", kind="damaged") from error
+            raise identity.damaged("picture", error) from error
     codec = (image.format or "").lower().replace("mpo", "jpeg")
     height, width = pixels.shape[:2]
     info = MediaInfo(identity.path, "image", identity.size, identity.sha256, width, height, codec=codec)
@@ -96,8 +101,17 @@ def open_picture(file: io.BufferedReader, identity: Identity, options: Options) 
     return Picture(info, pixels, tuple(notes))
 
 
+def _is_raw(image: Image.Image) -> bool:
+    """Whether it is a camera's raw file (DNG, NEF, ARW): like a TIFF, but what comes first is a preview of what lies in the
+    directories below it."""
+    if image.format != "TIFF":
+        return False
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    return bool(tags.get(_NEW_SUBFILE_TYPE) == _REDUCED and _SUB_DIRECTORIES in tags)
+
+
 def _read_picture(image: Image.Image) -> tuple[np.ndarray, list[Note]]:
-    notes = []
+    notes, in_passes = [], _comes_in_passes(image)
     if image.format == "TIFF" and (pages := _pages(image)) > 1:
         notes.append(Note("other_pages", {"pages": str(pages)}))
     try:
@@ -110,16 +124,25 @@ def _read_picture(image: Image.Image) -> tuple[np.ndarray, list[Note]]:
             image.load()
         finally:
             ImageFile.LOAD_TRUNCATED_IMAGES = before
-        missing = _blank_share(np.asarray(image))
+        pixels = np.asarray(image)
+        # What comes first in a BMP is the row at the bottom.
+        missing = _blank_share(pixels[::-1] if image.format in ("BMP", "DIB") else pixels)
         if missing >= 1:
             raise
-        if image.info.get("progressive"):
-            # Coarse all over at first, then finer and finer.
+        if in_passes:
             notes.append(Note("picture_coarse"))
         else:
             notes.append(Note("picture_cut_short", {"missing": f"{missing:.0%}"}))
     turn = _turn_of(image)
     return _to_rgb(image if turn is None else image.transpose(turn)), notes
+
+
+def _comes_in_passes(image: Image.Image) -> bool:
+    """Whether a picture that is not loaded yet is coarse all over at first, then finer and finer."""
+    if image.format == "GIF":
+        # Pillow tells no one but its decoder.
+        return any(tile.args[1] for tile in image.tile)  # type: ignore[attr-defined]
+    return bool(image.info.get("progressive") or image.info.get("interlace"))
 
 
 def _turn_of(image: Image.Image) -> Image.Transpose | None:
@@ -142,7 +165,7 @@ def _pages(image: Image.Image) -> int:
 
 
 def _blank_share(pixels: np.ndarray) -> float:
-    """The share of rows at the bottom that all look like the last one: what a decoder fills in for missing data."""
+    """The share of rows at the end that all look like the last one: what a decoder fills in for missing data."""
     rows = pixels.reshape(len(pixels), -1)
     differs = np.flatnonzero((rows != rows[-1]).any(axis=1))
     return 1.0 - (differs[-1] + 1) / len(rows) if len(differs) else 1.0
@@ -162,7 +185,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 class Animation:
@@ -182,7 +205,7 @@ class Animation:
                 image.load()
             except _ERRORS as error:
                 if not self.times:
-                    raise identity.error(f"damaged animation ({first_line(error)})", kind="damaged") from error
+                    raise identity.damaged("animation", error) from error
                 damaged = True
                 break
             self.times.append(clock)
@@ -198,8 +221,9 @@ class Animation:
             self.notes.append(Note("frames_missing", {"missing": str(missing), "frames": str(count)}))
 
     def frames(self, sampled: Sequence[int], between: Sequence[int] = ()) -> Iterator[Frame]:
+        looked_at = set(sampled)
         for i in sorted({*sampled, *between}):
-            yield Frame(self._pixels(i), self.times[i], sampled=i in sampled)
+            yield Frame(self._pixels(i), self.times[i], sampled=i in looked_at)
 
     def stretch(self, first: int, last: int, *, size: tuple[int, int] | None = None) -> Iterator[Frame]:
         for i in range(first, last):
@@ -220,7 +244,7 @@ class Animation:
                 self._image = Image.open(self._file, formats=_PICTURE_FORMATS)
                 return self._upright(i)
             except _ERRORS as error:
-                raise self._identity.error(f"damaged animation ({first_line(error)})", kind="damaged") from error
+                raise self._identity.damaged("animation", error) from error
 
     def _upright(self, i: int) -> np.ndarray:
         self._seek(i)

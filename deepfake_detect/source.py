@@ -110,6 +110,12 @@ class Identity:
         """What to raise where something is wrong with the file."""
         return MediaError(f"{self.name}: {found}", kind=kind)
 
+    def damaged(self, what: str, error: BaseException) -> MediaError:
+        """What to raise where a decoder gave up on a picture or video; that memory ran out is no damage."""
+        if isinstance(error, MemoryError):
+            return self.error(f"needs more memory than there is for this {what}; reduce it", kind="too_large")
+        return self.error(f"damaged {what} ({first_line(error)}); get it again", kind="damaged")
+
 
 def check_pixels(name: str, width: int, height: int, options: Options) -> None:
     """

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from .types import iou
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -117,17 +119,6 @@ class Tracker:
         # Looks drift slowly with light and pose, and a single bad frame must not replace them.
         person.looks = look if person.shot != self._shot else 0.7 * person.looks + 0.3 * look
         person.box, person.time_s, person.shot = box, time_s, self._shot
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes (x0, y0, x1, y1); 0 when they don't touch."""
-    across = min(a[2], b[2]) - max(a[0], b[0])
-    down = min(a[3], b[3]) - max(a[1], b[1])
-    if across <= 0 or down <= 0:
-        return 0.0
-    shared = across * down
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
-    return float(shared / union)
 
 
 def appearance(pixels: np.ndarray, face: Face) -> np.ndarray:

@@ -135,17 +135,18 @@ def limited(odds: float, largest_ratio: float) -> float:
 def interval(track: FaceTrack, bands: Bands, *, kind: Kind = "video") -> tuple[float, float] | None:
     """95 % interval of a person's probability; None where nobody could be judged.
 
-    Three things make it uncertain, and their variances add: the frames disagree (batch means over up to five stretches of
-    the video, since neighbouring frames are not independent), the same face gets another logit when it is saved again
-    (measured), the more so the poorer its picture, and slope and offset were fitted on few media (their covariance).
+    Three things make it uncertain, and their variances add: the views on which its logit rests disagree (batch means over
+    up to five parts of them, since neighbouring frames are not independent), the same face gets another logit when it is
+    saved again (measured), the more so the poorer its picture, and slope and offset were fitted on few media (their
+    covariance).
     """
     if track.logit is None:
         return None
-    logits = np.array([score.logit for score in track.voting], np.float64).clip(-_LOUDEST, _LOUDEST)
+    logits = np.array([score.logit for score in _pooled(track.voting)[1]], np.float64).clip(-_LOUDEST, _LOUDEST)
     count = len(logits) if len(logits) < 4 else min(5, len(logits) // 2)
-    stretches = [part.mean() for part in np.array_split(logits, count)]
-    if len(stretches) > 1:
-        frames = float(np.var(stretches, ddof=1)) / len(stretches) * _FEW_MEANS[len(stretches)]
+    parts = [part.mean() for part in np.array_split(logits, count)]
+    if len(parts) > 1:
+        frames = float(np.var(parts, ddof=1)) / len(parts) * _FEW_MEANS[len(parts)]
     else:
         frames = _ONE_FRAME_SD**2 if kind == "video" else 0.0
     kept = max(1 - bands.quality_loss * (1 - track.quality), 0.1)
@@ -184,8 +185,8 @@ def finding(
 
     Args:
         people: Logit and quality of each who decides.
-        brief: Of those who are there for a good part of the time and too little to decide: if one of them would be called
-            manipulated, it is not said that nothing was found.
+        brief: Of those who are there for a good part of the time and too little to decide. If one of them would be called
+            manipulated who was alone, or one of several who decide, it is not said that nothing was found.
     """
     odds = [log_odds(logit, bands, quality=quality) for logit, quality in people]
     unlimited = float(np.exp(np.clip(odds, -500, 500)).mean())
@@ -195,7 +196,9 @@ def finding(
     least = limited(math.log(least), bands.largest_ratio) * (1 - 1e-9)
     if chance >= bands.upper and ratio >= least:
         return "manipulated", ratio
-    if chance > bands.lower or one_alone_shows(brief, bands):
+    # Of one person all is said above.
+    others = (*brief, *(people if len(people) > 1 else ()))
+    if chance > bands.lower or one_alone_shows(others, bands):
         return "inconclusive", ratio
     return "no_manipulation_found", ratio
 
@@ -220,8 +223,8 @@ def decide(
 ) -> Verdict:
     """The media's verdict: whether one of the people is manipulated, see `finding`; the one who shows most is named.
 
-    Nothing is found only where nothing was seen: it is inconclusive if someone who was seen too little to decide, yet for a
-    good part of the time, would be called manipulated.
+    Nothing is found only where nothing was seen: it is inconclusive if someone would be called manipulated who was alone,
+    be it among many, or seen too little to decide, yet for a good part of the time.
 
     Args:
         tracks: Judged by `judge`.
@@ -252,18 +255,29 @@ def deciding(tracks: Sequence[FaceTrack]) -> FaceTrack | None:
 
 def seen_enough(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
     """Who may decide, of those judged by `judge`: in at least half as many views as the one judged most."""
-    judged = [track for track in tracks if track.logit is not None]
-    most = max((len(track.voting) for track in judged), default=0)
-    enough = max(min(_FEW_FRAMES, most), _SMALL_SHARE * most)
-    return [track for track in judged if len(track.voting) >= enough]
+    enough = _views_to_decide(tracks)
+    return [track for track in tracks if track.logit is not None and len(track.voting) >= enough]
+
+
+def _views_to_decide(tracks: Sequence[FaceTrack]) -> float:
+    most = _most_views(tracks)
+    return max(min(_FEW_FRAMES, most), _SMALL_SHARE * most)
+
+
+def _most_views(tracks: Sequence[FaceTrack]) -> int:
+    """How many views of the person judged most vote."""
+    return max((len(track.voting) for track in tracks), default=0)
 
 
 def seen_in_part(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
     """Who may not decide, and yet was judged in a good part of the views of the one judged most."""
-    able = seen_enough(tracks)
-    most = max((len(track.voting) for track in able), default=0)
-    enough = max(_FEW_FRAMES, _GLIMPSE_SHARE * most)
-    return [track for track in tracks if track.logit is not None and track not in able and len(track.voting) >= enough]
+    return _brief(tracks, max(_FEW_FRAMES, _GLIMPSE_SHARE * _most_views(tracks)))
+
+
+def _brief(tracks: Sequence[FaceTrack], enough: float) -> list[FaceTrack]:
+    """Who was judged in at least so many views, and in too few to decide."""
+    too_many = _views_to_decide(tracks)
+    return [track for track in tracks if track.logit is not None and enough <= len(track.voting) < too_many]
 
 
 def evidence(tracks: Sequence[FaceTrack]) -> list[tuple[float, float]]:
@@ -271,11 +285,8 @@ def evidence(tracks: Sequence[FaceTrack]) -> list[tuple[float, float]]:
     return [(track.logit, track.quality) for track in tracks if track.logit is not None]
 
 
-def glimpses(
-    tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration, words: Words | None = None
-) -> tuple[str, ...]:
+def glimpses(tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration, words: Words) -> tuple[str, ...]:
     """A sentence for each person seen too little to decide, whose few views alone would be called manipulated."""
-    words = words or Words()
     return tuple(
         words("glimpsed", person=track.id, views=len(track.voting))
         for track in _glimpsed(tracks, calibration.bands(kind))
@@ -284,16 +295,8 @@ def glimpses(
 
 def _glimpsed(tracks: Sequence[FaceTrack], bands: Bands) -> list[FaceTrack]:
     """Who was seen too little to decide, and more than once or twice among many views, and would be called manipulated."""
-    most = max((len(track.voting) for track in tracks), default=0)
-    able = seen_enough(tracks)
-    return [
-        track
-        for track in tracks
-        if track.logit is not None
-        and track not in able
-        and len(track.voting) >= min(_FEW_FRAMES, _GLIMPSE_SHARE * most)
-        and _alone(track, bands) == "manipulated"
-    ]
+    brief = _brief(tracks, min(_FEW_FRAMES, _GLIMPSE_SHARE * _most_views(tracks)))
+    return [track for track in brief if _alone(track, bands) == "manipulated"]
 
 
 def _alone(track: FaceTrack, bands: Bands) -> Label | None:
@@ -410,9 +413,8 @@ def remarks(provenance: Provenance | None, words: Words) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def exclusions(tracks: Sequence[FaceTrack], words: Words | None = None) -> tuple[str, ...]:
-    """A sentence for each person of whom some views do not vote; in English unless other words are given."""
-    words = words or Words()
+def exclusions(tracks: Sequence[FaceTrack], words: Words) -> tuple[str, ...]:
+    """A sentence for each person of whom some views do not vote."""
     sentences = []
     for track in tracks:
         reasons = Counter(score.excluded for score in track.scores if score.excluded)

@@ -71,17 +71,21 @@ def open_video(file: io.BufferedReader, identity: Identity, options: Options, le
         streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
         if not streams:
             raise identity.error("has no video in it, only sound or data", kind="no_video")
-        stream = streams[0]
+        best = container.streams.best("video")
+        stream = best if best in streams else streams[0]
         if stream.codec_context is None:
             raise identity.error("its video is in a format that can't be decoded; convert it first", kind="unsupported")
         width, height = stream.codec_context.width, stream.codec_context.height
         if stream.time_base is None:
             raise identity.error("its video has no time base; it is damaged", kind="damaged")
         check_pixels(identity.name, width, height, options)
-        return Video(file, container, stream, identity, options, left)
+        video = Video(file, container, stream, identity, options, left)
+        if len(streams) > 1:
+            video.notes.append(Note("other_videos", {"videos": str(len(streams))}))
+        return video
     except _ERRORS as error:
         container.close()
-        raise identity.error(f"damaged video ({first_line(error)}); get it again", kind="damaged") from error
+        raise identity.damaged("video", error) from error
     except BaseException:
         container.close()
         raise
@@ -135,9 +139,10 @@ class Video:
         # The last frame is shown for as long as any other, or as the file says.
         present = max(self.times[-1] + (1 / fps if fps else 0.0), self._index.end * self._base) - self.times[0]
         duration = max(claimed or 0.0, present)
-        width, height = self._first_size()
+        width, height = self._frame_size()
         self.info = MediaInfo(identity.path, "video", identity.size, identity.sha256, width, height,
-                              round(duration, 6), round(fps, 6) if fps else None, codec)  # fmt: skip
+                              round(duration, 6), round(fps, 6) if fps else None, codec,
+                              container.format.name)  # fmt: skip
         self.notes: list[Note] = []
         if claimed and claimed - present > max(_TOLERATED_LOSS_S, 0.02 * claimed):
             lost = 1 - present / claimed
@@ -155,15 +160,28 @@ class Video:
             return None
         return container.duration / av.time_base if container.duration else None
 
-    def _first_size(self) -> tuple[int, int]:
-        """Upright width and height, of the first frame: rotation is a property of frames, not of the container."""
+    def _frame_size(self) -> tuple[int, int]:
+        """Upright width and height of the first frame, or of one in the middle where that is larger.
+
+        A call begins small: scaled to its first frame, all others would lose what they show.
+        """
         self._rewind()
+        first = self._next_size()
+        if first is None:
+            raise self._identity.error(
+                "no frame of the video could be decoded; it is damaged, get it again", kind="damaged"
+            )
+        middle, keys = None, len(self._index.keys)
+        if self._may_jump and keys > 1 and self._land(keys // 2):
+            middle = self._next_size()
+        return max(first, middle or first, key=math.prod)
+
+    def _next_size(self) -> tuple[int, int] | None:
+        """Upright width and height of the next frame: rotation is a property of frames, not of the container."""
         for frame in self._decode():
             width, height = self._size(frame)
             return (height, width) if _turns(frame) % 2 else (width, height)
-        raise self._identity.error(
-            "no frame of the video could be decoded; it is damaged, get it again", kind="damaged"
-        )
+        return None
 
     def _rewind(self) -> None:
         """Begin again from the first packet. A new container, since not every format can seek to its start."""
@@ -259,7 +277,7 @@ class Video:
                 yield frame
         except _ERRORS as error:
             if not got:
-                raise self._identity.error(f"damaged video ({first_line(error)})", kind="damaged") from error
+                raise self._identity.damaged("video", error) from error
             log.debug("%s: %s", self._identity.name, error)
         if not got:
             raise self._identity.error("none of the chosen frames could be decoded; it is damaged", kind="damaged")
@@ -296,11 +314,13 @@ class Video:
                 again = _first_from(decoded, target, self._left)
                 self._may_jump &= _stamp(again) >= _stamp(found)
                 found = again
-            if found is not None:
-                last = _stamp(found)
-                # It stands for all from the target to itself.
-                looked_at = bisect_left(sampled, target) < bisect_right(sampled, last)
-                yield Frame(self._upright(found), round(last * self._base, 6), sampled=looked_at)
+            if found is None:
+                # Nor is there any for those behind it.
+                return
+            last = _stamp(found)
+            # It stands for all from the target to itself.
+            looked_at = bisect_left(sampled, target) < bisect_right(sampled, last)
+            yield Frame(self._upright(found), round(last * self._base, 6), sampled=looked_at)
 
     def _from_key(self, key: int, wanted: Container[int] | None) -> Iterator[av.VideoFrame]:
         """As `_decode`, from a key frame on; from the first frame on where the file does not lead there, or it is -1."""

@@ -14,7 +14,7 @@ from deepfake_detect.types import Face, Frame
 
 @pytest.fixture(scope="module")
 def finder() -> FaceFinder:
-    return engine.choose().face_finder()
+    return engine.face_finder(engine.choose())
 
 
 def test_a_portrait_has_one_face(finder: FaceFinder) -> None:
@@ -64,6 +64,17 @@ def test_few_boxes_are_compared_all_at_once_with_the_same_result(
     assert np.array_equal(at_once, mtcnn._distinct(boxes, scores, 0.5, within=within))
 
 
+def test_room_for_a_very_large_picture_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(views: np.ndarray) -> list[np.ndarray]:
+        raise AssertionError
+
+    found = mtcnn.Mtcnn(nothing, nothing, nothing, thresholds=(0.6, 0.7, 0.7))
+    monkeypatch.setattr(mtcnn, "_KEPT_VALUES", 100 * 100 * 3)
+    for side, kept in ((99, 1), (100, 0), (99, 1)):
+        assert found.confirm(texture(side, side), np.zeros((0, 4), np.float32)) == []
+        assert len(found._free) == kept
+
+
 def test_largest_first(finder: FaceFinder) -> None:
     pixels = read_rgb(SAMPLES / "portrait_genuine.jpg")
     half = cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
@@ -83,10 +94,10 @@ def test_sharpness_falls_with_blur_and_not_with_darkness() -> None:
 
 
 def test_quality_is_between_0_and_1_and_falls_with_size() -> None:
-    pixels = texture(224, 224)
+    detail = sharpness(texture(224, 224))
 
     def of(size: float, confidence: float) -> float:
-        return quality(Face((0, 0, size, size), ((0.0, 0.0),) * 5, confidence), pixels)
+        return quality(Face((0, 0, size, size), ((0.0, 0.0),) * 5, confidence), detail)
 
     assert 0 == of(100, 0.5) <= of(40, 0.99) < of(100, 0.99) <= of(500, 1.0) <= 1
 

@@ -23,8 +23,10 @@ from conftest import number_of, numbered, texture, write_video
 from PIL import Image
 
 from deepfake_detect import media, packets, video
+from deepfake_detect.ahead import ahead
 from deepfake_detect.errors import MediaError
 from deepfake_detect.options import Options
+from deepfake_detect.source import LeftError
 from deepfake_detect.types import Frame
 
 if TYPE_CHECKING:
@@ -393,13 +395,13 @@ def test_what_the_net_was_not_shown_is_noted_once(params: str, noted: str | None
         assert [note.key for note in opened.notes] == ([noted] if noted else [])
 
 
-def test_all_frames_are_of_the_size_that_is_stated(tmp_path: Path) -> None:
-    """A stream may change its size on the way, as calls and recordings of screens do."""
-    path, count = tmp_path / "a.ts", 0
+def write_sizes(path: Path, *sizes: tuple[int, int]) -> Path:
+    """A stream that changes its size on the way, as calls and recordings of screens do: six frames of each."""
+    count = 0
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
-        for width, height in ((128, 96), (64, 48)):
+        for width, height in sizes:
             encoder = av.CodecContext.create("libx264", "w")
             encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
             encoder.time_base, encoder.framerate, encoder.options = Fraction(1, 25), Fraction(25), {"bf": "0"}
@@ -409,7 +411,12 @@ def test_all_frames_are_of_the_size_that_is_stated(tmp_path: Path) -> None:
                 packet.time_base, packet.stream = Fraction(1, 25), stream
                 container.mux(packet)
                 count += 1
-    with media.open(path, Options()) as opened:
+    return path
+
+
+@pytest.mark.parametrize("sizes", [((128, 96), (64, 48)), ((64, 48), (128, 96))])
+def test_all_frames_are_of_the_size_that_is_stated(sizes: tuple[tuple[int, int], ...], tmp_path: Path) -> None:
+    with media.open(write_sizes(tmp_path / "a.ts", *sizes), Options()) as opened:
         frames = list(opened.frames())
         assert (opened.info.width, opened.info.height, len(frames)) == (128, 96, 12)
         assert {frame.pixels.shape for frame in frames} == {(96, 128, 3)}
@@ -450,7 +457,7 @@ def test_ahead_gives_the_same_frames_and_keeps_to_its_bound() -> None:
             made.append(i)
             yield Frame(LEFT_RED, float(i))
 
-    stream = media.ahead(frames(), count=2)
+    stream = ahead(frames(), count=2)
     for i, frame in enumerate(stream):
         assert frame.time_s == i
         # Those that wait, the one in hand, and the one being made.
@@ -463,7 +470,7 @@ def test_ahead_raises_what_the_decoder_raises() -> None:
         yield Frame(LEFT_RED)
         raise MediaError("damaged", kind="damaged")
 
-    stream = media.ahead(frames())
+    stream = ahead(frames())
     assert next(stream).time_s == 0
     with pytest.raises(MediaError, match="damaged"):
         next(stream)
@@ -471,7 +478,7 @@ def test_ahead_raises_what_the_decoder_raises() -> None:
 
 def test_ahead_stops_its_thread_when_it_is_closed() -> None:
     before = threading.active_count()
-    stream = media.ahead(Frame(LEFT_RED, float(i)) for i in range(10**9))
+    stream = ahead(Frame(LEFT_RED, float(i)) for i in range(10**9))
     next(stream)
     assert threading.active_count() == before + 1
     stream.close()
@@ -484,8 +491,8 @@ def test_one_ahead_of_another_stops_wherever_it_is_left(count: int) -> None:
     for taken in range(50):
         stopped = threading.Event()
         with (
-            closing(media.ahead((Frame(LEFT_RED, float(i)) for i in range(60)), stopped=stopped, count=count)) as first,
-            closing(media.ahead((frame.time_s for frame in first), stopped=stopped, count=count)) as second,
+            closing(ahead((Frame(LEFT_RED, float(i)) for i in range(60)), stopped=stopped, count=count)) as first,
+            closing(ahead((frame.time_s for frame in first), stopped=stopped, count=count)) as second,
         ):
             assert [next(second) for _ in range(taken)] == list(range(taken))
     assert threading.active_count() == before
@@ -542,6 +549,70 @@ def test_a_progressive_picture_cut_short_is_coarse_all_over(tmp_path: Path) -> N
         (frame,) = opened.frames()
     assert frame.pixels.shape == (200, 200, 3)
     assert [note.key for note in opened.notes] == ["picture_coarse"]
+
+
+def test_of_a_picture_that_is_stored_bottom_up_the_top_is_missing(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.bmp", Image.fromarray(texture(200, 200)), "BMP")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])
+    with media.open(path, Options()) as opened:
+        (frame,) = opened.frames()
+    assert not frame.pixels[:100].any()
+    (note,) = opened.notes
+    assert (note.key, note.values["missing"]) in [("picture_cut_short", "75%"), ("picture_cut_short", "76%")]
+
+
+@pytest.mark.parametrize(("interlace", "key"), [(1, "picture_coarse"), (0, "picture_cut_short")])
+def test_an_interlaced_picture_cut_short_is_coarse_all_over(interlace: int, key: str, tmp_path: Path) -> None:
+    path = save(tmp_path / "a.gif", Image.fromarray(texture(200, 200)).quantize(64), "GIF", interlace=interlace)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with media.open(path, Options()) as opened:
+        assert len(list(opened.frames())) == 1
+        assert [note.key for note in opened.notes] == [key]
+
+
+@pytest.mark.parametrize(("tags", "refused"), [({254: 1, 330: 8}, True), ({254: 1}, False), ({330: 8}, False)])
+def test_a_raw_file_of_a_camera_is_not_judged_by_its_preview(
+    tags: dict[int, int], refused: bool, tmp_path: Path
+) -> None:
+    path = save(tmp_path / "a.dng", Image.fromarray(LEFT_RED), "TIFF", tiffinfo=tags)
+    if refused:
+        with pytest.raises(MediaError, match=r"raw file, of which only a small preview .* save it as a JPEG") as found:
+            media.open(path, Options())
+        assert found.value.kind == "unsupported"
+    else:
+        (frame,) = frames_of(path)
+        assert np.array_equal(frame.pixels, LEFT_RED)
+
+
+def test_memory_that_runs_out_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hungry(*_: object) -> None:
+        raise MemoryError
+
+    picture = save(tmp_path / "a.png", Image.fromarray(LEFT_RED), "PNG")
+    clip = write_video(tmp_path / "a.mp4", numbered(3))
+    monkeypatch.setattr("deepfake_detect.pictures._to_rgb", hungry)
+    monkeypatch.setattr(video, "list_packets", hungry)
+    for path in (picture, clip):
+        with pytest.raises(MediaError, match="more memory than there is") as found:
+            media.open(path, Options())
+        assert found.value.kind == "too_large"
+
+
+def test_of_several_videos_that_is_looked_at_which_players_choose(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("libx264", rate=25) for _ in range(2)]
+        for stream, chosen in zip(streams, (0, 1), strict=True):
+            stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+            stream.disposition = av.stream.Disposition(chosen)
+        for pixels in numbered(8):
+            for stream, shown in zip(streams, (np.zeros_like(pixels), pixels), strict=True):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    with media.open(path, Options()) as opened:
+        assert [number_of(frame.pixels) for frame in opened.frames()] == list(range(8))
+        assert [(note.key, note.values) for note in opened.notes] == [("other_videos", {"videos": "2"})]
 
 
 def test_a_damaged_packet_costs_its_frames_only(tmp_path: Path) -> None:
@@ -727,6 +798,20 @@ def test_a_lost_frame_does_not_make_the_rest_slow(name: str, tmp_path: Path) -> 
     assert len(sent) < 240
 
 
+@pytest.mark.parametrize("options", [{"frames": 1000}, {"fps": 3.0}])
+def test_an_end_that_is_lost_is_read_once(options: dict[str, float], tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", drifting(240), options={"g": "24", "keyint_min": "24"})
+    with media.open(spoil(path, range(120, 240)), Options(**options)) as opened:  # type: ignore[arg-type]
+        sent = sent_by(opened)
+        found = list(opened.frames())
+        (note,) = opened.notes
+    assert note.key == "frames_not_decoded"
+    assert len(found) == opened.planned - int(note.values["missing"])
+    assert 0.45 * opened.planned < len(found) < 0.55 * opened.planned
+    # With what two key frames lead to once more, from which it is tried again.
+    assert len(sent) < 240 + 2 * 24
+
+
 def test_what_was_read_before_the_end_of_a_video_cut_short_is_looked_at(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", drifting(60), options={"bf": "3"})
     with media.open(path, Options(frames=1000)) as opened:
@@ -786,7 +871,7 @@ def test_who_waits_for_what_is_made_ahead_can_be_interrupted(monkeypatch: pytest
             return super().get(block, timeout)
 
     monkeypatch.setattr("deepfake_detect.ahead.Queue", Watched)
-    assert list(media.ahead(iter("abc"))) == ["a", "b", "c"]
+    assert list(ahead(iter("abc"))) == ["a", "b", "c"]
     assert len(waits) >= 4
     assert None not in waits
 
@@ -805,7 +890,7 @@ def test_who_waits_for_what_is_made_ahead_can_be_interrupted(monkeypatch: pytest
 )
 def test_choice_of_frames(count: int, options: dict[str, float], expected: list[int] | int) -> None:
     times = array("d", (i / 25 for i in range(count)))
-    chosen = media.choose(times, Options(**options), end_s=count / 25, name="x")  # type: ignore[arg-type]
+    chosen = media.choose(times, 0, count, Options(**options))  # type: ignore[arg-type]
     if isinstance(expected, int):
         assert len(chosen) == expected
         assert chosen == sorted(set(chosen))
@@ -823,15 +908,15 @@ def test_choice_of_frames(count: int, options: dict[str, float], expected: list[
 )
 def test_a_key_frame_stands_for_its_share_of_the_time(keys: Sequence[int], expected: list[int]) -> None:
     times = array("d", (i / 25 for i in range(100)))
-    assert media.choose(times, Options(frames=4), end_s=4.0, name="x", keys=keys) == expected
+    assert media.choose(times, 0, 100, Options(frames=4), keys=keys) == expected
     # Who asks for a rate gets it.
-    even = media.choose(times, Options(fps=2.5), end_s=4.0, name="x")
-    assert media.choose(times, Options(fps=2.5), end_s=4.0, name="x", keys=keys) == even
+    even = media.choose(times, 0, 100, Options(fps=2.5))
+    assert media.choose(times, 0, 100, Options(fps=2.5), keys=keys) == even
 
 
 def test_bunched_time_stamps_still_give_enough_frames() -> None:
     times = array("d", [i * 0.001 for i in range(90)] + [60.0])
-    assert len(media.choose(times, Options(frames=32), end_s=60.0, name="x")) == 32
+    assert len(media.choose(times, 0, 91, Options(frames=32))) == 32
 
 
 @pytest.mark.parametrize(
@@ -930,12 +1015,12 @@ def test_who_wants_no_more_frames_does_not_wait_for_the_next(tmp_path: Path) -> 
     """With one key frame the way to a chosen frame may be long: it is given up in the middle."""
     path = write_video(tmp_path / "a.mp4", numbered(200), options={"g": "10000"})
     with media.open(path, Options(frames=2)) as opened:
-        ahead = media.ahead(opened.frames(), stopped=opened.left)
-        next(ahead)
-        ahead.close()
+        frames = ahead(opened.frames(), stopped=opened.left)
+        next(frames)
+        frames.close()
         assert opened.left.is_set()
         assert "decoder" not in {thread.name for thread in threading.enumerate()}
         decoded = iter([av.VideoFrame(16, 16, "rgb24")] * 5)
-        with pytest.raises(media.LeftError):
+        with pytest.raises(LeftError):
             video._first_from(decoded, 10**6, opened.left)
         assert len(list(decoded)) == 4

@@ -12,8 +12,8 @@ import pytest
 from conftest import SAMPLES, read_rgb, texture, write_video
 
 from deepfake_detect import Detector, Options, media
-from deepfake_detect.tracking import Tracker, appearance, iou, lab
-from deepfake_detect.types import Face, Frame
+from deepfake_detect.tracking import Tracker, appearance, lab
+from deepfake_detect.types import Face, Frame, iou
 
 HEIGHT, WIDTH, HEAD = 360, 640, 220
 

@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 
 from deepfake_detect.options import Options
-from deepfake_detect.types import Bands, Calibration, Face, FaceTrack, Score
+from deepfake_detect.types import (
+    Bands,
+    Calibration,
+    ContentCredentials,
+    CredentialState,
+    Face,
+    FaceTrack,
+    Note,
+    Provenance,
+    Score,
+)
 from deepfake_detect.verdict import (
     decide,
     deciding,
@@ -157,7 +167,7 @@ def test_a_face_seen_once_does_not_decide_beside_one_seen_long() -> None:
 def test_a_person_seen_half_as_long_as_another_decides_and_one_seen_less_is_told_of() -> None:
     long, half, brief = track(1, *[-3.0] * 12), track(2, *[6.0] * 6), track(2, *[6.0] * 5)
     people = [judge(one, kind="video", calibration=CALIBRATION) for one in (long, half, brief)]
-    known = {"kind": "video", "calibration": CALIBRATION}
+    known = {"kind": "video", "calibration": CALIBRATION, "words": Words()}
     assert deciding(people[:2]) == people[1]
     assert glimpses(people[:2], **known) == ()  # type: ignore[arg-type]
     assert deciding([people[0], people[2]]) == people[0]
@@ -191,7 +201,7 @@ def test_nothing_is_found_only_where_nobody_seen_for_long_shows_traces(long: int
 def test_whoever_does_not_decide_is_told_of_in_few_views_too(first: int, second: int) -> None:
     people = [track(1, *[-4.0] * first), track(2, *[6.0] * second)]
     decides = deciding(people) == people[1]
-    assert decides != bool(glimpses(people, kind="video", calibration=CALIBRATION))
+    assert decides != bool(glimpses(people, kind="video", calibration=CALIBRATION, words=Words()))
 
 
 def test_of_several_people_one_must_speak_as_many_times_as_strongly() -> None:
@@ -222,6 +232,21 @@ def test_the_reason_says_who_would_be_called_manipulated_alone() -> None:
     assert decide(group[:1], kind="video", calibration=CALIBRATION).label == "manipulated"
     assert found.label == "inconclusive"
     assert found.reason.startswith("The face of person 1 alone would be called manipulated; among 7 people")
+
+
+@pytest.mark.parametrize("others", [1, 6, 29, 200])
+def test_nothing_is_found_among_however_many_only_where_nobody_alone_shows_traces(others: int) -> None:
+    crowd = [track(number, *[-4.0] * 8) for number in range(2, others + 2)]
+    assert decide(crowd, kind="video", calibration=CALIBRATION).label == "no_manipulation_found"
+    found = decide([track(1, *[1.5] * 8), *crowd], kind="video", calibration=CALIBRATION)
+    assert decide([track(1, *[1.5] * 8)], kind="video", calibration=CALIBRATION).label == "manipulated"
+    assert found.label == "inconclusive"
+    assert found.reason.startswith("The face of person 1 alone would be called manipulated")
+    assert found.probability is not None
+    assert (found.probability < BANDS.lower) is (others > 6)
+    # Who shows a little is no reason to say nothing of the rest.
+    little = decide([track(1, *[1.0] * 8), *crowd], kind="video", calibration=CALIBRATION)
+    assert little.label == ("no_manipulation_found" if others > 20 else "inconclusive")
 
 
 @pytest.mark.parametrize("others", [1, 2, 3, 4, 9, 11])
@@ -263,7 +288,32 @@ def test_an_interval_of_several_people_is_narrower_towards_certainty() -> None:
 @pytest.mark.parametrize(("long", "brief", "told"), [(8, 2, True), (8, 1, True), (32, 3, True), (32, 2, False)])
 def test_whoever_is_there_for_an_eighth_of_the_time_is_told_of(long: int, brief: int, told: bool) -> None:
     people = [track(1, *[-4.0] * long), track(2, *[6.0] * brief)]
-    assert bool(glimpses(people, kind="video", calibration=CALIBRATION)) is told
+    assert bool(glimpses(people, kind="video", calibration=CALIBRATION, words=Words())) is told
+
+
+@pytest.mark.parametrize(
+    ("state", "where", "kind", "generated", "broken"),
+    [
+        ("valid", "C2PA", "trainedAlgorithmicMedia", True, False),
+        ("valid", "C2PA", "digitalCapture", False, False),
+        ("absent", "XMP", "compositeWithTrainedAlgorithmicMedia", True, False),
+        ("invalid", "XMP", "trainedAlgorithmicMedia", True, True),
+        # Whoever broke the signature may have written this, too.
+        ("invalid", "C2PA", "trainedAlgorithmicMedia", False, True),
+    ],
+)
+def test_the_reason_tells_what_the_file_says_of_itself(
+    state: CredentialState, where: str, kind: str, generated: bool, broken: bool
+) -> None:
+    note = Note("digital_source_type", {"field": where, "type": kind})
+    known = Provenance("0" * 32, notes=(note,), content_credentials=ContentCredentials(state))
+    people = [track(1, *[-3.0] * 6)]
+    plain = decide(people, kind="video", calibration=CALIBRATION)
+    told = decide(people, kind="video", calibration=CALIBRATION, provenance=known)
+    assert (f"made or changed by a generator ({kind})" in told.reason) is generated
+    assert ("Content Credentials that do not hold" in told.reason) is broken
+    assert told.reason.startswith(plain.reason)
+    assert replace(told, reason=plain.reason) == plain
 
 
 def test_no_reason_claims_certainty_or_calls_anything_real() -> None:
@@ -311,6 +361,15 @@ def test_an_interval_holds_its_probability_and_widens_with_what_is_uncertain() -
         assert 0 < bounds[0] < found.probability < bounds[1] < 1
         widths.append(bounds[1] - bounds[0])
     assert widths[3] > max(widths[:3])
+
+
+def test_an_interval_is_of_the_views_on_which_the_logit_rests() -> None:
+    rng = np.random.default_rng(0)
+    forged = track(1, *rng.normal(-1.5, 0.4, 24), *rng.normal(2.2, 0.4, 8))
+    bounds = interval(forged, BANDS)
+    assert bounds is not None
+    assert forged.probability is not None
+    assert bounds[0] < forged.probability < bounds[1] < bounds[0] + 0.5
 
 
 @pytest.mark.parametrize("frames", [2, 3, 4, 6, 8, 10, 32])
