@@ -163,9 +163,9 @@ def write_annotated_video(
         known, words = len(opened.notes), Words()
         copy = _Copy(report, opened, partial, options or ReportOptions(), progress)
         notes = _write_with_sound(copy)
-        return tuple(
-            dict.fromkeys((*notes, *(words(f"note_{note.key}", **note.values) for note in opened.notes[known:])))
-        )
+        # What the report says already need not be said again.
+        more = [note for note in opened.notes[known:] if note not in report.notes]
+        return tuple(dict.fromkeys((*notes, *(words(f"note_{note.key}", **note.values) for note in more))))
 
 
 def _veiled(

@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     voice = result.add_mutually_exclusive_group()
     voice.add_argument("-q", "--quiet", action="store_true", help="print no summary and no progress, only errors")
     voice.add_argument(
-        "-v", "--verbose", action="store_true", help="show every frame, timings, and what the decoder says"
+        "-v", "--verbose", action="store_true", help="show every view of a face, timings, and errors of decoders"
     )
     result.add_argument("--print-completion", choices=("bash", "zsh"), action=_PrintCompletion,
                         help="print what completes the command in this shell, for it to source")  # fmt: skip

@@ -75,7 +75,7 @@ def _dispatch(given: list[str]) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    _log(verbose=arguments.verbose)
+    _log(verbose=arguments.verbose, quiet=arguments.quiet)
     try:
         options = Options(
             frames=arguments.frames, fps=arguments.fps, start_s=arguments.start, end_s=arguments.end,
@@ -122,20 +122,19 @@ def _judge(
     from rich.console import Console
 
     words, labels, all_good = Words(arguments.lang), set[str](), True
-    out, err = Console(highlight=False, emoji=False), Console(stderr=True, highlight=False, emoji=False)
+    out = Console(highlight=False, emoji=False)
     folders = _folders(arguments.files, arguments.report)
-    bar = _Bar(err, len(files), words, shown=err.is_terminal and not arguments.quiet)
-    try:
-        reports = detector.detect_many(files, progress=bar.tick)
+    with _Bar(words("summary_judging"), parts=len(files), quiet=arguments.quiet) as bar:
+        reports = detector.detect_many(files, progress=lambda _, share: bar.tick(share))
         for name, report in zip(arguments.files, reports, strict=True):
             bar.finish()
             _tell(report, out, words, arguments)
             if report.verdict is not None:
                 labels.add(report.verdict.label)
-            saved = arguments.report is None or _save(report, folders[name].pop(0), contents, key)
+            saved = arguments.report is None or _save(
+                report, folders[name].pop(0), contents, key, quiet=arguments.quiet
+            )
             all_good = all_good and saved and report.error is None
-    finally:
-        bar.stop()
     if not all_good:
         return SOME_NOT_JUDGED
     return LABEL_FOUND if labels & set(arguments.fail_on) else ALL_JUDGED
@@ -158,11 +157,24 @@ def _tell(report: Report, out: Console, words: Words, arguments: argparse.Namesp
         print(f"deepfake-detect: {words('summary_no_part', name=shown(report.path))}", file=sys.stderr)
 
 
-def _log(*, verbose: bool) -> None:
-    """What the library and the decoders say, to stderr."""
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.ERROR, format="%(name)s: %(message)s")
+def _log(*, verbose: bool, quiet: bool) -> None:
+    """What the library says, to stderr: its warnings unless `quiet`, and all of it if `verbose`."""
+    level = logging.DEBUG if verbose else logging.ERROR
+    logging.basicConfig(level=level, format="%(name)s: %(message)s", handlers=[_Stderr()])
+    logging.getLogger(__package__).setLevel(logging.NOTSET if verbose or quiet else logging.WARNING)
     for chatty in ("PIL", "libav", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
+
+
+class _Stderr(logging.Handler):
+    """Prints to what stderr is at the time: while a bar is shown, lines then go above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A line."""
+        try:
+            print(self.format(record), file=sys.stderr)
+        except (OSError, ValueError):
+            self.handleError(record)
 
 
 def _prepare_report(arguments: argparse.Namespace, contents: ReportOptions) -> Ed25519PrivateKey | None:
@@ -197,7 +209,11 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     _bear_any_name()
     try:
-        checks = verify(arguments.folder, media=arguments.media, key=arguments.key, weights_folder=arguments.weights)
+        with _Bar(Words()("summary_judging"), quiet=arguments.quiet) as bar:
+            checks = verify(
+                arguments.folder, media=arguments.media, key=arguments.key, weights_folder=arguments.weights,
+                progress=bar.tick,
+            )  # fmt: skip
     except OptionsError as error:
         return _stop(str(error), WRONG_USAGE)
     good = all(check.good for check in checks)
@@ -227,18 +243,19 @@ def _compare(arguments: argparse.Namespace) -> int:
             spare(arguments.out, arguments.suspect, arguments.original)
     except OptionsError as error:
         return _stop(str(error), WRONG_USAGE)
+    words = Words(arguments.lang)
     try:
-        found = compare(arguments.suspect, arguments.original)
+        with _Bar(words("summary_comparing")) as bar:
+            found = compare(arguments.suspect, arguments.original, progress=bar.tick)
     except DeepfakeDetectError as error:
         return _stop(str(error), SOME_NOT_JUDGED)
     if arguments.json:
         print(json.dumps(found.to_dict()))
     else:
-        words = Words(arguments.lang)
         print(_stable(found.label, words(f"compare_label_{found.label}"), words))
-        print(f"  {found.explain(words)}")
-        for warning in found.warnings(words):
-            print(f"  {warning}")
+        for said in (found.explain(words), found.explain_errors(words), *found.warnings(words)):
+            if said:
+                print(f"  {said}")
     try:
         if arguments.out is not None:
             found.save(arguments.out, language=arguments.lang)
@@ -249,9 +266,10 @@ def _compare(arguments: argparse.Namespace) -> int:
     return ALL_JUDGED
 
 
-def _save(report: Report, folder: Path, contents: ReportOptions, key: Ed25519PrivateKey | None) -> bool:
+def _save(report: Report, folder: Path, contents: ReportOptions, key: Ed25519PrivateKey | None, *, quiet: bool) -> bool:
     try:
-        report.save(folder, options=contents, key=key)
+        with _Bar(Words(contents.language)("summary_writing"), quiet=quiet) as bar:
+            report.save(folder, options=contents, key=key, progress=bar.tick)
     except (MediaError, OptionsError) as error:
         print(f"deepfake-detect: {error}", file=sys.stderr)
         return False
@@ -475,29 +493,39 @@ def _person(track: FaceTrack, words: Words, *, video: bool) -> str:
 
 
 class _Bar:
-    """A bar with the time left, over all files, on stderr. Without a terminal it does nothing.
+    """A bar with the time left on stderr, from when it is first told of a share. Without a terminal it does nothing.
 
-    It gives way to what is printed between two files. stdout stays as it is: a program may read it.
+    Use it in a `with` statement. It gives way to what is printed between two parts, say files. stdout stays as it is: a
+    program may read it.
     """
 
-    def __init__(self, err: Console, count: int, words: Words, *, shown: bool) -> None:
-        self._bar = _plain_bar(err) if shown else None
+    def __init__(self, said: str, *, parts: int = 1, quiet: bool = False) -> None:
+        from rich.console import Console
+
+        err = Console(stderr=True, highlight=False, emoji=False)
+        self._bar = _plain_bar(err) if err.is_terminal and not quiet else None
         self._done = 0
         if self._bar is not None:
-            self._task = self._bar.add_task(words("summary_judging"), total=count)
+            self._task = self._bar.add_task(said, total=parts)
 
-    def tick(self, _: object, share: float) -> None:
-        """So much of the present file is done."""
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def tick(self, share: float) -> None:
+        """So much of the present part is done."""
         if self._bar is not None:
             self._bar.start()
             self._bar.update(self._task, completed=self._done + share)
 
     def finish(self) -> None:
-        """The present file is done, whatever came of it."""
+        """The present part is done, whatever came of it."""
         self._done += 1
-        self.stop()
+        self._stop()
 
-    def stop(self) -> None:
+    def _stop(self) -> None:
         """Leave the terminal as it was."""
         if self._bar is not None:
             self._bar.stop()

@@ -33,7 +33,7 @@ from .faces import sharpness
 from .files import replacing
 from .options import Options
 from .types import Note
-from .words import Words
+from .words import Words, in_plain_letters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,7 +55,8 @@ class ErrorRates:
     """How often the answer was wrong on pairs whose people were not used to fit it.
 
     Attributes:
-        false_taken_same_person: Share of pairs with another photo of the same person that were called taken.
+        false_taken_same_person: Share of pairs with another picture of the same person that were called taken, another
+            moment of one video among them.
         false_taken_stranger: Share of pairs with another person that were called taken.
         miss_rate: Share of faces pasted from the photo into another picture that were called not taken.
         undecided: Share of all pairs called inconclusive.
@@ -210,6 +211,13 @@ class Comparison:
             return words("compare_taken", who=who, mirrored=mirrored, rest=rest, **support)
         return words("compare_not_taken", rest=though, **support)
 
+    def explain_errors(self, words: Words) -> str:
+        """How often this way of comparing erred, in a sentence; empty where no face was compared."""
+        if self.match is None:
+            return ""
+        known = self.error_rates
+        return words("compare_errors", people=known.people, taken=known.false_taken_same_person, missed=known.miss_rate)
+
     def warnings(self, words: Words) -> tuple[str, ...]:
         """The notes, a sentence each."""
         return tuple(words(f"note_{note.key}", **note.values) for note in self.notes)
@@ -261,7 +269,8 @@ class Comparison:
         if self.match is None:
             raise ValueError(f"nothing to show: {self.reason}")
         words = Words(language)
-        said = (f"{words(f'compare_label_{self.label}')}. {self.explain(words)}", *self.warnings(words))
+        label = words(f"compare_label_{self.label}")
+        said = (f"{label}. {self.explain(words)}", self.explain_errors(words), *self.warnings(words))
         return _side_by_side(self.match, " ".join(said), side, words)
 
 
@@ -290,7 +299,7 @@ def compare(
         OptionsError: The device is not there.
     """
     options = options or Options()
-    finder = finder or engine.choose(options).face_finder(smallest_px=options.min_face_px)
+    finder = finder or engine.face_finder(engine.choose(options), smallest_px=options.min_face_px)
     with media.take(original, options) as opened:
         if opened.info.kind != "image":
             raise MediaError(
@@ -417,12 +426,12 @@ def _side_by_side(match: FaceMatch, said: str, side: int, words: Words) -> np.nd
         (words("compare_tile_difference", white=DIFFERENCE_WHITE), np.repeat(scaled[..., None], 3, axis=2)),
     )
     width = gap + 3 * (side + gap)
-    lines = textwrap.wrap(said, max(20, round(width / (0.29 * band))))
+    lines = textwrap.wrap(in_plain_letters(said), max(20, round(width / (0.29 * band))))
     canvas = Image.new("RGB", (width, band + side + gap + band * len(lines) + gap), (250, 250, 250))
     pen = ImageDraw.Draw(canvas)
     for i, (name, pixels) in enumerate(tiles):
         x = gap + i * (side + gap)
-        pen.text((x, band * 0.15), name, (20, 20, 20), font)
+        pen.text((x, band * 0.15), in_plain_letters(name), (20, 20, 20), font)
         enlarged = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_CUBIC if side > SIDE else cv2.INTER_AREA)
         canvas.paste(Image.fromarray(enlarged), (x, band))
     for i, line in enumerate(lines):

@@ -121,7 +121,7 @@ def save(
 
 def _again_with(judged: Report) -> str:
     """What the command that checks a report needs to repeat the examination, if that can be repeated."""
-    if judged.error is not None:
+    if judged.error is not None or judged.pixels is not None:
         return ""
     try:
         shipped = checkpoint.find(judged.tool.model).sha256 == judged.tool.model_sha256

@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from .words import in_plain_letters
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -373,7 +375,8 @@ def contact_sheet(tracks: Sequence[FaceTrack], *, words: Words, columns: int = 6
     for track, scores in shown:
         said = words("sheet_unjudged") if track.logit is None else words("sheet_judged", logit=track.logit)
         span = words("sheet_span", start_s=track.start_s, end_s=track.end_s)
-        pen.text((gap, y), f"{words('copy_person', person=track.id)}   {said}   {span}", (20, 20, 20), font)
+        line = f"{words('copy_person', person=track.id)}   {said}   {span}"
+        pen.text((gap, y), in_plain_letters(line), (20, 20, 20), font)
         y += band
         for start in range(0, len(scores), columns):
             for i, score in enumerate(scores[start : start + columns]):
@@ -430,7 +433,7 @@ def _font(size_px: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 @lru_cache(maxsize=512)
 def _label(text: str, size_px: float, colour: Colour, ground: Colour, widest: int) -> np.ndarray:
     """Text on a ground, uint8 (h, w, 3), in smaller letters where it would be wider than `widest`. Not to be changed."""
-    pad = max(3, round(size_px / 4))
+    text, pad = in_plain_letters(text), max(3, round(size_px / 4))
     font = _font(size_px)
     pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     long = pen.textlength(text, font)
@@ -471,7 +474,7 @@ def _legend(
     ramp = np.tile(np.linspace(0, HOTTEST, width, dtype=np.float32), (height, 1))
     colours, opacity = heat(ramp)
     bar = mix(np.full((height, width, 3), 128, np.uint8), colours, opacity)
-    text = words("copy_scale", hottest=HOTTEST)
+    text = in_plain_letters(words("copy_scale", hottest=HOTTEST))
     left, top, right, bottom = ImageDraw.Draw(Image.new("RGB", (1, 1))).textbbox((0, 0), text, font)
     below = math.ceil(bottom - top) + round(5 * unit) + 3
     legend = Image.new("RGB", (gap + math.ceil(max(width, right - left)) + 6, below + height + gap), _BLACK)

@@ -296,6 +296,9 @@ def _facts(report: Report, created_utc: str, words: Words) -> Sequence[tuple[str
             ("size", words("page_bytes", bytes=f"{info.size_bytes:,}".replace(",", "\u202f"))),
         ]
         facts += [("dimensions", f"{info.width} × {info.height}"), ("codec", plain(info.codec))]
+        if info.container:
+            # Several are read alike.
+            facts.append(("container", plain(info.container.replace(",", " / "))))
         if info.duration_s is not None:
             facts.append(("duration", f"{words.number(info.duration_s, '.2f')} s"))
         if info.fps is not None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import string
+import unicodedata
 from functools import cache
 from pathlib import Path
 
 LANGUAGES = ("en", "es", "de")
 _FOLDER = Path(__file__).with_name("languages")
+_TWO_LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss"})
 
 
 class Words(string.Formatter):
@@ -55,6 +57,12 @@ class Words(string.Formatter):
             # Notes carry their numbers as text.
             return one if str(value) == "1" else more
         return self.number(value, format_spec) if isinstance(value, float) else format(value, format_spec)
+
+
+def in_plain_letters(text: str) -> str:
+    """For pictures, since Pillow's own font has hardly more than ASCII: umlauts as two letters, others without accents."""
+    parts = unicodedata.normalize("NFKD", text.translate(_TWO_LETTERS))
+    return "".join(part for part in parts if not unicodedata.combining(part))
 
 
 @cache

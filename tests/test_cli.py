@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -16,14 +17,15 @@ import jsonschema
 import pytest
 from conftest import SAMPLES
 
-from deepfake_detect.cli import main
+from deepfake_detect import MediaError
+from deepfake_detect.cli import _Bar, main
 from deepfake_detect.confine import Limits
 from deepfake_detect.options import Options, ReportOptions
 from deepfake_detect.report import SCHEMA_FILE
 from deepfake_detect.server.guard import LOOPBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PICTURE = SAMPLES / "portrait_genuine.jpg"
 
@@ -225,7 +227,7 @@ def test_every_option_of_a_report_reaches_it(
         def detect_many(self, files: list[object], **_: object) -> list[object]:
             return [SimpleNamespace(error=None, verdict=None, media=None, save=saved) for _ in files]
 
-    def saved(folder: Path, *, options: ReportOptions, key: object) -> None:
+    def saved(folder: Path, *, options: ReportOptions, key: object, progress: object) -> None:
         seen.update(folder=folder, contents=options, key=key)
 
     monkeypatch.setattr("deepfake_detect.detector.Detector", Made)
@@ -237,6 +239,78 @@ def test_every_option_of_a_report_reaches_it(
         "options": options, "weights": Path("w"), "checked": contents, "contents": contents, "folder": tmp_path / "out",
         "key": "the key in k.pem",
     }  # fmt: skip
+
+
+def test_the_bar_hears_how_far_writing_checking_and_comparing_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    heard: list[tuple[str, float]] = []
+
+    class Bar(_Bar):
+        def __init__(self, said: str, **how: Any) -> None:
+            self.said = said
+            super().__init__(said, **how)
+
+        def tick(self, share: float) -> None:
+            heard.append((self.said, share))
+
+    class Made:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def detect_many(self, files: list[object], *, progress: Callable[[object, float], None]) -> Iterator[object]:
+            for file in files:
+                progress(file, 0.1)
+                yield SimpleNamespace(error=None, verdict=None, media=None, save=written)
+
+    def written(*_: object, progress: Callable[[float], None], **__: object) -> None:
+        progress(0.2)
+
+    def checked(*_: object, progress: Callable[[float], None], **__: object) -> list[object]:
+        progress(0.3)
+        return []
+
+    def compared(*_: object, progress: Callable[[float], None], **__: object) -> None:
+        progress(0.4)
+        raise MediaError("not there", kind="not_found")
+
+    monkeypatch.setattr("deepfake_detect.cli._Bar", Bar)
+    monkeypatch.setattr("deepfake_detect.detector.Detector", Made)
+    monkeypatch.setattr("deepfake_detect.verify.verify", checked)
+    monkeypatch.setattr("deepfake_detect.compare.compare", compared)
+    assert main(["-q", str(PICTURE), str(PICTURE), "--report", str(tmp_path)]) == 0
+    assert main(["verify", "-q", str(tmp_path)]) == 0
+    assert main(["compare", str(PICTURE), str(PICTURE), "--lang", "de"]) == 1
+    one = [("judging", 0.1), ("writing the report", 0.2)]
+    assert heard == [*one, *one, ("judging", 0.3), ("vergleicht", 0.4)]
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [((), ["deepfake_detect.annotate: odd"]), (("-q",), []),
+     (("-v",), ["deepfake_detect.annotate: odd", "deepfake_detect.video: so it is", "another: odd"])],
+)  # fmt: skip
+def test_what_the_library_warns_of_is_told_unless_it_is_to_be_quiet(
+    how: tuple[str, ...], told: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def warns(*_: object, **__: object) -> None:
+        logging.getLogger("deepfake_detect.annotate").warning("odd")
+        logging.getLogger("deepfake_detect.video").debug("so it is")
+        logging.getLogger("another").warning("odd")
+        raise MediaError("not there", kind="not_found")
+
+    loggers = [logging.getLogger(name) for name in ("", "deepfake_detect", "PIL", "libav", "asyncio")]
+    before = [logger.level for logger in loggers]
+    try:
+        with monkeypatch.context() as patch:
+            # As in a process of its own: nobody else listens.
+            patch.setattr(loggers[0], "handlers", [])
+            patch.setattr("deepfake_detect.detector.Detector", warns)
+            assert main([*how, str(PICTURE)]) == 1
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if line.endswith((": odd", ": so it is"))] == told
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def finder() -> FaceFinder:
-    return engine.choose().face_finder()
+    return engine.face_finder(engine.choose())
 
 
 @pytest.fixture(scope="module")
@@ -225,9 +225,11 @@ def test_the_reason_is_given_in_each_language_and_the_record_stays_in_one(
     assert not np.array_equal(itself.picture(), itself.picture(language=language))
     photo = str(SAMPLES / "portrait_genuine.jpg")
     assert main(["compare", photo, photo, "--lang", language, "--out", str(tmp_path / "both.png")]) == 0
-    said, reason = capsys.readouterr().out.splitlines()
+    said, reason, errors = capsys.readouterr().out.splitlines()
     assert said == f"{words('compare_label_taken_from_this_photo')} [taken from this photo]"
     assert reason.strip() == itself.explain(words)
+    assert errors.strip() == itself.explain_errors(words)
+    assert [share in errors for share in ("4\u00a0%", "6\u00a0%", "53")] == [True] * 3
 
 
 def test_the_ratio_of_several_faces_is_the_mean_of_theirs() -> None:
@@ -273,6 +275,30 @@ def test_error_rates_come_with_the_data_they_were_measured_on(itself: Comparison
     assert stated["pairs"] > 100
     assert stated["data"]
     assert all(0 <= stated[share] <= 1 for share in ("false_taken_same_person", "false_taken_stranger", "miss_rate"))
+
+
+def test_error_rates_are_told_beside_an_answer_and_in_the_picture(
+    itself: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("deepfake_detect.compare._side_by_side", lambda _, said, *__: told.append(said))
+    itself.picture()
+    said = itself.explain_errors(Words())
+    assert "called 4\u00a0% of other pictures of the same person taken" in said
+    assert said in told[0]
+    nobody = replace(itself, label="no_face", score=None, likelihood_ratio=None, match=None, lacking="suspect")
+    assert nobody.explain_errors(Words()) == ""
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_letter_of_the_picture_is_missing_in_its_font(
+    language: str, itself: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr("PIL.ImageDraw.ImageDraw.text", lambda _, __, text, *___: drawn.append(text))
+    itself.picture(language=language)
+    assert len(drawn) > 5
+    assert "".join(drawn).isascii()
 
 
 def test_surroundings_match_by_count_and_share() -> None:

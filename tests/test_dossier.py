@@ -241,6 +241,21 @@ def test_whatever_the_record_says_is_compared(folder: Path, tmp_path: Path) -> N
     assert "verdict.reason" in found(verdict={**record["verdict"], "reason": "It is genuine."})
 
 
+def test_a_report_that_does_not_state_its_container_is_good_and_another_container_is_named(
+    folder: Path, tmp_path: Path
+) -> None:
+    def older(record: dict[str, Any]) -> None:
+        assert "mp4" in record["media"].pop("container").split(",")
+
+    def other(record: dict[str, Any]) -> None:
+        record["media"]["container"] = "avi"
+
+    assert not bad(verify(rewritten(folder, tmp_path / "older", older), media=CLIP))
+    assert (
+        "media.container: was avi" in bad(verify(rewritten(folder, tmp_path / "other", other), media=CLIP))["verdict"]
+    )
+
+
 def rewritten(folder: Path, target: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     """A copy whose record is changed and whose list says so."""
     shutil.copytree(folder, target)
@@ -660,7 +675,7 @@ def test_a_name_that_is_no_text_can_be_reported(tmp_path: Path) -> None:
     assert "deepfake-detect verify FOLDER --media" in (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_page_can_be_printed_where_weasyprint_is(
+def test_where_weasyprint_is_missing_nothing_is_written(
     picture: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "weasyprint", None)
@@ -702,8 +717,9 @@ def test_an_array_and_a_failure_can_be_saved(detector: Detector, tmp_path: Path)
     assert bad(verify(tmp_path / "failed", media=PICTURE)) == {
         "media": f"{PICTURE}: could not be judged then, so there is nothing to repeat"
     }
-    assert "--media" in (tmp_path / "array" / "report.html").read_text(encoding="utf-8")
-    assert "--media" not in (tmp_path / "failed" / "report.html").read_text(encoding="utf-8")
+    for name in ("array", "failed"):
+        assert "--media" not in (tmp_path / name / "report.html").read_text(encoding="utf-8")
+    assert "--media" in save(detector.detect(PICTURE), tmp_path / "file").joinpath("report.html").read_text("utf-8")
 
 
 def test_what_a_file_says_of_its_maker_stands_in_the_reason_and_moves_nothing(tmp_path: Path) -> None:

@@ -365,6 +365,16 @@ def test_the_pages_speak_each_language_and_ask_nothing_of_others(served: Served)
     served.client.cookies.clear()
 
 
+def test_the_page_of_a_job_says_how_its_worker_was_confined(served: Served) -> None:
+    name = served.send("no_face")
+    held = served.ended(name)["confinement"]
+    assert held == "rlimits"
+    for language in LANGUAGES:
+        page = served.client.get(f"/jobs/{name}", params={"lang": language}).text
+        assert Words(language)("serve_confined", held=held) in page
+    served.client.cookies.clear()
+
+
 def test_every_text_the_pages_ask_for_is_there() -> None:
     texts = json.loads((SCHEMA_FILE.parent / "languages" / "en.json").read_text(encoding="utf-8"))
     asked = {key for page in website.PAGES.glob("*.j2") for key in re.findall(r'w\("([a-z_]+)"[,)]', page.read_text())}

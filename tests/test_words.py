@@ -13,7 +13,7 @@ import pytest
 import deepfake_detect
 from deepfake_detect.compare import ComparisonLabel
 from deepfake_detect.types import CredentialState, Exclusion, Label, NoteKey
-from deepfake_detect.words import LANGUAGES, Words
+from deepfake_detect.words import LANGUAGES, Words, in_plain_letters
 
 PACKAGE = Path(deepfake_detect.__file__).parent
 
@@ -93,6 +93,10 @@ def test_values_are_filled_in_and_never_read_as_texts() -> None:
 )
 def test_a_number_is_written_as_the_language_does(value: float, spec: str, english: str, other: str) -> None:
     assert [Words(language).number(value, spec) for language in ("en", "de", "es")] == [english, other, other]
+
+
+def test_letters_that_a_small_font_lacks_are_written_otherwise() -> None:
+    assert in_plain_letters("Größe über 4\u00a0%: ¿qué año?") == "Groesse ueber 4 %: ¿que ano?"
 
 
 def test_one_is_told_from_many_in_each_language() -> None:
