@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 from scipy.optimize import minimize
-from sklearn.metrics import roc_auc_score
 
 from deepfake_detect import engine, media
 from deepfake_detect.compare import ERROR_RATES, JUDGEMENT, ErrorRates, Judgement, compare
@@ -38,7 +37,7 @@ from deepfake_detect.options import Options
 from deepfake_detect.training.blend import forge
 from deepfake_detect.training.data import TrainingFace, read_faces
 from deepfake_detect.training.mean_face import fit_mean_face
-from deepfake_detect.training.metrics import group_resamples
+from deepfake_detect.training.metrics import Scored, auc, with_intervals
 from deepfake_detect.types import Frame
 from deepfake_detect.verdict import wilson
 
@@ -236,7 +235,7 @@ def pairs_of(
 
 def measure(data: Path, people: Path | None, *, count: int, most: int) -> Iterator[Pair]:
     """Make the pairs and compare each, as a user would."""
-    finder = engine.choose().face_finder()
+    finder = engine.face_finder(engine.choose())
     singles = portraits(data, count=count)
     several = [*people_in_videos(data, finder), *(people_of(people, finder) if people else ())]
     halves: tuple[list[Person], list[Person]] = ([], [])
@@ -348,13 +347,8 @@ def area(pairs: list[Pair], judgement: Judgement) -> tuple[float, float, float]:
     kept = [pair for pair in pairs if pair.measured]
     odds = np.array([judgement.log_odds(pair.measured) for pair in kept])
     taken, group = np.array([pair.taken for pair in kept]), np.array([pair.group for pair in kept])
-    drawn = [
-        roc_auc_score(taken[rows], odds[rows])
-        for rows in group_resamples(group, resamples=1000)
-        if 0 < taken[rows].sum() < len(rows)
-    ]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(roc_auc_score(taken, odds)), float(low), float(high)
+    found, intervals = with_intervals(Scored(taken, odds, odds, group), auc)
+    return found["auc"], *intervals["auc"]
 
 
 def rates(pairs: list[Pair], judgement: Judgement) -> ErrorRates:
@@ -399,7 +393,10 @@ def show(pairs: list[Pair], judgement: Judgement) -> None:
         if not len(odds):
             continue
         yes, no = int((odds >= judgement.upper).sum()), int((odds <= judgement.lower).sum())
-        low, high = wilson(no if kind in TAKEN else yes, len(odds))
+        wrong = (no if kind in TAKEN else yes) / len(odds)
+        # Several pairs of one person are not independent: as many count as there are people.
+        people = len({pair.group for pair in own if pair.measured})
+        low, high = wilson(wrong * people, people)
         around = sum(pair.frame_matches for pair in own)
         print(
             f"| {kind} | {yes} | {len(odds) - yes - no} | {no} | {low:.1%} to {high:.1%} | {len(own) - len(odds)}"

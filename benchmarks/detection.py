@@ -24,9 +24,9 @@ import made
 import numpy as np
 
 from deepfake_detect import DeepfakeDetectError, Options, media
-from deepfake_detect.engine import choose
+from deepfake_detect.engine import choose, face_finder
 from deepfake_detect.faces import FaceFollower
-from deepfake_detect.tracking import iou
+from deepfake_detect.types import iou
 from deepfake_detect.verdict import wilson
 
 if TYPE_CHECKING:
@@ -41,19 +41,20 @@ _SMALLEST_PX = 20
 
 @dataclass
 class Found:
-    """What was seen on one kind of media."""
+    """What was seen on one kind of media; `people` are faces that may vote, of each file as many as were seen at once."""
 
     frames: int = 0
     all: list[bool] = field(default_factory=list)
     voting: list[bool] = field(default_factory=list)
+    people: int = 0
     apart: list[float] = field(default_factory=list)
     unmatched: int = 0
     seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
-    def add(self, reference: list[Face], found: tuple[Face, ...]) -> None:
-        """One frame: faces of the reference and those found."""
+    def add(self, reference: list[Face], found: tuple[Face, ...]) -> int:
+        """One frame: faces of the reference and those found; how many of the former may vote."""
         self.frames += 1
-        options = Options()
+        options, before = Options(), len(self.voting)
         for face in reference:
             overlaps = [iou(np.array(face.box), np.array(other.box)) for other in found]
             seen = max(overlaps, default=0.0) > 0.5
@@ -68,6 +69,7 @@ class Found:
             for face in found
             if face.size_px >= options.min_face_px and face.confidence >= options.min_confidence
         )
+        return len(self.voting) - before
 
 
 def frames_of(path: Path, options: Options) -> Iterator[Frame]:
@@ -88,7 +90,7 @@ def main() -> None:
     parser.add_argument("--reference", choices=("onnx", "torch"), default="onnx", help="(%(default)s)")
     arguments = parser.parse_args()
     mtcnn = choose(Options(engine=arguments.reference)).mtcnn()
-    finder = choose().face_finder()
+    finder = face_finder(choose())
     names = sorted(path for path in arguments.folder.rglob("*") if path.is_file())
     pictures = [path for path in names if path.suffix.lower() in _PICTURES]
     options = Options(frames=arguments.frames)
@@ -108,25 +110,23 @@ def main() -> None:
           " more that may vote | seconds a frame, reference and ours |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
     for kind, paths in kinds.items():
         seen = Found()
-        looks = (
-            (frame, follower)
-            for path in paths
-            for follower in (FaceFollower(finder),)
-            for frame in frames_of(path, options if path.suffix.lower() in _VIDEOS else Options())
-        )
-        for frame, follower in looks:
-            if min(frame.pixels.shape[:2]) < 2 * _SMALLEST_PX:
-                continue
-            began = time.perf_counter()
-            reference = mtcnn(np.ascontiguousarray(frame.pixels), smallest_px=_SMALLEST_PX)
-            between = time.perf_counter()
-            found = follower.find(frame)
-            seen.seconds[1] += time.perf_counter() - between
-            seen.seconds[0] += between - began
-            seen.add(reference, found)
+        for path in paths:
+            follower, at_once = FaceFollower(finder), 0
+            for frame in frames_of(path, options if path.suffix.lower() in _VIDEOS else Options()):
+                if min(frame.pixels.shape[:2]) < 2 * _SMALLEST_PX:
+                    continue
+                began = time.perf_counter()
+                reference = mtcnn(np.ascontiguousarray(frame.pixels), smallest_px=_SMALLEST_PX)
+                between = time.perf_counter()
+                found = follower.find(frame)
+                seen.seconds[1] += time.perf_counter() - between
+                seen.seconds[0] += between - began
+                at_once = max(at_once, seen.add(reference, found))
+            seen.people += at_once
         if not seen.voting:
             continue
-        low, high = wilson(sum(seen.voting), len(seen.voting))
+        # Frames of one video show the same faces: as many count as were seen at once.
+        low, high = wilson(float(np.mean(seen.voting)) * seen.people, seen.people)
         near = np.percentile(seen.apart, [50, 99])
         each = [seconds / seen.frames for seconds in seen.seconds]
         print(f"| {kind} | {seen.frames} | {len(seen.all)} | {np.mean(seen.all):.4f} | {len(seen.voting)} |"

@@ -10,6 +10,7 @@ python benchmarks/effort.py DATA --split val
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from deepfake_detect import Detector, Options, media, verdict
+from deepfake_detect import Detector, MediaError, Options, media, verdict
 from deepfake_detect.options import EVERY_FRAME, FAST_FRAMES
 from deepfake_detect.training.datasets import VIDEO_ENDINGS, read_dataset
 
@@ -32,7 +33,7 @@ COUNTS = (4, FAST_FRAMES, 16, Options().frames, 64)
 def after(report: Report, count: int) -> tuple[FaceTrack, ...]:
     """The people of a report in which every frame was looked at, as if `count` frames had been."""
     times = report.sampled_times_s
-    chosen = media.choose(times, Options(frames=count), end_s=times[-1], name=report.path)
+    chosen = media.choose(times, 0, len(times), Options(frames=count))
     kept = {times[i] for i in chosen}
     parts = (tuple(score for score in track.scores if score.time_s in kept) for track in report.tracks)
     return tuple(
@@ -72,11 +73,17 @@ def main() -> None:
     dataset = read_dataset(arguments.data, split=arguments.split)
     videos = [item for item in dataset.items if Path(item.path).suffix.lower() in VIDEO_ENDINGS]
     detector = Detector(Options(frames=EVERY_FRAME, max_heatmaps=0))
-    reports = [detector.detect(dataset.root / item.path) for item in videos]
+    reports, forged = [], []
+    for item in videos:
+        try:
+            reports.append(detector.detect(dataset.root / item.path))
+        except MediaError as error:
+            print(error, file=sys.stderr)
+        else:
+            forged.append(item.label == "fake")
     frames = sorted(len(report.sampled_times_s) for report in reports)
-    print(f"{len(videos)} videos of {frames[0]} to {frames[-1]} frames\n")
+    print(f"{len(reports)} videos of {frames[0]} to {frames[-1]} frames\n")
     print("| frames | same label as all (95 %) | AUC | logit apart, sd | at most |\n|---|---|---|---|---|")
-    forged = [item.label == "fake" for item in videos]
     for count in (*COUNTS, EVERY_FRAME):
         print(row(reports, forged, count, detector.calibration))
 

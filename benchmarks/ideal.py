@@ -1,7 +1,8 @@
-"""How near to what can't be undercut? The classifier beside its bare graph, and decoding beside the program ffmpeg.
+"""How near to what can't be undercut? The classifier beside its bare graph, and decoding beside a bare loop of PyAV.
 
-Alternating, medians, on the same crops and frames, with the same number of threads. ffmpeg writes to nothing, in RGB as we
-have it; of sampled frames it decodes what we do: all but those that no other needs. It makes its own media.
+Alternating, medians, on the same crops and frames, with the same number of threads. The loop knows beforehand which frames
+are wanted and which packets they need, and does nothing but decode and convert them; ours also hashes the file, lists its
+packets, chooses, and looks for damage. It makes its own media.
 
 python benchmarks/ideal.py [--rounds 7] [--tiny]
 """
@@ -9,31 +10,31 @@ python benchmarks/ideal.py [--rounds 7] [--tiny]
 from __future__ import annotations
 
 import argparse
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import av
 import made
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from deepfake_detect import Options, checkpoint, media
 from deepfake_detect.crop import cut
-from deepfake_detect.engine import choose
+from deepfake_detect.engine import choose, face_finder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from deepfake_detect.types import Crop
 
 
 def crops_of(path: Path, count: int) -> list[Crop]:
     """Crops of the faces in a video."""
-    finder, architecture = choose().face_finder(), checkpoint.find().architecture
+    finder, architecture = face_finder(choose()), checkpoint.find().architecture
     with media.open(path, Options(frames=count)) as opened:
         return [
             cut(frame, face, size=architecture.size, margin=checkpoint.find().video_looks[0].margin)
@@ -63,16 +64,54 @@ def classifying(crops: list[Crop]) -> dict[str, Callable[[], object]]:
     }
 
 
-def decoding(path: Path, options: Options, *flags: str) -> dict[str, Callable[[], object]]:
-    """Our frames, and ffmpeg's."""
+def decoding(path: Path, options: Options) -> dict[str, Callable[[], object]]:
+    """Our frames, and the same by a bare loop."""
 
-    def ours() -> None:
+    def ours() -> list[float]:
         with media.open(path, options) as opened:
-            for _ in opened.frames():
-                pass
+            return [frame.time_s for frame in opened.frames()]
 
-    command = ["ffmpeg", "-v", "error", *flags[:2], "-i", str(path), *flags[2:], "-f", "null", "-"]
-    return {"ours": ours, "ffmpeg": lambda: subprocess.run(command, check=True)}
+    chosen = Chosen(path, options)
+
+    def bare() -> list[float]:
+        converter, times = VideoReformatter(), []
+        for frame in chosen.frames():
+            converter.reformat(frame, format="rgb24").to_ndarray()
+            times.append(round(frame.time, 6))
+        return times
+
+    if ours() != bare():
+        sys.exit("both should decode the same frames, and did not")
+    return {"ours": ours, "bare loop": bare}
+
+
+class Chosen:
+    """The frames of a video that we look at, and the packets that lead to them: from a key frame to the last of them."""
+
+    def __init__(self, path: Path, options: Options) -> None:
+        self._path = path
+        with media.open(path, options) as opened:
+            times_s = [frame.time_s for frame in opened.frames()]
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            listed = [(packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.size]
+            self._wanted = {round(time_s / stream.time_base) for time_s in times_s}
+        self._packets, leads = set[int](), False
+        for number, (stamp, is_key) in reversed(list(enumerate(listed))):
+            leads |= stamp in self._wanted
+            if leads:
+                self._packets.add(number)
+            leads &= not is_key
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """Each of them, decoded anew; between them frames that no other needs are left out."""
+        with av.open(str(self._path)) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            for number, packet in enumerate(container.demux(stream)):
+                if number in self._packets or not packet.size:
+                    stream.codec_context.skip_frame = "DEFAULT" if packet.pts in self._wanted else "NONREF"
+                    yield from (frame for frame in packet.decode() if frame.pts in self._wanted)
 
 
 def compare(what: str, contestants: dict[str, Callable[[], object]], rounds: int) -> None:
@@ -102,19 +141,9 @@ def main() -> None:
         path = made.video(Path(folder) / "video.mp4", width=size[0], height=size[1], seconds=seconds)
         crops = crops_of(path, 2 if arguments.tiny else 64)
         compare(f"classifying {len(crops)} crops", classifying(crops), arguments.rounds)
-        if shutil.which("ffmpeg") is None:
-            print(
-                "decoding was not compared: there is no program ffmpeg here (Debian: apt install ffmpeg)",
-                file=sys.stderr,
-            )
-            return
-        rgb = ("-threads", "0", "-pix_fmt", "rgb24")
-        compare(f"decoding {seconds} s, every frame", decoding(path, Options(fps=1000), *rgb), arguments.rounds)
-        compare(
-            f"decoding {seconds} s, {Options().frames} frames",
-            decoding(path, Options(), "-skip_frame", "noref"),
-            arguments.rounds,
-        )
+        compare(f"decoding {seconds} s, every frame", decoding(path, Options(fps=1000)), arguments.rounds)
+        some = Options(frames=2) if arguments.tiny else Options()
+        compare(f"decoding {seconds} s, {some.frames} frames", decoding(path, some), arguments.rounds)
 
 
 if __name__ == "__main__":

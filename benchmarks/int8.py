@@ -26,7 +26,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from sklearn.metrics import roc_auc_score
 
 from deepfake_detect import Options, checkpoint, media
-from deepfake_detect.engine import Examiner, OnnxEngine
+from deepfake_detect.engine import Examiner, OnnxEngine, face_finder
 from deepfake_detect.errors import DeepfakeDetectError
 from deepfake_detect.training.data import read_faces
 from deepfake_detect.training.datasets import read_dataset
@@ -84,7 +84,7 @@ def training_crops(data: Path, examiner: Examiner, count: int) -> list[np.ndarra
 
 def validation_views(data: Path, examiner: Examiner, most: int | None) -> Iterator[tuple[bool, str, Views]]:
     """Of each file whether it is forged, its kind, and what the looks see of the largest face of its frames."""
-    finder = OnnxEngine(2).face_finder()
+    finder = face_finder(OnnxEngine(2))
     for item in read_dataset(data, split="val").items[:most]:
         try:
             with media.open(data / item.path, Options(frames=8)) as opened:

@@ -1,6 +1,7 @@
 """Does the map show where? On blends of faces kept out of training, whose masks are known, and on CIPLAB's composites.
 
-Compares the evidence map with Grad-CAM++ (Chattopadhay et al., WACV 2018) on the same net.
+Compares the evidence map with Grad-CAM++ (Chattopadhay et al., WACV 2018) on the same net, and says how warm genuine faces
+look: the halves that blends were made from, worn as these, and pictures as they are.
 
 python benchmarks/localisation.py DATA --restored runs/restored --pairs 600 --picture runs/maps.png
 """
@@ -27,11 +28,15 @@ from deepfake_detect.training.pairs import ciplab_mask
 from deepfake_detect.types import Crop, Face, Frame, Heatmap
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from deepfake_detect.checkpoint import ManifestEntry
     from deepfake_detect.model import EvidenceNet
 
 # Of the map, in logits: a cell above it is more probably altered than not.
 THRESHOLD = 0.0
+# From there on a cell has half of the colour's full strength; up to 0 it has none.
+HALF_COLOUR = draw.HOTTEST / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +64,14 @@ def composites(data: Path, entry: ManifestEntry, examiner: Examiner) -> list[Cas
             view = examiner.cut(Frame(pixels), found, kind="image")
             cases.append(Case("ciplab", _cut(face, pixels, size, margin), (small.astype(np.float32) - 100) / 100, view))
     return cases
+
+
+def as_they_are(data: Sequence[Path], examiner: Examiner, count: int) -> np.ndarray:
+    """Maps of genuine faces kept out of training, nothing done to them: so many, drawn at random, or all there are."""
+    faces = [face for folder in data for face in read_faces(folder) if face.label == "real" and face.held_back]
+    chosen = np.random.default_rng(0).permutation(len(faces))[:count]
+    views = (examiner.cut(Frame(faces[i].read()), _face(faces[i]), kind="image") for i in chosen)
+    return np.concatenate([examiner.score([view], kind="image")[0] for view in views])
 
 
 def _face(face: TrainingFace) -> Face:
@@ -117,6 +130,13 @@ def row(name: str, cases: list[Case], maps: np.ndarray, *, threshold: float | No
     return f"| {name} | {len(cases)} | {pixel} | {overlap} | {np.mean(inside):.3f} | {levels} |"
 
 
+def warmth(name: str, maps: np.ndarray) -> str:
+    """One line of the table: how many cells of genuine faces have colour, and how many much of it."""
+    hottest = maps.max((1, 2)).mean()
+    shares = " | ".join(f"{(maps > level).mean():.3f}" for level in (0, HALF_COLOUR))
+    return f"| {name} | {len(maps)} | {shares} | {maps.mean():+.2f} | {hottest:+.2f} |"
+
+
 def sheet(cases: list[Case], examiner: Examiner) -> np.ndarray:
     """Rows of genuine, its heat, forged, its heat, mask."""
     rows = []
@@ -150,17 +170,21 @@ def main() -> None:
     forged_maps, logits = examiner.score([case.view for case in cases], kind="image")
     genuine_maps, genuine_logits = examiner.score([case.genuine_view for case in cases], kind="image")
     print(f"{entry.name}: {len(cases)} held-back blends and their genuine halves; maps called above {THRESHOLD:g}")
-    print(f"evidence in genuine halves {genuine_maps.mean():+.2f}, hottest cell {genuine_maps.max((1, 2)).mean():+.2f}")
+    print(f"\n| genuine | faces | cells above 0 | above {HALF_COLOUR:g} | evidence | hottest cell |")
+    print("|---|---|---|---|---|---|")
+    print(warmth("halves of blends, worn", genuine_maps))
+    print(warmth("pictures as they are", as_they_are(arguments.data, examiner, arguments.pairs)))
     print("\n| family | crop AUC |\n|---|---|")
     families = np.array([case.family for case in cases])
-    for family in (*FAMILIES, "all"):
+    there = [family for family in FAMILIES if family in families]
+    for family in (*there, "all"):
         chosen = np.flatnonzero((families == family) | (family == "all"))
         scores = np.concatenate([genuine_logits[chosen], logits[chosen]])
         print(f"| {family} | {roc_auc_score(np.repeat([0, 1], len(chosen)), scores):.3f} |")
     print("\n| what | forgeries | pixel AUC | IoU | pointing | evidence inside | outside |")
     print("|---|---|---|---|---|---|---|")
     # A face redrawn all over has no outside to tell it from.
-    parts = [family for family in FAMILIES if family != "redrawn"]
+    parts = [family for family in there if family != "redrawn"]
     for name, wanted in [(family, {family}) for family in parts] + [("all of these", set(parts))]:
         chosen = np.flatnonzero(np.isin(families, list(wanted)))
         print(row(name, [cases[i] for i in chosen], forged_maps[chosen], threshold=THRESHOLD))

@@ -1,15 +1,24 @@
-"""benchmarks: those of speed run, tiny. Time is never judged here."""
+"""benchmarks: most of them run, tiny. Time is never judged here."""
 
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
-from conftest import SAMPLES
+from conftest import SAMPLES, read_rgb, write_video
+
+from deepfake_detect import Detector, checkpoint
+from deepfake_detect.engine import Examiner, choose, load_net
+from deepfake_detect.training.datasets import Labelled
+from deepfake_detect.training.export import read_manifest
+from deepfake_detect.types import Look
 
 BENCHMARKS = SAMPLES.parent / "benchmarks"
 
@@ -21,7 +30,8 @@ BENCHMARKS = SAMPLES.parent / "benchmarks"
             ["speed.py", "--tiny"],
             ["1 s of 240p, 2 frames", "every frame", "megapixels, cold", "photos of", "--version"],
         ),
-        (["ideal.py", "--tiny"], ["| classifying 2 crops |"]),
+        (["ideal.py", "--tiny"], ["| classifying 2 crops |", "| decoding 1 s, every frame |", "s, 2 frames |"]),
+        (["decode.py", "--tiny"], ["| 1080, 2, every frame |", "| 1080, 2, none |"]),
         (
             ["growth.py", "--tiny"],
             ["| seconds of 1080p | 2 |", "one-minute video | 180 |", "| faces in view", "one call | 2 |"],
@@ -45,6 +55,62 @@ def test_how_many_frames_are_needed(tmp_path: Path) -> None:
     assert "| all | 2 of 2 (0.34–1.00) | 1.000 | 0.00 | 0.00 |" in printed
 
 
+def test_where_the_map_is_warm(drawn_data: Path) -> None:
+    printed = run("localisation.py", str(drawn_data), "--pairs", "8")
+    for row in ("| halves of blends, worn | 8 |", "| pictures as they are | 4 |", "| all of these, Grad-CAM++ |"):
+        assert row in printed
+
+
+def test_what_else_the_frames_of_one_person_say(
+    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["path,label,group"]
+    for i, (clip, label) in enumerate([("genuine", "real"), ("forged", "fake")] * 2):
+        shutil.copy(SAMPLES / f"clip_{clip}.mp4", tmp_path / f"{i}.mp4")
+        lines.append(f"{i}.mp4,{label},{i}")
+    (tmp_path / "index.csv").write_text("\n".join(lines))
+    printed = run("looks.py", str(tmp_path), "--frames", "4", "--resamples", "20")
+    assert "4 videos, 2 genuine, 4 groups" in printed
+    for look in ("mirrored too", "seam against the inside", "flicker of the seam against the inside"):
+        assert f"| {look} |" in printed
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from looks import judged_by, other_way_round
+
+    (track,) = detector.detect(tmp_path / "1.mp4").tracks
+    again, turned = (
+        judged_by(examiner, tmp_path / "1.mp4", track, detector.options)
+        for examiner in (Examiner(choose(), checkpoint.find()), other_way_round())
+    )
+    logits = [score.logit for score in track.voting]
+    assert again == pytest.approx(logits, abs=1e-4)
+    # Other crops, and the same faces.
+    assert 0.001 < np.abs(turned - logits).mean() < 2
+
+
+def test_the_sweep_begins_with_what_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import sweep
+
+    shipped = checkpoint.find()
+    trained = read_manifest(shipped.path.parent)["models"][shipped.name]["training"]["settings"]
+    variants = {name: sweep.variant(name, crops=64, seed=5) for name in sweep.VARIANTS}
+    entry, settings = variants["as shipped"]
+    for of in ("architecture", "image_looks", "video_looks"):
+        assert getattr(entry, of) == getattr(shipped, of)
+    for of in ("narrowest", "widest", "closest", "norms"):
+        assert getattr(settings, of) == trained[of]
+    assert (settings.pictures, settings.seed) == (64, 5)
+    one, _ = variants["one look of 0.3"]
+    assert one.image_looks == one.video_looks == (Look(0.3),)
+    recipes = [(entry.architecture, settings) for entry, settings in variants.values()]
+    assert all(recipes.count(recipe) == 1 for recipe in recipes)
+
+    items = [Labelled(f"portrait_{name}.jpg", label, "samples", "", name)
+             for name, label in (("genuine", "real"), ("forged", "fake"))]  # fmt: skip
+    faces = sweep.found_faces(SAMPLES, items, tmp_path / "faces.json")
+    assert sweep.held_out(sweep.examiner_of(load_net(shipped), entry), SAMPLES, items, faces) == {"samples": 1.0}
+
+
 def test_files_of_one_clip_or_of_a_swap_and_its_sources_are_one_group(tmp_path: Path) -> None:
     together = [
         ["ffpp_c23/original_253.mp4", "ffpp_c23/Face2Face_253_183.mp4", "ffpp_c23/original_183.mp4"],
@@ -63,7 +129,103 @@ def test_files_of_one_clip_or_of_a_swap_and_its_sources_are_one_group(tmp_path: 
     assert sorted(map(sorted, found.values())) == sorted(map(sorted, together))
 
 
-def run(name: str, *arguments: str) -> str:
+def test_what_is_left_after_each_alteration(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = []
+    for label, name in (("real", "portrait_genuine.jpg"), ("fake", "portrait_forged.jpg")):
+        clip = write_video(tmp_path / f"{label}.mp4", [read_rgb(SAMPLES / name)] * 2)
+        # No source holds pictures of both classes, which spares the bootstrap of 22 alterations.
+        rows += [
+            {"path": SAMPLES / name, "label": label, "source": label},
+            {"path": clip, "label": label, "source": "clips"},
+        ]
+    # Without the gradient attack, which takes ten steps for each look and each strength.
+    arguments = ("--attacked", "0", "--frames", "1", "--out", str(tmp_path))
+    printed = run("robustness.py", str(table(tmp_path / "index.csv", rows)), *arguments)
+    for row in ("pictures: 2", "| messenger chain |", "| re-photographed |", "videos: 2", "| H.264 CRF 40 |"):
+        assert row in printed
+    assert len((tmp_path / "judged.csv").read_text().splitlines()) == 1 + 2 * 22 + 2 * 5
+
+
+def test_false_alarms_by_groups_of_people(tmp_path: Path) -> None:
+    people = [("25_0_0", 9), ("35_1_0", -9), ("45_0_1", -9), ("70_1_4", -9), ("12_1_3", -9)]
+    rows = [{"path": f"{person}_20170116174525125.jpg", "label": "real", "source": "utkface", "group": person,
+             "kind": "image", "logit": logit} for person, logit in people]  # fmt: skip
+    printed = run("fairness.py", str(table(tmp_path / "scores.csv", rows)))
+    for row in (
+        "| group | White | 2 | 0.500 (",
+        "| group | Indian | 1 | 0.000 (",
+        "| sex | male | 2 |",
+        "| age | 60 to 119 |",
+    ):
+        assert row in printed
+    assert "group: worst and best 50.0 points apart" in printed
+    # Whoever is under 18 is in no band.
+    assert printed.count("| age |") == 4
+
+
+def test_ways_to_calibrate(tmp_path: Path) -> None:
+    printed = run("calibrations.py", str(table(tmp_path / "scores.csv", judged(40))), "--splits", "1")
+    for row in (
+        "| image | temperature |",
+        "| video | the same, beginning with what pictures say |",
+        "| both together | beta |",
+    ):
+        assert row in printed
+
+
+def test_the_model_card_is_filled_and_keeps_what_was_written_by_hand(tmp_path: Path) -> None:
+    leave = shutil.ignore_patterns("__pycache__")
+    weights = shutil.copytree(SAMPLES.parent / "weights", tmp_path / "weights", ignore=leave)
+    (tmp_path / "benchmarks").mkdir()
+    program = shutil.copy(BENCHMARKS / "card.py", tmp_path / "benchmarks")
+    table(tmp_path / "scores.csv", judged(10))
+    (tmp_path / "measured.md").write_text("As measured.\n")
+    before, part = (weights / "MODEL_CARD.md").read_text(), re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.S)
+    run(program, str(tmp_path), f"robustness={tmp_path / 'measured.md'}")
+    card = (weights / "MODEL_CARD.md").read_text()
+    assert part.sub(r"\1\3", card) == part.sub(r"\1\3", before)
+    filled = {match[2]: match[0] for match in part.finditer(card)}
+    assert filled.keys() >= {"identity", "results", "figures", "calibration", "robustness"}
+    assert "| made | all | 10 / 10 |" in filled["results"]
+    assert filled["robustness"] == "<!-- robustness -->\nAs measured.\n<!-- /robustness -->"
+    assert (weights / "reliability.svg").read_text().startswith("<svg")
+
+
+def test_whole_numbers_beside_fractions(drawn_data: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(drawn_data, tmp_path / "data")
+    with (data / "index.csv").open("a") as lines:
+        for name, label in (("portrait_genuine.jpg", "real"), ("portrait_forged.jpg", "fake")):
+            shutil.copy(SAMPLES / name, data)
+            lines.write(f"{name},{label},val,samples,,,{name}\n")
+    printed = run("int8.py", str(data), "--tiny")
+    assert "| float32 |" in printed
+    assert "| int8 |" in printed
+
+
+def test_what_misleads_the_detector_is_shown(tmp_path: Path) -> None:
+    run("failures.py", str(tmp_path / "sheet.jpg"))
+    assert cv2.imread(str(tmp_path / "sheet.jpg")) is not None
+
+
+def judged(count: int) -> list[dict[str, object]]:
+    """Rows of so many genuine and so many manipulated files that were judged, every other a video, all strangers."""
+    rng = np.random.default_rng(0)
+    return [
+        {"path": f"{label}{i}", "label": label, "source": "made", "group": f"{label}{i}", "kind": ("image", "video")[i % 2],
+         "logit": rng.normal(mean, 1.5), "quality": rng.uniform()}
+        for label, mean in (("real", -1.5), ("fake", 1.5)) for i in range(count)
+    ]  # fmt: skip
+
+
+def table(path: Path, rows: list[dict[str, object]]) -> Path:
+    with path.open("w", newline="") as lines:
+        writer = csv.DictWriter(lines, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def run(name: str | Path, *arguments: str) -> str:
     """What a benchmark prints."""
     done = subprocess.run([sys.executable, str(BENCHMARKS / name), *arguments], capture_output=True, text=True,
                           check=False, cwd=SAMPLES.parent)  # fmt: skip
