@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import os
 import re
+import runpy
+import shlex
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -26,6 +31,7 @@ from deepfake_detect.server import endpoints, guard, jobs, ledger, listener, ser
 
 ROOT = SAMPLES.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CONTRIBUTING, CI = ROOT / "CONTRIBUTING.md", ROOT / ".ci" / "run"
 # Lines of shell, and first lines of Python blocks, that are not run, and why.
 INSTALLS, SERVES = "installs; .ci/run does", "serves until it is ended; tests/test_serve.py does"
 DOCKER = "needs Docker; tests/test_package.py holds the Dockerfile to the README"
@@ -55,8 +61,8 @@ NOT_RUN = {
     "deepfake-detect serve": SERVES,
     "deepfake-detect --engine torch clip.mp4": "takes long; tests/test_engine.py holds the engines together",
     "python -m deepfake_detect.training.evaluate MEDIA --out results": "takes long; run for docs/howto/weights.md",
-    "python -m deepfake_detect.training.finetune MEDIA tuned": "takes long; tests/test_train.py does it on drawn faces",
-    "python -m deepfake_detect.training.finetune media tuned": "takes long; tests/test_train.py does it on drawn faces",
+    "python -m deepfake_detect.training.finetune MEDIA tuned": "takes long; tests/test_prepare.py does it on few pictures",
+    "python -m deepfake_detect.training.finetune media tuned": "takes long; tests/test_prepare.py does it on few pictures",
     '"""Judges files by a server: python client.py clip.mp4 photo.jpg"""': "tests/test_serve.py does",
 }  # fmt: skip
 BEFORE = {"docs/howto/verify.md": "deepfake-detect -q clip.mp4 --report out"}
@@ -106,6 +112,62 @@ def test_what_is_not_run_still_stands_somewhere() -> None:
              for form in (line, _COMMENT.sub("", line))}  # fmt: skip
     assert not set(NOT_RUN) - lines
     assert {str(page.relative_to(ROOT)) for page in PAGES} >= set(BEFORE)
+
+
+@pytest.mark.skipif(not CI.exists(), reason="the archive of the sources does not hold it")
+def test_a_fresh_machine_is_tried_with_the_lines_of_the_pages() -> None:
+    def lines(page: Path) -> list[str]:
+        return [line for block in blocks(page) for line in block.lines()]
+
+    (install,) = (line for line in lines(PAGES[0]) if line.startswith("python3 -m venv"))
+    (checks,) = (line for line in lines(CONTRIBUTING) if line.startswith("ruff format"))
+    said = [*install.split(" && "), "pytest"]
+    assert "pytest" in lines(PAGES[0])
+    ran = CI.read_text(encoding="utf-8").replace(" --quiet", "").replace("runs/first-report", "report")
+    ran = ran.replace(" --check", "").splitlines()
+    assert [line for line in ran if line in said] == said
+    assert ran[-4:] == checks.split(" && ")
+
+
+_TOOL = re.compile(r"python (?:-m deepfake_detect\.training\.(\w+)|benchmarks/(\w+)\.py)([^>\n]*)")
+TOOLS = [match.groups() for page in (*PAGES, CONTRIBUTING) for block in blocks(page) if block.kind == "sh"
+         for match in _TOOL.finditer(block.text.replace("\\\n", " "))]  # fmt: skip
+
+
+class _Parsed(Exception):  # noqa: N818 - nothing is wrong
+    """The words of a command make sense."""
+
+
+@pytest.mark.parametrize(
+    ("training", "benchmark", "words"),
+    TOOLS,
+    ids=[f"{tool[0] or tool[1]}{_COMMENT.sub('', tool[2])}" for tool in TOOLS],
+)
+def test_a_line_for_training_makes_sense(
+    training: str | None, benchmark: str | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parse = argparse.ArgumentParser.parse_args
+
+    def only_parse(parser: argparse.ArgumentParser) -> None:
+        parse(parser)
+        raise _Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", only_parse)
+    monkeypatch.setattr(sys, "argv", ["tool", *shlex.split(words, comments=True)])
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    if training:
+        tool = importlib.import_module(f"deepfake_detect.training.{training}").main
+    else:
+        tool = partial(runpy.run_path, f"benchmarks/{benchmark}.py", run_name="__main__")
+    with pytest.raises(_Parsed):
+        tool()
+
+
+def test_lines_for_training_are_found() -> None:
+    found = {training or benchmark for training, benchmark, _ in TOOLS}
+    assert found >= {"average", "calibrate", "evaluate", "export", "finetune", "groups", "mesh", "prepare", "redraw",
+                     "restore", "robustness", "train"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,12 @@ import hashlib
 import io
 import json
 import os
+import re
+import shutil
 import socket
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +19,7 @@ from typing import TYPE_CHECKING
 import cv2
 import jsonschema
 import numpy as np
+import pillow_heif
 import pytest
 from conftest import SAMPLES, numbered, texture, write_video
 from PIL import Image, PngImagePlugin
@@ -22,6 +27,7 @@ from PIL import Image, PngImagePlugin
 from deepfake_detect import Detector, MediaError, media
 from deepfake_detect.cli import main
 from deepfake_detect.report import SCHEMA_FILE
+from deepfake_detect.source import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +55,7 @@ def huge_png() -> bytes:
 
 
 def encoded(kind: str, pixels: np.ndarray, **options: object) -> bytes:
+    pillow_heif.register_heif_opener()
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind, **options)
     return buffer.getvalue()
@@ -550,7 +557,7 @@ def test_a_pipe_that_takes_the_place_of_a_file_just_looked_at_holds_nobody_up(
     os.mkfifo(tmp_path / "x.jpg")
     monkeypatch.setattr(os, "stat", lambda *_, **__: looked_at)
     with pytest.raises(MediaError, match="not a regular file"):
-        media.open_file(tmp_path / "x.jpg")
+        open_file(tmp_path / "x.jpg")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links are those of Unix")
@@ -559,11 +566,11 @@ def test_a_link_is_refused_where_none_may_be_even_if_it_was_a_file_a_moment_ago(
 ) -> None:
     (tmp_path / "x.jpg").symlink_to(SAMPLES / "portrait_genuine.jpg")
     with pytest.raises(MediaError, match="is a link"):
-        media.open_file(tmp_path / "x.jpg", follow=False)
+        open_file(tmp_path / "x.jpg", follow=False)
     looked_at = os.stat(SAMPLES / "portrait_genuine.jpg")
     monkeypatch.setattr(os, "stat", lambda *_, **__: looked_at)
     with pytest.raises(MediaError, match="can't be read"):
-        media.open_file(tmp_path / "x.jpg", follow=False)
+        open_file(tmp_path / "x.jpg", follow=False)
 
 
 def test_the_command_takes_them_all(
@@ -586,7 +593,53 @@ def test_the_command_takes_them_all(
     assert not [report for report in failed if report["error"]["kind"] == "internal"]
     assert len(err.splitlines()) == len(failed)
     assert "Traceback" not in err
-    assert len(list(Path("out").iterdir())) == len(names)
+    folders = list(Path("out").iterdir())
+    assert len(folders) == len(names)
+    for folder in folders:
+        jsonschema.validate(json.loads((folder / "report.json").read_text()), schema)
+
+
+# Of a call that opens to write, what was opened; of one that changes something by its name, all of its arguments.
+_WRITES = re.compile(r"^(?:open|creat)\w*\(.*(?:O_WRONLY|O_RDWR|O_CREAT).*\) = \d+<(.+)>$", re.M)
+_CHANGES = re.compile(
+    r"^(?:mk|rename|unlink|rmdir|link|symlink|truncate|l?chown|chmod|utime|l?setx|l?removex)\w*\((.*)\) = 0$", re.M
+)
+
+
+def test_nothing_is_written_but_where_it_was_asked_for(tmp_path: Path) -> None:
+    """A quarter of them in one scan, by workers, seen by the kernel: what is written, and within which limits."""
+    strace = ["strace", "-ff", "--seccomp-bpf", "-y", "-e", "trace=%file", "-o"]
+    if (
+        shutil.which("strace") is None
+        or subprocess.run([*strace, str(tmp_path / "try"), "true"], check=False).returncode
+    ):
+        pytest.skip("strace is not installed, or may not look")
+    made, queue, out, scratch, here, trace = (
+        tmp_path / name for name in ("made", "queue", "out", "tmp", "here", "trace")
+    )
+    for folder in (made, queue, out, scratch, here, trace):
+        folder.mkdir()
+    names = sorted(CASES)[::4]
+    for name in names:
+        (queue / name).write_bytes(CASES[name][0](made))
+    scan = ["scan", str(queue), "--out", str(out / "results.jsonl"), "--time-limit", "20", "-q"]
+    environment = {**os.environ, "HOME": str(here), "TMPDIR": str(scratch), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([*strace, str(trace / "of"), sys.executable, "-m", "deepfake_detect", *scan], check=False,
+                          capture_output=True, text=True, cwd=here, env=environment)  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+    rows = {Path(row["path"]).name: row for row in map(json.loads, (out / "results.jsonl").read_text().splitlines())}
+    assert rows.keys() == set(names)
+    for name, row in rows.items():
+        # What claims too much may meet the limit on memory; what took too long or ended its worker has yet another kind.
+        kind, allowed = row["error_kind"], CASES[name][1]
+        assert kind in {*allowed, "out_of_memory"} if kind else row["label"] in allowed or None in allowed, row
+    calls = [path.read_text(errors="replace") for path in trace.iterdir()]
+    written = {Path(path) for call in calls for path in _WRITES.findall(call)}
+    written |= {
+        here / path for call in calls for words in _CHANGES.findall(call) for path in re.findall(r'"(.*?)"', words)
+    }
+    assert out / "results.jsonl.journal" in written
+    assert not [path for path in written - {Path(os.devnull)} if not {out, scratch} & {path, *path.parents}]
 
 
 def test_one_bad_file_does_not_stop_the_others(tmp_path: Path, detector: Detector) -> None:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from conftest import SAMPLES
 
@@ -60,6 +61,42 @@ def test_an_interrupted_report_says_that_it_is_not_finished(after_s: float, tmp_
     assert status == 130 or (finished and after_s > 0.1)
     # While Python takes itself apart the signal itself ends it, which a shell tells as 130.
     assert status in (0, 130, -signal.SIGINT)
+
+
+# Seconds from when the command begins to some time after it is done: while it loads, judges, writes, and ends.
+MOMENTS = sorted(round(moment, 3) for moment in np.random.default_rng(1).uniform(0, 1.2, 15))
+BEGINS = "import sys; from deepfake_detect.cli import main; print('begins', flush=True); sys.exit(main())"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+@pytest.mark.parametrize("after_s", MOMENTS)
+def test_interrupted_at_any_moment_it_says_so_and_leaves_no_report_that_looks_finished(
+    after_s: float, tmp_path: Path
+) -> None:
+    (tmp_path / "scratch").mkdir()
+    folder = tmp_path / "report"
+    command = [sys.executable, "-c", BEGINS, CLIP, "--report", "report", "--frames", "8", "--quiet"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "scratch")}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begins\n"
+        time.sleep(after_s)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert not list((tmp_path / "scratch").iterdir())
+    assert not list(tmp_path.rglob("*.part"))
+    left = list(folder.iterdir()) if folder.exists() else []
+    finished = left != [] and folder / INCOMPLETE not in left
+    assert not finished or all(check.good for check in verify(folder))
+    assert out == ""
+    if process.returncode == 130:
+        assert err == "interrupted\n"
+    else:
+        # It was done; while Python takes itself apart the signal itself ends it, and what is said then is Python's.
+        assert finished
+        assert process.returncode in (0, -signal.SIGINT)
+        assert "in main" not in err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
