@@ -8,7 +8,7 @@ import math
 import pickle
 import re
 import sys
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from deepfake_detect.training import calibrate, evaluate, softness
 from deepfake_detect.training import export as export_module
 from deepfake_detect.training.datasets import read_dataset
 from deepfake_detect.training.evaluate import Item, read_scores, table
-from deepfake_detect.training.export import export
+from deepfake_detect.training.export import enter, export, read_manifest, write_manifest
 from deepfake_detect.training.pairs import IGNORE, Pair
 from deepfake_detect.training.train import (
     Settings,
@@ -44,6 +44,7 @@ from deepfake_detect.types import Architecture, Bands, Calibration, Look, Softne
 from deepfake_detect.verdict import label_of, limited
 
 TINY = Architecture(size=64, head=8)
+ENTRY = {"file": "a.safetensors", "sha256": "0" * 64, "architecture": asdict(TINY)}
 
 
 def settings(pictures: int = 64) -> Settings:
@@ -519,9 +520,7 @@ def test_the_error_of_the_offset_is_that_of_drawing_other_media() -> None:
 
 
 def test_a_kind_without_media_of_its_own_follows_the_other_again(tmp_path: Path) -> None:
-    bands = {"genuine": 0, "slope": 1.0}
-    manifest = {"default": "a", "models": {"a": {"sha256": "", "calibration": {"image": bands, "video": bands}}}}
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    enter(tmp_path, "a", ENTRY)
     rng = np.random.default_rng(0)
     for centre in (1.0, 2.0):
         pictures = items(list(rng.normal(-centre, 1, 40)), list(rng.normal(centre, 1, 40)), groups=80)
@@ -532,10 +531,10 @@ def test_a_kind_without_media_of_its_own_follows_the_other_again(tmp_path: Path)
 
 def test_a_logit_that_nobody_measured_anew_moves_as_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibrate, "_RESAMPLES", 3)
-    bands = {"genuine": 0, "slope": 1.0}
-    calibration = {"image": {**bands, "logit_sd": 0.7}, "video": bands}
-    manifest = {"default": "a", "models": {"a": {"sha256": "", "calibration": calibration}}}
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    enter(tmp_path, "a", ENTRY)
+    manifest = read_manifest(tmp_path)
+    manifest["models"]["a"]["calibration"]["image"]["logit_sd"] = 0.7
+    write_manifest(tmp_path, manifest)
     rng = np.random.default_rng(0)
     pictures = items(list(rng.normal(-1, 1, 40)), list(rng.normal(1, 1, 40)), groups=80)
     found = calibrate.calibrate(pictures, tmp_path, data="pictures")["calibration"]
