@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
-def identity(entry: dict[str, Any], looks: dict[str, Sequence[Look]], found: Softness | None) -> str:
+def identity(entry: dict[str, Any], looks: dict[str, Sequence[Look]], found: checkpoint.ManifestEntry) -> str:
     size = (WEIGHTS / entry["file"]).stat().st_size / 1e6
     seen = [f"a face in a {kind} is seen {_times(several)}" for kind, several in looks.items()]
     return (
         f"SHA-256 `{entry['sha256']}`, {entry['date']}. {entry['parameters']:,} parameters in half precision"
         f" ({size:.1f} MB). Crops of {entry['architecture']['size']} pixels; {'; '.join(seen)}. Margins are on each side,"
         " as a share of the longer side of the face's box."
-        f"{softness(found)}"
+        f"{softness(found.softness)}{pooling(found.hottest)}"
     )
 
 
@@ -52,6 +52,10 @@ def softness(found: Softness | None) -> str:
         f" From a sharpness of {found.below:.3f} (`faces.sharpness`) to {found.down_to:.3f}, {found.slope:.2f} logits"
         f" are taken off for each factor e, which is what genuine faces as soft show: {found.warmth(0):.2f} at most."
     )
+
+
+def pooling(hottest: float | None) -> str:
+    return f" A face's logit is the mean of the hottest {hottest:.0%} of its cells." if hottest else ""
 
 
 def _times(looks: Sequence[Look]) -> str:
@@ -117,7 +121,7 @@ def main() -> None:
     card_file = WEIGHTS / "MODEL_CARD.md"
     card = card_file.read_text()
     looks = {"picture": found.image_looks, "video": found.video_looks}
-    card = fill(card, "identity", identity(entry, looks, found.softness))
+    card = fill(card, "identity", identity(entry, looks, found))
     card = fill(card, "results", results)
     card = fill(card, "figures", figures)
     card = fill(card, "calibration", calibration(entry))

@@ -1,9 +1,10 @@
 """Finds, checks and reads weight files and their entry in the manifest. safetensors and ONNX only: a pickle can run code.
 
 `weights/manifest.json` names each net that ships and everything its weights need to be used rightly: the shape of the net,
-how it looks at a face, what softness does to its evidence, the calibration, what it was trained on, and the SHA-256 of each
-file. A net's weights ship as tensors, which torch reads; beside them lies a graph for ONNX Runtime, which takes its
-constants from the same file. Both are made by `training/export.py`, as are the graphs of MTCNN's three nets.
+how it looks at a face, what softness does to its evidence and how that is pooled, the calibration, what it was trained
+on, and the SHA-256 of each file. A net's weights ship as tensors, which torch reads; beside them lies a graph for ONNX
+Runtime, which takes its constants from the same file. Both are made by `training/export.py`, as are the graphs of MTCNN's
+three nets.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ class ManifestEntry:
         video_looks: How one in a frame of a video is.
         graph: The same net for ONNX Runtime; None where it was exported without.
         softness: What is taken off its evidence for want of sharpness; None for nothing.
+        hottest: The share of a map's cells, the hottest, whose mean is the logit of a face, above 0 to 1; None for the
+            pooling of the architecture, which the net was trained with.
     """
 
     name: str
@@ -83,8 +86,11 @@ class ManifestEntry:
     video_looks: tuple[Look, ...]
     graph: WeightFile | None = None
     softness: Softness | None = None
+    hottest: float | None = None
 
     def __post_init__(self) -> None:
+        if self.hottest is not None and not 0 < self.hottest <= 1:
+            raise ValueError(f"hottest must be above 0 to 1, found {self.hottest}")
         for looks in (self.image_looks, self.video_looks):
             if not 1 <= len(looks) <= _MOST_LOOKS:
                 raise ValueError(f"expected 1 to {_MOST_LOOKS} looks at each kind of media, found {len(looks)}")
@@ -95,8 +101,8 @@ class ManifestEntry:
 
     @property
     def evidence_sha256(self) -> str:
-        """SHA-256 of all that its logits come from: weights, architecture, looks and softness."""
-        return _digest(self.sha256, self.architecture, self.image_looks, self.video_looks, self.softness)
+        """SHA-256 of all that its logits come from: weights, architecture, looks, softness and pooling."""
+        return _digest(self.sha256, self.architecture, self.image_looks, self.video_looks, self.softness, self.hottest)
 
     @property
     def entry_sha256(self) -> str:
@@ -214,12 +220,19 @@ def _entry(name: str, values: dict[str, Any], folder: Path) -> ManifestEntry:
         video_looks=video_looks,
         graph=_file(values["onnx"], folder) if "onnx" in values else None,
         softness=_checked(Softness(**values["softness"])) if "softness" in values else None,
+        hottest=_number(values["hottest"]) if "hottest" in values else None,
     )
 
 
 def architecture_of(values: dict[str, Any]) -> Architecture:
     """An architecture from its JSON, which has no tuples."""
     return _checked(Architecture(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])}))
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"expected a number, found {value!r:.100}")
+    return float(value)
 
 
 def _checked(made: _Made) -> _Made:

@@ -88,7 +88,7 @@ def face_finder(engine: Engine, *, smallest_px: float = 48) -> faces.FaceFinder:
 
 
 class Examiner:
-    """A net with its looks at a face: their maps averaged by weight into one, and that one pooled.
+    """A net with its looks at a face: their maps averaged by weight into one, and that one pooled as the manifest says.
 
     Of what a look does not see it says nothing: there the others alone are averaged. What genuine faces as soft as this one
     show is then taken off, so that a soft picture is not suspected for its softness; how soft it is the first look says.
@@ -143,15 +143,23 @@ class Examiner:
             shares[j] += np.float32(look.weight) * seen
         maps /= shares
         maps -= np.array([self.warmth(view) for view in views], np.float32).reshape(-1, 1, 1)
-        return maps, _pooled(maps, sharpness=architecture.sharpness)
+        return maps, pooled(maps, self._entry)
 
 
-def _pooled(maps: np.ndarray, *, sharpness: float) -> np.ndarray:
-    """As `model.pool`, which needs torch: what is drawn is what was decided on, also where a map is the mean of several."""
-    cells = maps.reshape(len(maps), maps.shape[1] * maps.shape[2]).astype(np.float64) * sharpness
+def pooled(maps: np.ndarray, entry: checkpoint.ManifestEntry) -> np.ndarray:
+    """Logits (N,) of maps (N, h, w): what is drawn is what was decided on, also where a map is the mean of several.
+
+    Where looks are averaged their single hottest cells seldom agree, and in `model.pool`, as a net is trained, these would
+    decide. So an entry may say that a share of the cells is averaged instead.
+    """
+    cells = maps.reshape(len(maps), maps.shape[1] * maps.shape[2]).astype(np.float64)
+    if entry.hottest is not None:
+        count = max(1, round(entry.hottest * cells.shape[1]))
+        return np.asarray(np.sort(cells, 1)[:, -count:].mean(1), np.float32)
+    cells *= entry.architecture.sharpness
     most = cells.max(1, keepdims=True)
-    pooled = most[:, 0] + np.log(np.exp(cells - most).mean(1))
-    return np.asarray(pooled / sharpness, np.float32)
+    mean = most[:, 0] + np.log(np.exp(cells - most).mean(1))
+    return np.asarray(mean / entry.architecture.sharpness, np.float32)
 
 
 def _moved_onto(first: Crop, crop: Crop, evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -97,7 +97,7 @@ class _StubEngine:
 
 def examiner(*looks: Look) -> Examiner:
     entry = checkpoint.find()
-    return Examiner(_StubEngine(), replace(entry, image_looks=looks))  # type: ignore[arg-type]
+    return Examiner(_StubEngine(), replace(entry, image_looks=looks, softness=None, hottest=None))  # type: ignore[arg-type]
 
 
 FACE = Face((80.0, 90.0, 180.0, 190.0), ((0.0, 0.0),) * 5, 1.0)
@@ -144,7 +144,6 @@ def test_a_close_look_has_no_say_in_what_it_does_not_see() -> None:
 def test_what_softness_explains_is_taken_off_map_and_logit() -> None:
     looks = (Look(0.1), Look(0.5))
     alone, aware = examiner(*looks), examiner(*looks)
-    alone._entry = replace(alone._entry, softness=None)
     aware._entry = replace(aware._entry, softness=Softness(below=0.15, down_to=0.075, slope=0.5))
     pictures = [cv2.GaussianBlur(texture(300, 280, 0), (0, 0), sigma) for sigma in (0.01, 0.6, 2.0)]
     views = [alone.cut(Frame(picture), FACE, kind="image") for picture in pictures]
@@ -154,6 +153,18 @@ def test_what_softness_explains_is_taken_off_map_and_logit() -> None:
     warmth = np.array([0, 0.5 * np.log(0.15 / soft), 0.5 * np.log(2)])
     assert np.allclose(maps - less, warmth[:, None, None], atol=1e-3)
     assert np.allclose(logits - fewer, warmth, atol=1e-3)
+
+
+def test_the_hottest_cells_of_the_mean_of_looks_are_averaged() -> None:
+    some = examiner(Look(0.1), Look(0.5))
+    some._entry = replace(some._entry, hottest=0.1)
+    views = [some.cut(Frame(texture(300, 280, seed)), FACE, kind="image") for seed in (1, 2)]
+    maps, logits = some.score(views, kind="image")
+    assert logits == pytest.approx([sorted(one.ravel())[-78:] @ np.full(78, 1 / 78) for one in maps], abs=1e-3)
+    some._entry = replace(some._entry, hottest=1.0)
+    assert some.score(views, kind="image")[1] == pytest.approx(maps.mean((1, 2)), abs=1e-3)
+    some._entry = replace(some._entry, hottest=1e-9)
+    assert some.score(views, kind="image")[1] == pytest.approx(maps.max((1, 2)), abs=1e-3)
 
 
 def test_an_examiner_judges_nothing_in_nothing() -> None:

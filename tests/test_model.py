@@ -215,6 +215,10 @@ def test_a_manifest_speaks_of_no_files_elsewhere(name: str, copied: Path) -> Non
         {"softness": {"below": 0.2, "down_to": 0.1, "slope": -1.0}},
         {"softness": {"below": 0.2, "down_to": 0.1, "slope": "1"}},
         {"softness": None},
+        {"hottest": 0},
+        {"hottest": 1.5},
+        {"hottest": "0.1"},
+        {"hottest": True},
     ],
 )
 def test_a_manifest_s_numbers_are_numbers(copied: Path, change: dict[str, object]) -> None:

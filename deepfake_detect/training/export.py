@@ -45,6 +45,7 @@ def export(
     trained_on: str,
     looks: dict[str, list[dict[str, Any]]] | None = None,
     softness: dict[str, float] | None = None,
+    hottest: float | None = None,
 ) -> dict[str, Any]:
     """Write a net and its entry, and make it the default.
 
@@ -55,6 +56,7 @@ def export(
         trained_on: In words, for the manifest.
         looks: For `image` and `video` the fields of each `types.Look`; None for the crop it was trained on alone.
         softness: The fields of a `types.Softness`, which `softness.py` measures; None to take nothing off.
+        hottest: See `ManifestEntry`; None to pool as in training.
 
     Returns:
         The entry.
@@ -80,6 +82,7 @@ def export(
         },
         **({"looks": looks} if looks else {}),
         **({"softness": softness} if softness else {}),
+        **({"hottest": hottest} if hottest else {}),
     }
     enter(folder, name, entry)
     export_graph(folder, name)
@@ -316,13 +319,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("weights"), help="(%(default)s)")
     parser.add_argument("--trained-on", help="the training data in words")
     parser.add_argument("--looks", type=Path, help="JSON: for image and video the fields of each look, see types.Look")
+    parser.add_argument("--hottest", type=float, help="share of a map's cells whose mean is the logit (as trained)")
     parser.add_argument("--graphs", action="store_true", help="only the graphs, of the manifest's default or of --name")
     arguments = parser.parse_args()
     if arguments.graphs:
         export_graph(arguments.folder, arguments.name or read_manifest(arguments.folder)["default"])
     elif arguments.source and arguments.name and arguments.trained_on:
+        if arguments.hottest is not None and not 0 < arguments.hottest <= 1:
+            parser.error("expected --hottest above 0 to 1")
         looks = _read_looks(arguments.looks) if arguments.looks else None
-        entry = export(arguments.source, arguments.folder, arguments.name, trained_on=arguments.trained_on, looks=looks)
+        entry = export(arguments.source, arguments.folder, arguments.name, trained_on=arguments.trained_on, looks=looks,
+                       hottest=arguments.hottest)  # fmt: skip
         print(json.dumps(entry, indent=1))
     else:
         parser.error("give the averaged weights, --name and --trained-on")

@@ -125,7 +125,8 @@ def finetune(
     )  # fmt: skip
     folder = out / "weights"
     trained_on = f"{entry.name}, then {len(own)} files of {named}"
-    export(weights, folder, name, trained_on=trained_on, looks=start.get("looks"), softness=start.get("softness"))
+    used = {how: start.get(how) for how in ("looks", "softness", "hottest")}
+    export(weights, folder, name, trained_on=trained_on, **used)
     after, after_views = run(dataset.root, apart, out / "after", Detector(weights_folder=folder))
     moved = {"image": entry.calibration.image.logit_sd, "video": entry.calibration.video.logit_sd}
     calibrate(after, folder, data=f"{len(apart)} files of {named}", moved=moved)

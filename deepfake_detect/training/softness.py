@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import checkpoint
-from ..engine import load_net
+from ..engine import load_net, pooled
 from ..faces import sharpness
 from ..types import Crop, Softness
 from .export import enter, read_manifest
@@ -96,11 +96,12 @@ def add(
     maker = PairMaker(data, restored, entry.architecture, held_back=True, margins=(margin, margin))
     made = [maker.make_of(seed) for seed in range(pairs)]
     crops = [Crop(pair.crops[0], np.eye(2, 3)) for pair, _ in made]
-    _, logits = load_net(entry).score(crops)
+    maps, _ = load_net(entry).score(crops)
     # Of a blank crop nothing is measured.
     sharp = np.array([sharpness(crop.pixels) for crop in crops])
     some = sharp > 0
     group = np.array([f"{face.source}/{face.group}" for _, face in made])
+    logits = pooled(maps, entry)
     found, interval = fit(sharp[some], logits[some]), slopes(sharp[some], logits[some], group[some])
     if interval[0] <= 0:
         found = dataclasses.replace(found, slope=0.0)
