@@ -4,7 +4,8 @@
         weights/lite0-eighth.safetensors=0.5 runs/mine/average_0096000.safetensors=0.25 runs/mine/average.safetensors=0.25
 
 `--centre` then moves all evidence by so many logits, which changes no order: where several looks are averaged, and pooled
-otherwise than in training, even odds come to lie elsewhere than at 0. `export` takes what is written as it takes a run's average.
+otherwise than in training, even odds come to lie elsewhere than at 0. `export` takes what is written as it takes a run's
+average.
 """
 
 from __future__ import annotations
