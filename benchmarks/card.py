@@ -66,7 +66,8 @@ def _times(looks: Sequence[Look]) -> str:
         around = (
             f"with a margin of {look.margin:.0%}" if look.margin >= 0 else f"without its outermost {-look.margin:.0%}"
         )
-        said.append(f"{around}{least}{', mirrored' if look.mirrored else ''}")
+        share = "" if look.weight == 1 else f", at a weight of {look.weight:g}"
+        said.append(f"{around}{least}{', mirrored' if look.mirrored else ''}{share}")
     often = {1: "once", 2: "twice"}.get(len(said), f"{len(said)} times")
     return f"{often}, {' and '.join(said)}"
 
