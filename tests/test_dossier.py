@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 from conftest import SAMPLES, read_rgb
 
-from deepfake_detect import Detector, MediaError, Options, OptionsError, ReportOptions, media
+from deepfake_detect import Detector, MediaError, Options, OptionsError, ReportOptions, checkpoint, media
 from deepfake_detect.cli import main
 from deepfake_detect.dossier import INCOMPLETE, JSON, SUMS, read_key, read_sums, save, sha256_of, sums_text
+from deepfake_detect.engine import pooled
 from deepfake_detect.provenance import perceptual_hash
 from deepfake_detect.report import SCHEMA_FILE, to_dict
 from deepfake_detect.types import Failure, Frame, HashedMoment, Report
@@ -87,8 +88,8 @@ def test_the_record_keeps_the_contract_and_adds_what_one_needs_to_check_it(clip:
             assert kept["evidence"].shape == (28, 28)
             assert kept["crop"].shape == (224, 224, 3)
             # What is drawn is what was decided on: the stored map gives the stated logit.
-            cells = kept["evidence"].astype(np.float64).ravel()
-        assert np.log(np.exp(cells).mean()) == pytest.approx(face["logit"], abs=1e-3)
+            (logit,) = pooled(kept["evidence"][None].astype(np.float32), checkpoint.find())
+        assert logit == pytest.approx(face["logit"], abs=1e-3)
 
 
 def test_every_second_has_the_hash_of_its_first_frame(clip: Report) -> None:
