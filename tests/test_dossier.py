@@ -200,6 +200,12 @@ def test_other_media_and_another_finding_are_named(folder: Path, tmp_path: Path)
     resummed(target)
     assert "tracks[0].faces[2].logit: was" in bad(verify(target, media=CLIP))["verdict"]
     record["tracks"][0]["faces"][2]["logit"] -= 1
+    used = record["tool"]["entry_sha256"]
+    record["tool"]["entry_sha256"] = "0" * 64
+    (target / JSON).write_text(json.dumps(record))
+    resummed(target)
+    assert "looks, softness or calibration are others" in bad(verify(target))["model"]
+    record["tool"]["entry_sha256"] = used
     record["tool"]["model_sha256"] = "0" * 64
     (target / JSON).write_text(json.dumps(record))
     resummed(target)

@@ -1,7 +1,7 @@
 """Mixes weights: the mean of nets that were fine-tuned alike is often better than each (Wortsman et al., ICML 2022).
 
     python -m deepfake_detect.training.average runs/mixed/average.safetensors --settings runs/mine/settings.json \\
-        weights/lite0-eighth.safetensors=0.5 runs/mine/average_0096000.safetensors=0.25 runs/mine/average.safetensors=0.25
+        weights/lite0-ninth.safetensors=0.5 runs/mine/average_0096000.safetensors=0.25 runs/mine/average.safetensors=0.25
 
 `--centre` then moves all evidence by so many logits, which changes no order: where several looks are averaged, and pooled
 otherwise than in training, even odds come to lie elsewhere than at 0. `export` takes what is written as it takes a run's
