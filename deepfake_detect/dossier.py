@@ -124,7 +124,7 @@ def _again_with(judged: Report) -> str:
     if judged.error is not None or judged.pixels is not None:
         return ""
     try:
-        shipped = checkpoint.find(judged.tool.model).sha256 == judged.tool.model_sha256
+        shipped = checkpoint.find(judged.tool.model).entry_sha256 == judged.tool.entry_sha256
     except WeightsError:
         shipped = False
     return " --media FILE" + ("" if shipped else " --weights DIR")
