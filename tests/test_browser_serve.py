@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from conftest import SAMPLES
 from test_jobs import until
@@ -23,6 +25,7 @@ BROWSER = next(
 pytestmark = pytest.mark.skipif(not BROWSER, reason="no Chromium is installed")
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">.jpg".replace("/", "")
 W = Words()
+AXE = importlib.util.find_spec("axe_playwright_python")
 
 
 @pytest.fixture(scope="module")
@@ -251,3 +254,101 @@ def test_a_real_video_plays_beside_its_report_and_is_compared(page: Any, tmp_pat
         assert not list(tmp_path.glob("*/media/*"))
         # Before the server is killed, which the page would complain of.
         page.close()
+
+
+def one_minute(path: Path) -> Path:
+    """The forged sample clip twenty times over, a minute long."""
+    with av.open(str(SAMPLES / "clip_forged.mp4")) as source, av.open(str(path), "w") as out:
+        (clip,) = source.streams.video
+        copy = out.add_stream_from_template(clip)
+        packets = [packet for packet in source.demux(clip) if packet.dts is not None]
+        begins = [(packet.pts, packet.dts) for packet in packets]
+        length = sum(packet.duration for packet in packets)
+        for again in range(20):
+            for packet, (pts, dts) in zip(packets, begins, strict=True):
+                packet.pts, packet.dts, packet.stream = pts + again * length, dts + again * length, copy
+                out.mux(packet)
+    return path
+
+
+def test_a_minute_of_video_is_cancelled_taken_up_again_and_read(page: Any, tmp_path: Path) -> None:
+    clip = one_minute(tmp_path / "minute.mp4")
+    with command(folder=tmp_path) as (_, address):
+        page.goto(address)
+        row = page.locator("li.row")
+        page.set_input_files("input[type=file]", clip)
+        playwright.expect(row.locator("progress")).to_have_count(1)
+        # In the middle of it, as if somebody had pressed F5.
+        page.reload()
+        row.get_by_role("button", name=W("serve_cancel")).click()
+        playwright.expect(row).to_contain_text(W("serve_cancelled"))
+        page.set_input_files("input[type=file]", clip)
+        page.get_by_role("link", name=W("serve_open")).click()
+        playwright.expect(page.frame_locator("#report").locator(".finding strong")).to_have_text(W("label_manipulated"))
+        assert page.locator("video").evaluate("video => video.duration") == pytest.approx(60, abs=0.5)
+        # The moments reach over its whole length, and each of them leads there.
+        last = page.locator("[data-seek]").evaluate_all("found => Math.max(...found.map(one => one.dataset.seek))")
+        assert last > 40
+        page.locator(f'[data-seek="{last}"]').click()
+        page.wait_for_timeout(500)
+        assert page.locator("video").evaluate("video => video.currentTime") == pytest.approx(last, abs=0.2)
+        page.close()
+
+
+def test_a_real_photo_is_read_and_found_in_its_original(page: Any, tmp_path: Path) -> None:
+    with command(folder=tmp_path) as (_, address):
+        page.goto(address)
+        page.set_input_files("input[type=file]", SAMPLES / "portrait_forged.jpg")
+        page.get_by_role("link", name=W("serve_open")).click()
+        copy = page.get_by_alt_text(W("serve_copy_alt", name="portrait_forged.jpg"))
+        assert copy.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") > 100
+        page.set_input_files("input[type=file]", SAMPLES / "portrait_genuine.jpg")
+        pair = page.locator("#rows > li")
+        playwright.expect(pair.locator(".state")).to_have_text(
+            W("compare_label_taken_from_this_photo"), ignore_case=True
+        )
+        beside = pair.get_by_alt_text(W("serve_compared_alt"))
+        assert beside.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") > 100
+        pair.get_by_role("button", name=W("serve_delete")).click()
+        page.locator("dialog").get_by_role("button", name=W("serve_delete")).click()
+        playwright.expect(pair).to_have_count(0)
+        page.close()
+
+
+@pytest.mark.skipif(AXE is None, reason="axe-playwright-python is not installed")
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_has_nothing_serious_to_say(scheme: str, width: int, browser: Any, tmp_path: Path) -> None:
+    assert AXE is not None
+    assert AXE.origin is not None
+    script = Path(AXE.origin).with_name("axe.min.js").read_text(encoding="utf-8")
+    window = {"width": width, "height": 800}
+    # A report may run no script, and axe is one.
+    context = browser.new_context(locale="en-US", color_scheme=scheme, viewport=window, bypass_csp=True)
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+
+    def serious() -> list[str]:
+        page.evaluate(script)
+        found = page.evaluate("axe.run().then(said => said.violations)")
+        return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in ("serious", "critical")]
+
+    with command(folder=tmp_path) as (_, address):
+        page.goto(address)
+        assert serious() == []
+        page.set_input_files("input[type=file]", [SAMPLES / "portrait_forged.jpg", SAMPLES / "README.md"])
+        page.get_by_role("link", name=W("serve_open")).wait_for()
+        assert serious() == []
+        page.get_by_role("link", name=W("serve_open")).click()
+        page.wait_for_url("**/jobs/*")
+        page.set_input_files("input[type=file]", SAMPLES / "portrait_genuine.jpg")
+        page.get_by_alt_text(W("serve_compared_alt")).wait_for()
+        assert serious() == []
+        report = page.locator("#report").get_attribute("src")
+        page.goto(f"{address.rstrip('/')}{report}")
+        assert page.locator(".finding").count() == 1
+        assert serious() == []
+        for name in ("docs", "login"):
+            page.goto(f"{address.rstrip('/')}/{name}")
+            assert serious() == []
+        context.close()
