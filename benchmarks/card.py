@@ -75,9 +75,10 @@ def _times(looks: Sequence[Look]) -> str:
 def calibration(entry: dict[str, Any]) -> str:
     lines = [
         "| media | genuine / manipulated | manipulated from | nothing found up to | false alarms | on other groups | misses"
-        " | on other groups | inconclusive there | and of fair quality | ECE there | evidence lost at quality 0"
+        " | on other groups | inconclusive there | and of fair quality | ECE there | of exact probabilities"
+        " | evidence lost at quality 0"
         " | a logit moves by | largest ratio |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for kind, check in entry["calibration_on_other_groups"].items():
         bands = entry["calibration"][kind]
@@ -87,7 +88,7 @@ def calibration(entry: dict[str, Any]) -> str:
             f"| {kind} | {bands['genuine']} / {bands['manipulated']} | {bands['upper']:.2f} | {bands['lower']:.2f}"
             f" | {bands['false_alarm_rate']:.1%} | {check['false_alarm_rate']:.1%} | {bands['miss_rate']:.1%}"
             f" | {check['miss_rate']:.1%} | {check['inconclusive']:.0%} | {check['inconclusive_fair']:.0%}"
-            f" | {check['ece_balanced']:.3f}"
+            f" | {check['ece_balanced']:.3f} | {check['ece_by_chance']:.3f}"
             f" | {bands['quality_loss']:.0%} | {moved} | {bands['largest_ratio']:.0f} |"
         )
     return "\n".join(lines)

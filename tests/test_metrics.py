@@ -12,6 +12,7 @@ from deepfake_detect.training.metrics import (
     auc,
     bootstrap,
     calibration_error,
+    calibration_error_by_chance,
     figures,
     perfect,
     reliability,
@@ -54,6 +55,19 @@ def test_the_calibration_error_is_that_of_balanced_classes() -> None:
     assert calibration_error(np.full(10, 0.5), fake) == pytest.approx(0.0)
     assert calibration_error(np.full(10, 0.95), fake) == pytest.approx(0.45)
     assert reliability(np.full(10, 0.55), fake) == [pytest.approx((0.55, 0.5, 1.0))]
+
+
+def test_few_files_show_an_error_though_every_probability_is_right() -> None:
+    rng = np.random.default_rng(0)
+    chance = rng.random(4000)
+    fake = rng.random(4000) < chance
+    few = np.arange(40)
+    many, by_chance = (calibration_error(chance, fake), calibration_error_by_chance(chance, fake))
+    assert many == pytest.approx(by_chance, abs=0.012)
+    assert by_chance < 0.03
+    assert 0.1 < calibration_error_by_chance(chance[few], fake[few]) < 0.2
+    # What is certain and right errs by nothing.
+    assert calibration_error_by_chance(np.array([0.0, 0.0, 1.0, 1.0]), np.array([False, False, True, True])) == 0
 
 
 def test_copies_of_one_file_do_not_narrow_an_interval() -> None:

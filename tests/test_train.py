@@ -183,6 +183,18 @@ def test_a_deeper_net_starts_with_what_a_shallower_one_says(tmp_path: Path) -> N
         load_start(EvidenceNet(replace(TINY, backbone="lite2")), tmp_path / "shallow.safetensors")
 
 
+def test_a_net_of_colours_alone_can_be_given_the_noise_residual(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    seeing, also = EvidenceNet(TINY).eval(), EvidenceNet(replace(TINY, residual=1)).eval()
+    save_file(seeing.state_dict(), tmp_path / "colours.safetensors")
+    load_start(also, tmp_path / "colours.safetensors")
+    crops = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    assert torch.allclose(seeing(crops)[0], also(crops)[0], atol=1e-5)
+    save_file(also.state_dict(), tmp_path / "more.safetensors")
+    with pytest.raises(ValueError, match="does not fit the architecture"):
+        load_start(seeing, tmp_path / "more.safetensors")
+
+
 def test_what_the_net_sees_beside_colours_starts_at_nothing() -> None:
     """Right after ImageNet's weights are loaded, the noise residual changes no answer."""
     torch.manual_seed(0)

@@ -31,7 +31,7 @@ from ..types import Bands
 from ..verdict import LEAST_SUPPORT, weighed
 from .evaluate import Item, read_scores, said_of, unlimited
 from .export import read_manifest, write_manifest
-from .metrics import calibration_error, group_resamples
+from .metrics import calibration_error, calibration_error_by_chance, group_resamples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -179,6 +179,7 @@ def carried_over(items: Sequence[Item], *, others: Sequence[Item] = (), folds: i
         "inconclusive": inconclusive,
         "inconclusive_fair": float((said[fair] == "inconclusive").mean()) if fair.any() else 0.0,
         "ece_balanced": calibration_error(chance, fake),
+        "ece_by_chance": calibration_error_by_chance(chance, fake),
         "log_loss": float(-(weights * np.log(likely)).sum() / weights.sum()),
     }
 

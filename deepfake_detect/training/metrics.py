@@ -179,6 +179,20 @@ def calibration_error(chance: np.ndarray, fake: np.ndarray, *, bins: int = 10) -
     return sum(weight * abs(stated - was) for stated, was, weight in reliability(chance, fake, bins=bins))
 
 
+def calibration_error_by_chance(chance: np.ndarray, fake: np.ndarray, *, bins: int = 10, draws: int = 200) -> float:
+    """The mean calibration error that so many files would show if every P stated were exactly right.
+
+    An error of few files is never 0: in each bin a few of one class too many turn up by chance, and it is their size that
+    counts (Vaicenavicius et al., AISTATS 2019). Labels are drawn from what is stated, at the odds of the classes as they
+    are here.
+    """
+    odds = chance / (1 - chance).clip(1e-12) * fake.sum() / max(1, int((~fake).sum()))
+    rng = np.random.default_rng(0)
+    drawn = [rng.random(len(chance)) < odds / (1 + odds) for _ in range(draws)]
+    both = [labels for labels in drawn if labels.any() and not labels.all()]
+    return float(np.mean([calibration_error(chance, labels, bins=bins) for labels in both])) if both else 0.0
+
+
 def _balanced(fake: np.ndarray) -> np.ndarray:
     """Weights of sum 1, half of it for each class."""
     return np.where(fake, 0.5 / max(1, int(fake.sum())), 0.5 / max(1, int((~fake).sum())))

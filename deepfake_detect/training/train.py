@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NORMS = ("batch", "strangers", "kept")
+# Of a net: its first weights, (channels, what it sees, 3, 3).
+_STEM = "stem.1.weight"
 
 _maker: PairMaker
 
@@ -126,7 +128,7 @@ def load_imagenet(net: EvidenceNet) -> None:
     )
     own = {name: value for name, value in net.state_dict().items() if name.startswith(("stem.", "stages."))}
     for (name, value), (theirs, start) in zip(own.items(), pretrained.items(), strict=False):
-        if name == "stem.1.weight" and net.architecture.residual:
+        if name == _STEM and net.architecture.residual:
             value.zero_()
             value[:, : start.shape[1]].copy_(start)
             continue
@@ -136,16 +138,19 @@ def load_imagenet(net: EvidenceNet) -> None:
 
 
 def load_start(net: EvidenceNet, start: Path) -> None:
-    """Start from trained weights of the same architecture, or of one that ends earlier.
+    """Start from trained weights of the same architecture, of one that ends earlier, or of one that sees colours alone.
 
-    The stages that those lack come from ImageNet, and their level starts with weights of 0: at first the deeper net says
-    what the other said.
+    The stages that those lack come from ImageNet, and their level starts with weights of 0, as does what the net sees
+    beside colours: at first it says what the other said.
 
     Raises:
         ValueError: They are of another architecture.
     """
     trained = load_file(start)
     own = net.state_dict()
+    stem = trained.get(_STEM)
+    if net.architecture.residual and stem is not None and stem.shape[1] == 3:
+        trained[_STEM] = functional.pad(stem, (0, 0, 0, 0, 0, own[_STEM].shape[1] - 3))
     foreign = [name for name, value in trained.items() if name not in own or own[name].shape != value.shape]
     new = own.keys() - trained.keys()
     if foreign or any(not name.startswith(("stages.", "deepest.")) for name in new):
