@@ -283,6 +283,27 @@ def test_a_film_of_one_seed_is_one_picture() -> None:
         assert np.array_equal(once, twice)
 
 
+def test_a_colour_that_changes_from_pixel_to_pixel_is_averaged_on_film() -> None:
+    """As cameras have it; of one pixel in four, every other column being red would leave all red or none."""
+    pixels = np.full((64, 64, 3), 128, np.uint8)
+    pixels[:, ::2] = (200, 92, 92)
+    filmed = film(pixels, crf=10, frames=2, rng=np.random.default_rng(0)).astype(int)
+    redness = (filmed[..., 0] - filmed[..., 2]).mean()
+    assert redness == pytest.approx((pixels[..., 0].astype(int) - pixels[..., 2]).mean(), abs=6)
+
+
+def test_a_change_of_colour_makes_no_half_darker() -> None:
+    pixels = texture(3, 160)
+    rng = np.random.default_rng(0)
+    for recolour in (
+        lambda: blend.match_colour(pixels, pixels, np.ones(pixels.shape[:2], np.float32), rng),
+        lambda: blend._whole_levels(pixels + np.float32(0.4)),
+    ):
+        apart = [recolour().astype(int) - pixels for _ in range(5)]
+        assert np.abs(apart).max() <= 1
+        assert abs(np.mean(apart)) < 0.05
+
+
 def test_film_compresses_more_at_a_higher_crf() -> None:
     pixels = texture(96, 128)
     errors = [
@@ -327,7 +348,7 @@ def test_only_what_is_drawn_throughout_is_looked_at_closely(drawn_data: Path) ->
     maker = PairMaker([drawn_data], None, Architecture(margin=0.6), margins=(0.2, 0.6), closest=-0.2)
     box = np.array([200.0, 200, 300, 300])
     drawn, seam = (
-        np.array([maker._margin(box, (500, 500), seed, family) for seed in range(400)]) for family in ("whole", "self")
+        np.array([maker._margin(box, (500, 500), seed, drawn=drawn) for seed in range(400)]) for drawn in (True, False)
     )
     assert seam.min() >= 0.2
     assert -0.2 <= drawn.min() < -0.15
@@ -364,6 +385,8 @@ def test_a_forgery_with_its_original_shares_its_crop(drawn_data: Path, tmp_path:
     x0, y0 = face.mesh["nose"].min(0).astype(int)
     x1, y1 = face.mesh["nose"].max(0).astype(int)
     swapped[y0:y1, x0:x1] = 255 - swapped[y0:y1, x0:x1]
+    noise = np.random.default_rng(0).integers(-6, 7, swapped.shape)
+    swapped = (swapped.astype(int) + noise).clip(0, 255).astype(np.uint8)
     rows = ["path,label,split,source,method,group,original"]
     for label, picture in (("real", pixels), ("fake", swapped)):
         (tmp_path / label).mkdir()
@@ -375,14 +398,18 @@ def test_a_forgery_with_its_original_shares_its_crop(drawn_data: Path, tmp_path:
     np.savez(tmp_path / "landmarks.npz", path=["real/a.png", "fake/a.png"], box=boxes, five=fives, **mesh)
     held_back = zlib.crc32(b"one") % 20 == 0
     maker = PairMaker([tmp_path], None, Architecture(), whole_share=1.0, held_back=held_back)
+    corners = []
     for seed in range(20):
         pair = maker.make(seed)
         assert pair.family == "whole"
         difference = np.abs(pair.crops[0].astype(int) - pair.crops[1]).mean(-1)
+        corners.append(difference[:10, :10].max())
         small = cv2.resize(difference.astype(np.float32), (28, 28), interpolation=cv2.INTER_AREA)
         assert small[pair.mask == 0].mean() < 0.3 * small[14:18, 12:16].mean()
         assert (pair.mask == IGNORE).any()
         assert pair.mask[14:18, 12:16].min() == pytest.approx(1, abs=1e-5)
+    # Far from the face, where the forged file had been coded once more, they were made the same.
+    assert np.median(corners) == 0
 
 
 def test_forgeries_mostly_stand_beside_what_was_published_with_them(drawn_data: Path, tmp_path: Path) -> None:
@@ -402,7 +429,7 @@ def test_forgeries_mostly_stand_beside_what_was_published_with_them(drawn_data: 
     assert maker.make(1).family == "whole"
 
 
-def test_a_large_forgery_stands_beside_the_largest_of_the_faces_drawn(drawn_data: Path) -> None:
+def test_a_forgery_stands_beside_the_face_nearest_in_size_of_those_drawn(drawn_data: Path) -> None:
     maker = PairMaker([drawn_data], None, Architecture(), whole_share=1.0)
     rng = np.random.default_rng(0)
     fake = next(face for groups in maker._fake.values() for some in groups.values() for face in some)
@@ -417,7 +444,7 @@ def test_a_large_forgery_stands_beside_the_largest_of_the_faces_drawn(drawn_data
         for name, face in (("large", large), ("small", small))
     }
     assert drawn["large"] > np.quantile(sizes, 0.7)
-    assert drawn["small"] == pytest.approx(np.mean(sizes), abs=0.15 * np.ptp(sizes))
+    assert drawn["small"] < np.quantile(sizes, 0.3)
 
 
 def test_the_sharper_of_two_pictures_is_blurred_to_the_other() -> None:
@@ -556,6 +583,28 @@ def test_another_moment_of_the_same_person_changes_what_speaks_alone() -> None:
         assert np.array_equal(forgery.genuine[forgery.mask == 0], forgery.forged[forgery.mask == 0])
         assert (forgery.genuine[forgery.mask > 0.5] != forgery.forged[forgery.mask > 0.5]).mean() > 0.5
     assert shapes == {"mouth", "lower_half", "below_brows", "inner"}
+
+
+def test_forged_faces_are_laid_into_genuine_surroundings_and_seen_closely(
+    drawn_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maker = PairMaker([drawn_data], None, Architecture(margin=0.6), whole_share=0.0, margins=(0.2, 0.6), closest=-0.2)
+    fakes = [face for groups in maker._fake.values() for some in groups.values() for face in some]
+    monkeypatch.setattr(maker, "_forged", [[fake] for fake in fakes])
+    used, seen = [], []
+    monkeypatch.setattr(
+        pairs_module, "_reduced", lambda pixels, face, *_, reduced=pairs_module._reduced, **more: (
+            used.append(face.label), reduced(pixels, face, *_, **more))[1]
+    )  # fmt: skip
+    margin = maker._margin
+    monkeypatch.setattr(maker, "_margin", lambda *words, drawn: (seen.append(drawn), margin(*words, drawn=drawn))[1])
+    families = [maker.make(seed).family for seed in range(120)]
+    forged = sum(label == "fake" for label in used)
+    # A fifth of the third of all pairs in which there is another person's face.
+    assert 0.1 < forged / len(used) < 0.5
+    close = [drawn for family, drawn in zip(families, seen, strict=True) if family == "other"]
+    assert 0.1 < np.mean(close) < 0.9
+    assert not any(drawn for family, drawn in zip(families, seen, strict=True) if family == "self")
 
 
 def test_a_forgery_that_wear_made_equal_to_its_twin_counts_little() -> None:

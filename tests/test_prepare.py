@@ -24,7 +24,7 @@ from deepfake_detect.training.data import MESH_PARTS, read_faces
 from deepfake_detect.training.datasets import Dataset, Labelled
 from deepfake_detect.training.mean_face import average, fit_mean_face
 from deepfake_detect.training.prepare import Wanted, prepare
-from deepfake_detect.training.restore import restored_path, take_face
+from deepfake_detect.training.restore import resized, restored_path, take_face
 from deepfake_detect.training.train import Settings
 
 
@@ -130,6 +130,14 @@ def test_an_autoencoder_learns_to_draw(drawn_data: Path, tmp_path: Path) -> None
     assert np.array_equal(drawn[outside], pixels[outside])
     error = np.abs(drawn[place].astype(int) - pixels[place]).mean()
     assert error < 0.9 * np.abs(128 - pixels[place].astype(int)).mean()
+
+
+def test_what_a_net_has_drawn_is_enlarged_without_steps() -> None:
+    """Repeated pixels would mark every copy, and nothing else in the pair."""
+    ramp = np.repeat(np.linspace(0, 255, 16).astype(np.uint8)[None, :, None], 3, 2).repeat(16, 0)
+    steps = np.diff(resized(ramp, (48, 48))[24, 6:-6, 0].astype(int))
+    assert steps.max() - steps.min() <= 3
+    assert np.array_equal(resized(ramp, (8, 8)), cv2.resize(ramp, (8, 8), interpolation=cv2.INTER_AREA))
 
 
 def test_decoders_fill_the_folder_of_redrawn_faces(drawn_data: Path, tmp_path: Path) -> None:

@@ -238,6 +238,8 @@ def test_collate_puts_each_genuine_crop_before_its_forgery() -> None:
     assert crops[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
     assert labels.tolist() == [0, 1, 0, 1, 0, 1]
     assert masks.flatten().tolist() == [0, 1, 0, 1, 0, 1]
+    unknown = Pair(halves, np.array([[IGNORE, 1.0]], np.float32), "whole")
+    assert collate([unknown])[1].tolist() == [[[IGNORE, 0]], [[IGNORE, 1]]]
 
 
 def test_the_learning_rate_rises_and_falls_to_nothing() -> None:

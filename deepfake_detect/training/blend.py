@@ -38,6 +38,9 @@ IGNORE = -1.0
 FAMILIES = ("self", "other", "regenerated", "redrawn")
 SHAPES = ("whole", "inner", "below_brows", "lower_half", "mouth", "eyes", "nose", "box")
 _SHAPE_WEIGHTS = (0.26, 0.2, 0.14, 0.1, 0.12, 0.06, 0.04, 0.08)
+# Another person's face mostly comes whole, and then fills what is looked at without the face's rim.
+_OTHER_WEIGHTS = (0.38, 0.22, 0.15, 0.05, 0.06, 0.03, 0.01, 0.1)
+FILLING = ("whole", "inner", "below_brows", "box")
 # How often a blend is seen through a swap net: its square of the picture drawn at the net's size. The sizes of published
 # ones, in pixels a side; how wide the square is and how far below the eyes its centre lies, both in distances of the eyes
 # (the template of ArcFace, Deng et al., CVPR 2019, as swap programs pad it, is 3.6 wide); what of each side is not pasted.
@@ -67,6 +70,7 @@ class Forgery:
             need not say so.
         family: One of `FAMILIES`.
         shape: One of `SHAPES`; of a face redrawn all over, `all`.
+        through_net: It was drawn anew at a swap net's size, see `through_net`.
     """
 
     genuine: Picture
@@ -74,6 +78,7 @@ class Forgery:
     mask: np.ndarray
     family: str
     shape: str
+    through_net: bool = False
 
 
 def forge(
@@ -99,8 +104,8 @@ def forge(
     """
     if face.mesh is None:
         raise ValueError(f"{face.path} has no mesh to blend along")
-    shapes, weights = (_SPEAKING, _SPEAKING_WEIGHTS) if same_person else (SHAPES, _SHAPE_WEIGHTS)
-    shape = str(rng.choice(shapes, p=weights))
+    weights = _SHAPE_WEIGHTS if donor is None else _OTHER_WEIGHTS
+    shape = str(rng.choice(_SPEAKING, p=_SPEAKING_WEIGHTS) if same_person else rng.choice(SHAPES, p=weights))
     mask = draw_mask(face.mesh, pixels.shape[:2], shape, rng)
     if rng.random() < _PARSED:
         parsed = mask * skin(pixels, face.mesh, rng)
@@ -136,11 +141,12 @@ def forge(
         forged = multi_band(source, target, mask * strength)
     else:
         forged = alpha_blend(source, target, mask * strength)
-    if family != "self" and rng.random() < _THROUGH_NET:
+    netted = family != "self" and rng.random() < _THROUGH_NET
+    if netted:
         forged, mask = through_net(forged, target, face, rng)
     # A pyramid rounds, and a Poisson seam may spill: outside the mask the halves must stay equal.
     forged = np.where((mask != 0)[..., None], forged, target)
-    return Forgery(target, forged, mask, family, shape)
+    return Forgery(target, forged, mask, family, shape, netted)
 
 
 def through_net(forged: Picture, target: Picture, face: TrainingFace, rng: Generator) -> tuple[Picture, np.ndarray]:
@@ -385,12 +391,17 @@ def _recolour(pixels: Picture, rng: Generator) -> Picture:
     if rng.random() < 0.5:
         shift = rng.uniform(-18, 18, 3)
         gain = rng.uniform(0.92, 1.08)
-        return np.asarray(pixels * np.float32(gain) + shift.astype(np.float32)).clip(0, 255).astype(np.uint8)
-    hsv = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV).astype(np.float32)
-    hsv[..., 0] = (hsv[..., 0] + rng.uniform(-6, 6)) % 180
+        return _whole_levels(pixels * np.float32(gain) + shift.astype(np.float32))
+    hsv: np.ndarray = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0] + rng.uniform(-12, 12)) % 360
     hsv[..., 1] *= rng.uniform(0.75, 1.25)
-    hsv[..., 2] = hsv[..., 2] * rng.uniform(0.88, 1.12) + rng.uniform(-8, 8)
-    return cv2.cvtColor(hsv.clip(0, (179, 255, 255)).astype(np.uint8), cv2.COLOR_HSV2RGB)
+    hsv[..., 2] = hsv[..., 2] * rng.uniform(0.88, 1.12) + rng.uniform(-8, 8) / 255
+    return _whole_levels(255 * cv2.cvtColor(hsv.clip(0, (360, 1, 1)).astype(np.float32), cv2.COLOR_HSV2RGB))
+
+
+def _whole_levels(values: np.ndarray) -> Picture:
+    """To the nearest grey level: cut off, one half of a pair would be darker than the other by half a level."""
+    return np.asarray(values + 0.5).clip(0, 255).astype(np.uint8)
 
 
 def _resample(pixels: Picture, rng: Generator, *, least: float = 0.25, most: float = 0.9) -> Picture:
@@ -427,7 +438,7 @@ def _quantise(pixels: Picture, rng: Generator) -> Picture:
     ycc = cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb).astype(np.float32)
     first = 0 if rng.random() < 0.3 else 1
     ycc[..., first:] = (ycc[..., first:] / step).round() * step
-    return cv2.cvtColor(ycc.clip(0, 255).astype(np.uint8), cv2.COLOR_YCrCb2RGB)
+    return cv2.cvtColor(_whole_levels(ycc), cv2.COLOR_YCrCb2RGB)
 
 
 def _recompress(pixels: Picture, rng: Generator) -> Picture:
@@ -440,7 +451,7 @@ def _renoise(pixels: Picture, rng: Generator) -> Picture:
     noise = rng.normal(0, rng.uniform(2, 9), pixels.shape).astype(np.float32)
     if rng.random() < 0.5:
         noise = cv2.GaussianBlur(noise, (0, 0), 0.8) * 1.6
-    return np.asarray(pixels + noise).clip(0, 255).astype(np.uint8)
+    return _whole_levels(pixels + noise)
 
 
 _REGENERATORS: tuple[tuple[float, Callable[[Picture, Generator], Picture]], ...] = (
@@ -557,11 +568,11 @@ def match_colour(source: Picture, target: Picture, mask: np.ndarray, rng: Genera
     inside = mask > 0.3
     if inside.sum() < 50:
         return source
-    s = cv2.cvtColor(source, cv2.COLOR_RGB2LAB).astype(np.float32)
-    t = cv2.cvtColor(target, cv2.COLOR_RGB2LAB)[inside].astype(np.float32)
+    s, t = (cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for picture in (source, target))
+    t = t[inside]
     own = s[inside]
     spread = (t.std(0) / (own.std(0) + 1e-3)).clip(0.6, 1.6) if rng.random() < 0.6 else np.ones(3, np.float32)
     matched = (s - own.mean(0)) * spread + t.mean(0)
     amount = float(rng.choice((1.0, 1.0, 0.8, 0.5)))
-    mixed = s + amount * (matched - s)
-    return cv2.cvtColor(np.asarray(mixed).clip(0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB)
+    mixed = np.asarray(s + amount * (matched - s), np.float32)
+    return _whole_levels(255 * cv2.cvtColor(mixed, cv2.COLOR_LAB2RGB))

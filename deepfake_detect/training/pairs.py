@@ -12,7 +12,7 @@ import numpy as np
 from ..crop import cut, cut_square, margin_within, square
 from ..types import Face, Frame
 from .augment import compressed_off_grid, degrade
-from .blend import IGNORE, Forgery, forge, redrawn_whole
+from .blend import FILLING, IGNORE, Forgery, alpha_blend, forge, redrawn_whole
 from .data import TrainingFace, read_faces, read_picture
 from .restore import restored_path
 from .retouch import retouch
@@ -31,10 +31,11 @@ _REAL_WEIGHTS = {"aaf": 0.3, "utkface": 0.16, "ffhq256": 0.2, "ffhq512": 0.08, "
                  "celebahq": 0.04, "ciplab": 0.03, "amfd": 0.03, "lfw": 0.05, "ffhq1024": 0.01, "inswapper": 0.08,
                  "web": 0.35, "video": 0.6}  # fmt: skip
 # Whole forgeries that are not blends, and the genuine sources each is paired with.
-_FAKE_WEIGHTS = {"stylegan256": 0.28, "stylegan2_tpdne": 0.42, "mobile_stylegan": 0.16, "stylegan3": 0.12,
-                 "studio_gan": 0.08, "generated_photos": 0.1, "flux": 0.03, "diffusion": 0.2, "generated": 0.45,
-                 "edited": 0.12, "ciplab": 0.06, "openforensics": 0.05, "inswapper": 0.14, "still_swaps": 0.1,
-                 "talking": 0.45, "swaps": 0.32, "lips": 0.12}  # fmt: skip
+# Those of few people or clips are drawn less than they matter: what is seen again and again is learned by heart.
+_FAKE_WEIGHTS = {"stylegan256": 0.2, "stylegan2_tpdne": 0.45, "mobile_stylegan": 0.16, "stylegan3": 0.12,
+                 "studio_gan": 0.08, "generated_photos": 0.2, "flux": 0.04, "diffusion": 0.2, "generated": 0.55,
+                 "edited": 0.06, "ciplab": 0.06, "openforensics": 0.06, "inswapper": 0.14, "still_swaps": 0.08,
+                 "talking": 0.3, "swaps": 0.2, "lips": 0.05}  # fmt: skip
 _TWINS = {"stylegan256": ("ffhq256", "inswapper", "us_officials", "celebahq", "amfd"),
           "stylegan2_tpdne": ("ffhq256", "ffhq512", "ffhq1024", "inswapper", "us_officials", "celebahq", "amfd"),
           "mobile_stylegan": ("ffhq512", "ffhq256", "us_officials", "celebahq"),
@@ -52,7 +53,7 @@ _TWINS = {"stylegan256": ("ffhq256", "inswapper", "us_officials", "celebahq", "a
 _UNKNOWN_WEIGHT = 0.1
 # What is drawn by a net shows it inside of the face, too, and is looked at closely so often. The other blends show their
 # seams, and nothing between them.
-_DRAWN, _CLOSE = ("regenerated", "redrawn", "whole"), 0.5
+_CLOSE = 0.5
 # How often a forgery stands beside a genuine face of the same publication, if there is one: both were filmed, cut out and
 # encoded by the same hands, and what is left to tell them apart is the forgery.
 _PUBLISHED_TOGETHER = 0.6
@@ -61,28 +62,33 @@ _UNKNOWN_PART = ("openforensics", "lips")
 
 # Forgeries whose face is another's and whose surroundings are genuine.
 _FACE_ALONE = ("swaps", "still_swaps")
+# Made from an original that is there, it is laid into that original's very surroundings, which its own encoder changed.
+_IN_ORIGINAL = ("swaps", "still_swaps", "lips")
 # Of the pairs that are blended here: another person's face; a redrawn face inside a mask; one redrawn all over.
-_OTHER, _RESTORED, _REDRAWN = 0.26, 0.22, 0.12
+_OTHER, _RESTORED, _REDRAWN = 0.38, 0.18, 0.1
 # How often a frame of a video gets part of the same person's face from another of its frames, as reenactment and lip-sync
 # leave it, where otherwise it would get another person's.
 _ANOTHER_MOMENT = 0.4
-# A copy redrawn all over ends this far from the face: crops of it must not show where.
-_REDRAWN_MARGIN = 0.25
+# A copy redrawn all over ends some way from the face: crops of it should not show where, also of a face that is much taller
+# than wide, yet show as much as the closer looks do.
+_REDRAWN_MARGIN = 0.18
 # Swaps come out of nets of 96 to 256 pixels: how often a donor is reduced to the lower part of that first.
 _SMALL_DONOR, _SMALL_DONOR_PX = 0.5, (96, 160)
 # What differs by so many grey levels on the average, inside of the mask, counts in full, and what can't be seen a quarter.
 _PLAIN_TO_SEE, _LEAST_WEIGHT = 3.0, 0.25
-# How often another person's face comes redrawn, as swapped faces do, or is nobody's but drawn by a generator, and how
-# often both halves are retouched first.
-_OTHER_REDRAWN, _OTHER_GENERATED = 0.45, 0.15
+# How often another person's face comes redrawn, as swapped faces do, or is drawn by a generator, or by a swap or
+# talking-head program: in surroundings that are new each time it can't be known by heart. And how often both halves are
+# retouched first.
+_OTHER_REDRAWN, _OTHER_GENERATED, _OTHER_FORGED = 0.35, 0.15, 0.2
 _GENERATED = ("stylegan256", "stylegan2_tpdne", "mobile_stylegan", "generated_photos")
+_FORGED = ("swaps", "still_swaps", "talking", "inswapper")
 _RETOUCHED = 0.18
 # How often a picture is made as soft as the copy of it that a net has redrawn, or the copy as soft as the picture: where
 # one half is always the softer one, a net learns that soft pictures are forged.
 _EQUALLY_SHARP = 0.5
 _BLURS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5)
-# Of so many genuine faces drawn, the largest stands beside a forgery that is larger than all of them: what always stood
-# beside small pictures would only be known in small pictures.
+# Of so many genuine faces drawn, the one nearest in size stands beside a forgery: both are brought to one size, and the one
+# that was larger is the sharper one then.
 _TWINS_DRAWN = 4
 # How often the head or the camera is turned, and how far: the crop follows the detector's upright box and does not turn
 # back. The standard deviation in degrees, and the most.
@@ -162,9 +168,10 @@ class PairMaker:
                     if face.publication:
                         self._published.setdefault(face.publication, {}).setdefault(group, []).append(face)
         self._everyone = [face for groups in self._real.values() for some in groups.values() for face in some]
-        self._generated = [
-            face for source in _GENERATED for some in self._fake.get(source, {}).values() for face in some
-        ]
+        self._generated, self._forged = (
+            [some for source in sources for some in self._fake.get(source, {}).values()]
+            for sources in (_GENERATED, _FORGED)
+        )
         self._redrawn = {net: found for net, found in _redrawn_faces(restored, self._everyone).items() if found}
         self._originals = {(face.root, face.path): face for face in self._everyone}
 
@@ -190,12 +197,11 @@ class PairMaker:
             how = rng.random()
             if self._redrawn and how < _OTHER_REDRAWN:
                 other, copy = self._redrawn_face(rng, but=face)
-                donor = read_picture(copy), other
-            else:
-                generated = self._generated and how > 1 - _OTHER_GENERATED
-                other = _lookalike(face, self._generated if generated else self._everyone, rng)
-                donor = other.read(), other
-            return self._forge(face, rng, donor=donor)
+                return self._forge(face, rng, donor=(read_picture(copy), other), drawn=True)
+            drawn = self._generated if how > 1 - _OTHER_GENERATED else []
+            drawn = drawn or (self._forged if how > 1 - _OTHER_GENERATED - _OTHER_FORGED else [])
+            other = _lookalike(face, drawn or [[one] for one in self._everyone], rng)
+            return self._forge(face, rng, donor=(other.read(), other), drawn=bool(drawn))
         if draw < _OTHER + _RESTORED + _REDRAWN and self._redrawn:
             face, copy = self._redrawn_face(rng)
             genuine, redrawn = face.read(), read_picture(copy)
@@ -205,7 +211,7 @@ class PairMaker:
                 return self._forge(face, rng, pixels=genuine, restored=redrawn)
             retouched = _retouching(rng)
             forgery = redrawn_whole(retouched(genuine, face), retouched(redrawn, face), face)
-            return self._finish(forgery, face, rng, most=_REDRAWN_MARGIN), face
+            return self._finish(forgery, face, rng, drawn=True, most=_REDRAWN_MARGIN), face
         return self._forge(_choose(self._real, _REAL_WEIGHTS, rng), rng)
 
     def _forge(
@@ -217,7 +223,13 @@ class PairMaker:
         donor: tuple[np.ndarray, TrainingFace] | None = None,
         restored: np.ndarray | None = None,
         same_person: bool = False,
+        drawn: bool = False,
     ) -> tuple[Pair, TrainingFace]:
+        """A blend of a face.
+
+        Args:
+            drawn: The donor's face is a net's work.
+        """
         retouched = _retouching(rng)
         pixels = retouched(face.read() if pixels is None else pixels, face)
         restored = None if restored is None else retouched(restored, face)
@@ -226,7 +238,10 @@ class PairMaker:
             donor = _reduced(*donor, min(face.size_px, most))
             donor = (retouched(*donor), donor[1])
         forgery = forge(pixels, face, rng, donor=donor, restored=restored, same_person=same_person)
-        return self._finish(forgery, face, rng), face
+        inside = forgery.family == "regenerated" or (
+            forgery.shape in FILLING and (drawn or forgery.through_net) and forgery.family == "other"
+        )
+        return self._finish(forgery, face, rng, drawn=inside), face
 
     def _whole(self, rng: Generator) -> tuple[Pair, TrainingFace]:
         fake = _choose(self._fake, _FAKE_WEIGHTS, rng)
@@ -243,7 +258,7 @@ class PairMaker:
         halves = _framed_alike(halves)
         saved = _saving(rng)
         seed = int(rng.integers(2**32))
-        margin = min(self._margin(face.box, pixels.shape[:2], seed, "whole") for pixels, face in halves)
+        margin = min(self._margin(face.box, pixels.shape[:2], seed, drawn=True) for pixels, face in halves)
         crops = []
         for pixels, face in halves:
             small = saved(pixels)
@@ -261,10 +276,8 @@ class PairMaker:
         else:
             wanted = _TWINS.get(fake.source, (fake.source,))
             pools, weights = {source: self._real[source] for source in wanted if source in self._real}, _REAL_WEIGHTS
-        drawn = [_choose(pools or self._real, weights, rng)]
-        while drawn[-1].size_px < fake.size_px and len(drawn) < _TWINS_DRAWN:
-            drawn.append(_choose(pools or self._real, weights, rng))
-        return max(drawn, key=lambda face: min(face.size_px, fake.size_px))
+        drawn = [_choose(pools or self._real, weights, rng) for _ in range(_TWINS_DRAWN)]
+        return min(drawn, key=lambda face: abs(math.log(face.size_px / fake.size_px)))
 
     def _with_original(self, fake: TrainingFace, original: TrainingFace, rng: Generator) -> Pair:
         """A forgery made elsewhere, beside the very picture it was made from: one crop for both."""
@@ -274,35 +287,46 @@ class PairMaker:
             raise ValueError(
                 f"{fake.path} and its original {original.path} differ in size; one is not made from the other"
             )
+        if fake.source in _IN_ORIGINAL:
+            around = np.maximum(_oval_mask(original, pictures[0].shape[:2], outside=0.0), 0)
+            around = cv2.dilate(around, np.ones((2 * round(0.15 * original.size_px) + 1,) * 2, np.uint8))
+            around = cv2.blur(around, (2 * max(1, round(0.06 * original.size_px)) + 1,) * 2)
+            pictures[1] = alpha_blend(pictures[1], pictures[0], around)
         # The files were not saved alike, see `_whole`.
         wanted, saved = rng.uniform(0.55, 1.0) * original.size_px, _saving(rng)
         reduced = [_reduced(pixels, original, wanted, exactly=True) for pixels in pictures]
         face = reduced[0][1]
         pictures = [retouched(saved(pixels), face) for pixels, _ in reduced]
         seed = int(rng.integers(2**32))
-        margin = self._margin(face.box, pictures[0].shape[:2], seed, "whole")
+        margin = self._margin(face.box, pictures[0].shape[:2], seed, drawn=True)
         crops = np.stack([self._finish_one(pixels, face.box, seed, margin) for pixels in pictures])
         seen = replace(face, source=fake.source, path=fake.path)
         mask = self._fake_mask(pictures[1], seen, seed, margin, face_alone=fake.source in _FACE_ALONE)
         return _flipped(crops, mask, "whole", rng)
 
-    def _finish(self, forgery: Forgery, face: TrainingFace, rng: Generator, *, most: float = math.inf) -> Pair:
+    def _finish(
+        self, forgery: Forgery, face: TrainingFace, rng: Generator, *, drawn: bool = False, most: float = math.inf
+    ) -> Pair:
         seed = int(rng.integers(2**32))
-        margin = min(most, self._margin(face.box, forgery.mask.shape, seed, forgery.family))
+        margin = min(most, self._margin(face.box, forgery.mask.shape, seed, drawn=drawn))
         halves = (forgery.genuine, forgery.forged)
         crops = np.stack([self._finish_one(half, face.box, seed, margin) for half in halves])
         mask = self._cut_mask(forgery.mask, face.box, seed, margin)
         return _flipped(crops, mask, forgery.family, rng, weight=_visible(crops, mask))
 
-    def _margin(self, box: np.ndarray, size: tuple[int, ...], seed: int, family: str) -> float:
-        """Of the pair of this seed and family, for a face in a picture of this height and width."""
+    def _margin(self, box: np.ndarray, size: tuple[int, ...], seed: int, *, drawn: bool) -> float:
+        """Of the pair of this seed, for a face in a picture of this height and width.
+
+        Args:
+            drawn: A net has drawn the inside of the face.
+        """
         architecture = self._architecture
         wanted, least = architecture.margin, architecture.least_margin
         if self._margins is not None:
             low, high = self._margins
             rng = np.random.default_rng([seed, 3])
             wanted = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-            if self._closest is not None and family in _DRAWN and rng.random() < _CLOSE:
+            if self._closest is not None and drawn and rng.random() < _CLOSE:
                 wanted = float(rng.uniform(self._closest, low))
             least = min(wanted, architecture.margin if least is None else least)
         if least is None:
@@ -352,9 +376,8 @@ class PairMaker:
         return self._cut_mask(whole, fake.box, seed, margin)
 
     def _redrawn_face(self, rng: Generator, *, but: TrainingFace | None = None) -> tuple[TrainingFace, Path]:
-        """A genuine face that a net has redrawn, and the redrawn copy; every net as often as the others."""
-        nets = sorted(self._redrawn)
-        found = self._redrawn[nets[int(rng.integers(len(nets)))]]
+        """A genuine face that a net has redrawn, and the redrawn copy; every net as often as it has copies."""
+        found = [pair for net in sorted(self._redrawn) for pair in self._redrawn[net]]
         others = found if but is None else [pair for pair in found if pair[0].group != but.group]
         return (others or found)[int(rng.integers(len(others or found)))]
 
@@ -394,11 +417,11 @@ def _choose(pools: dict[str, dict[str, list[TrainingFace]]], weights: dict[str, 
     return pool[int(rng.integers(len(pool)))]
 
 
-def _lookalike(face: TrainingFace, among: Sequence[TrainingFace], rng: Generator) -> TrainingFace:
-    """Of forty faces drawn, the one whose landmarks fit best, someone else."""
-    drawn = [among[i] for i in rng.integers(len(among), size=40).tolist()]
+def _lookalike(face: TrainingFace, among: Sequence[Sequence[TrainingFace]], rng: Generator) -> TrainingFace:
+    """Of forty faces drawn, one of a group, the one whose landmarks fit best, someone else."""
+    drawn = [among[i][int(rng.integers(len(among[i])))] for i in rng.integers(len(among), size=40).tolist()]
     others = [other for other in drawn if other.group != face.group]
-    others = others or [other for other in among if other.group != face.group]
+    others = others or [other for some in among for other in some if other.group != face.group]
     if not others:
         raise ValueError("every genuine face is of one group; other people's faces need at least two")
     shape = _shape(face)

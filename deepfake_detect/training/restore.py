@@ -46,7 +46,14 @@ def redraw(pixels: np.ndarray, box: np.ndarray, *, net: str, side: int) -> np.nd
     region, place = take_face(pixels, box)
     scale = side / max(region.shape[:2])
     small = cv2.resize(region, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return paste_face(pixels, cv2.resize(_run(net, small), region.shape[1::-1], interpolation=cv2.INTER_AREA), place)
+    return paste_face(pixels, resized(_run(net, small), region.shape[1::-1]), place)
+
+
+def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """What a net has drawn, at (width, height). Areas are averaged where it gets smaller alone: where it gets larger OpenCV
+    repeats pixels for that, and their edges would mark every copy."""
+    reduces = size[0] < pixels.shape[1]
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if reduces else cv2.INTER_CUBIC)
 
 
 def take_face(

@@ -31,7 +31,7 @@ from torch.nn import functional
 
 from ..model import EvidenceNet
 from ..types import Architecture
-from .blend import FAMILIES
+from .blend import FAMILIES, IGNORE
 from .pairs import Pair, PairMaker
 
 if TYPE_CHECKING:
@@ -215,10 +215,13 @@ def learning_rate(seen: int, settings: Settings) -> float:
 
 def collate(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Pairs -> crops (2N, 3, S, S) uint8, masks (2N, h, w), labels and weights (2N,); each genuine crop right before its
-    forgery."""
+    forgery, both with `IGNORE` where the forgery has it."""
     crops = np.concatenate([pair.crops for pair in pairs])
-    masks = np.zeros((len(crops), *pairs[0].mask.shape), np.float32)
-    masks[1::2] = np.stack([pair.mask for pair in pairs])
+    forged = np.stack([pair.mask for pair in pairs])
+    # What nobody asks of a forgery nobody asks of its twin: else cells around faces would learn the class by what is there.
+    masks = np.stack([np.where(forged < 0, np.float32(IGNORE), np.float32(0)), forged], 1).reshape(
+        -1, *forged.shape[1:]
+    )
     labels = torch.tensor([0.0, 1.0]).repeat(len(pairs))
     weights = torch.tensor([weight for pair in pairs for weight in (1.0, pair.weight)])
     return torch.from_numpy(crops).permute(0, 3, 1, 2), torch.from_numpy(masks), labels, weights
