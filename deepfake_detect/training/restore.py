@@ -19,11 +19,8 @@ import numpy as np
 from ..files import write_atomically
 from .data import TrainingFace, read_faces
 
-_NETS = {
-    "video2x": ("REALESRGAN_ANIMAVIDEOV3_UP2X", 2),
-    "anime4x": ("REALESRGAN_X4PLUSANIME_UP4X", 4),
-    "photo4x": ("REALESRGAN_X4PLUS_UP4X", 4),
-}
+# The package holds more, for cartoons: faces come out of those with ink outlines, as of no face enhancer.
+_NETS = {"video2x": ("REALESRGAN_ANIMAVIDEOV3_UP2X", 2), "photo4x": ("REALESRGAN_X4PLUS_UP4X", 4)}
 _loaded: dict[str, object] = {}
 
 log = logging.getLogger(__name__)
@@ -40,7 +37,7 @@ def redraw(pixels: np.ndarray, box: np.ndarray, *, net: str, side: int) -> np.nd
     Args:
         pixels: uint8 (H, W, 3) RGB.
         box: The face, (4,) pixels.
-        net: One of `video2x`, `anime4x`, `photo4x`.
+        net: `video2x` or `photo4x`.
         side: Longer side of the reduced region in pixels.
     """
     region, place = take_face(pixels, box)
