@@ -46,13 +46,12 @@ async def one_client(
             await asyncio.sleep(int(answer.headers["retry-after"]) * random.uniform(1, 1.3))
             continue
         address = f"/v1/jobs/{taken['id']}"
-        state = {"stage": "queued"}
-        while state["stage"]:
-            async with client.get(address, params={"wait": 60}) as answer:
-                state = await answer.json()
-        async with client.get(f"{address}/report.json") as answer:
-            whole = answer.status == 200 and (await answer.json())["verdict"] is not None
-        ends[state["status"] if whole else "lost"] += 1
+        status = 409
+        while status == 409:
+            async with client.get(f"{address}/report.json", params={"wait": 60}) as answer:
+                status, record = answer.status, await answer.json()
+                answers[status] += 1
+        ends["done" if status == 200 and record["verdict"] is not None else "lost"] += 1
         async with client.delete(address) as answer:
             answers[answer.status] += 1
 

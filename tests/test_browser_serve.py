@@ -13,7 +13,7 @@ import av
 import pytest
 from conftest import SAMPLES
 from test_jobs import until
-from test_serve import Served, command, files, serving
+from test_serve import TOKEN, Served, command, files, serving
 
 from deepfake_detect.server.serve import Settings
 from deepfake_detect.words import Words
@@ -127,7 +127,9 @@ def test_what_can_not_be_deleted_or_cancelled_stays_and_is_said(
         playwright.expect(row.get_by_role("button", name=W("serve_cancel"))).to_be_enabled()
         for _ in range(2):
             row.get_by_role("button", name=W("serve_delete")).click()
-            page.locator("dialog").get_by_role("button", name=W("serve_delete")).click()
+            # The second time the words stand there before the answer.
+            with page.expect_response(lambda answer: answer.request.method == "DELETE"):
+                page.locator("dialog").get_by_role("button", name=W("serve_delete")).click()
             playwright.expect(row.get_by_role("alert")).to_contain_text(W("serve_not_deleted"))
             playwright.expect(row.get_by_role("alert")).to_contain_text("disk is full")
     row.get_by_role("button", name=W("serve_delete")).click()
@@ -141,7 +143,7 @@ def test_a_broken_connection_is_tried_again(page: Any, served: Served, expected:
 
     def sometimes(route: Any) -> None:
         for end in broken:
-            if route.request.url.endswith(end) and broken[end]:
+            if route.request.url.partition("?")[0].endswith(end) and broken[end]:
                 broken[end] -= 1
                 if end == "/events":
                     route.fulfill(status=503)
@@ -189,6 +191,122 @@ def test_many_reports_can_be_open_and_keep_their_files(page: Any, served: Served
     # Left for a page that needs no files.
     page.goto(f"{served.client.base_url}/docs")
     until(lambda: served.jobs.get(name) is None or None)
+
+
+def test_who_types_the_token_gets_in(page: Any, expected: list[str], tmp_path: Path) -> None:
+    expected.append("Failed to load resource")
+    with serving(tmp_path, Settings(token=TOKEN)) as served:
+        page.goto(str(served.client.base_url))
+        for token in ("not this one", TOKEN):
+            page.get_by_label(W("serve_token")).fill(token)
+            page.get_by_role("button", name=W("serve_enter")).click()
+            if token != TOKEN:
+                playwright.expect(page.get_by_role("alert")).to_contain_text(W("serve_login_wrong"))
+        playwright.expect(page.get_by_role("heading", name=W("serve_question"))).to_be_visible()
+        # Before the server ends, which the page would complain of.
+        page.close()
+
+
+def test_two_windows_show_the_same_files(page: Any, served: Served) -> None:
+    address = str(served.client.base_url)
+    page.goto(address)
+    other, third = page.context.new_page(), page.context.new_page()
+    other.goto(address)
+    give(page, ("one.jpg", "hold"), ("two.jpg", "no_face"))
+    row = page.locator("li.row")
+    playwright.expect(row).to_have_count(2)
+    playwright.expect(row.nth(0)).to_contain_text("Being examined")
+    playwright.expect(other.locator("li.row")).to_have_count(2)
+    third.goto(f"{address}/jobs/{row.nth(0).get_attribute('data-id')}")
+    playwright.expect(third.locator("li.row")).to_contain_text("Being examined")
+    row.nth(0).get_by_role("button", name=W("serve_delete")).click()
+    page.locator("dialog").get_by_role("button", name=W("serve_delete")).click()
+    playwright.expect(other.locator("li.row")).to_have_count(1)
+    playwright.expect(other.locator("li.row")).to_contain_text("two.jpg")
+    # What it showed is no longer there.
+    third.wait_for_url(f"{address}/")
+    # Before the server ends, which the page would complain of.
+    page.close()
+
+
+def test_a_link_to_a_file_that_is_being_judged_leads_to_its_report(page: Any, served: Served) -> None:
+    name = served.send("hold", "one.jpg")
+    served.running(name)
+    page.goto(f"{served.client.base_url}/jobs/{name}")
+    playwright.expect(page.locator("li.row")).to_contain_text("Being examined")
+    served.pool.released.set()
+    page.locator("#report").wait_for()
+    give(page, ("mine.jpg", "an original"))
+    row = page.locator("#rows > li")
+    playwright.expect(row).to_contain_text(W("compare_label_inconclusive").lower(), ignore_case=True)
+    # Before the server ends, which the page would complain of.
+    page.close()
+
+
+def test_what_is_deleted_or_stopped_is_said_and_the_next_row_has_the_focus(page: Any, served: Served) -> None:
+    page.goto(str(served.client.base_url))
+    give(page, ("one.jpg", "no_face"), ("two.jpg", "no_face"), ("three.jpg", "no_face"))
+    news, row = page.locator("#news"), page.locator("li.row")
+    playwright.expect(row.get_by_role("link", name=W("serve_open"))).to_have_count(3)
+    row.nth(1).get_by_role("button", name=W("serve_delete")).focus()
+    page.keyboard.press("Enter")
+    page.locator("dialog").get_by_role("button", name=W("serve_delete")).click()
+    playwright.expect(row).to_have_count(2)
+    playwright.expect(news).to_have_text(f"two.jpg: {W('serve_deleted')}")
+    assert page.evaluate("document.activeElement.closest('li').querySelector('bdi').textContent") == "three.jpg"
+    # Several that are over at once.
+    page.evaluate("""update([...document.querySelectorAll("#rows [data-id]")].map(
+        row => ({ id: row.dataset.id, status: "cancelled", progress: 1, said: "over" })))""")
+    playwright.expect(news).to_have_text("one.jpg: over. three.jpg: over")
+    # One that is still being sent.
+    page.route("**/v1/jobs", lambda _: None)
+    give(page, ("four.jpg", "no_face"))
+    page.get_by_role("button", name="four.jpg").focus()
+    page.keyboard.press("Enter")
+    playwright.expect(row).to_have_count(2)
+    playwright.expect(news).to_have_text(f"four.jpg: {W('serve_cancelled')}")
+    assert page.evaluate("document.activeElement.closest('li').querySelector('bdi').textContent") == "three.jpg"
+    # Before the server ends, which the page would complain of.
+    page.close()
+
+
+def test_a_page_that_sends_is_not_left_and_waits_for_room(page: Any, expected: list[str], tmp_path: Path) -> None:
+    expected.append("Failed to load resource")
+
+    def full(route: Any) -> None:
+        # As of a large file that is refused while it is being sent; an empty form is answered.
+        if route.request.headers.get("content-type", "").startswith("multipart/") and served.jobs.waiting():
+            route.abort("connectionreset")
+        else:
+            route.continue_()
+
+    with serving(tmp_path, Settings(page_gone_s=1), most_waiting=1) as served:
+        address = f"{served.client.base_url}/"
+        page.goto(address)
+        give(page, ("one.jpg", "no_face"))
+        link = page.get_by_role("link", name=W("serve_open"))
+        link.wait_for()
+        held = served.send("hold")
+        served.running(held)
+        served.send("no_face")
+        page.route("**/v1/jobs", full)
+        give(page, ("two.jpg", "no_face"))
+        row = page.locator("li.row")
+        playwright.expect(row.nth(1)).to_contain_text(W("serve_full"))
+        with page.context.expect_page() as beside:
+            link.click()
+        beside.value.wait_for_url("**/jobs/*")
+        with page.expect_event("dialog") as asked:
+            page.close(run_before_unload=True)
+        assert asked.value.type == "beforeunload"
+        asked.value.dismiss()
+        assert page.url == address
+        served.pool.released.set()
+        playwright.expect(row.nth(1)).to_contain_text(W("label_no_face"))
+        # Nothing waits any more.
+        link.nth(1).click()
+        page.wait_for_url("**/jobs/*")
+        page.close()
 
 
 def test_the_keyboard_is_enough(page: Any, served: Served) -> None:

@@ -201,6 +201,17 @@ def test_what_is_left_is_told_by_what_others_took() -> None:
     assert pace.waiting(3, 2) == Standing("queued", 0.0, 120.0, 3)
 
 
+def test_who_finds_the_queue_full_is_told_when_all_of_it_will_be_done(jobs: Jobs) -> None:
+    held = sent(jobs, "hold")
+    until(lambda: running(jobs, held))
+    for _ in range(3):
+        sent(jobs)
+    jobs._pace.mean_s = 2.5
+    with pytest.raises(FullError) as full, jobs.room():
+        raise AssertionError("there is no room")
+    assert full.value.retry_after_s == 8
+
+
 def test_nothing_is_left_of_what_was_never_added(jobs: Jobs) -> None:
     with jobs.room() as name:
         jobs.file_of(name).write_text("half")
@@ -340,6 +351,22 @@ def test_without_room_no_report_is_begun_and_records_go_on(
     assert {ended(jobs, ticket).status for ticket in (held, *records)} == {"done"}
 
 
+@pytest.mark.parametrize("lost", ["suspect", "original"])
+def test_a_part_of_what_was_sent_is_not_judged_as_the_whole(lost: str, tmp_path: Path, pool: StubPool) -> None:
+    with Jobs(tmp_path / "data", pool) as jobs:  # type: ignore[arg-type]
+        suspect = sent(jobs)
+        pair = sent(jobs, "an original", suspect=suspect.id)
+        os.truncate(jobs.file_of(suspect.id if lost == "suspect" else pair.id), 8)
+        jobs.start()
+        failed = [ended(jobs, suspect), ended(jobs, pair)][lost == "original" :]
+        size_bytes = (suspect if lost == "suspect" else pair).size_bytes
+        for ticket in failed:
+            assert ticket.error is not None
+            assert (ticket.status, ticket.error.kind) == ("failed", "changed")
+            assert f"only 8 of the {size_bytes} bytes that were sent are left" in ticket.error.message
+        assert len(pool.judged) == 2 - len(failed)
+
+
 def test_a_picture_that_can_not_be_written_is_said(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -388,6 +415,29 @@ def test_what_is_over_for_long_enough_is_forgotten(jobs: Jobs) -> None:
     jobs.forget(now_s=done.ended_s + UNASKED_S + 1e-6)
     assert jobs.get(done.id) is None
     assert UNASKED_S > 60
+
+
+def test_what_has_its_page_open_is_not_forgotten(jobs: Jobs) -> None:
+    mine, other, program = (ended(jobs, sent(jobs, page=page)) for page in ("mine", "other", ""))
+    suspect = ended(jobs, sent(jobs))
+    pair = ended(jobs, sent(jobs, "an original", page="mine", suspect=suspect.id))
+    late = time.time() + 10 * UNASKED_S
+    jobs.open_visits = lambda: {"mine"}
+    jobs.forget(now_s=late)
+    left = {ticket.id for ticket in (mine, other, program, suspect, pair) if jobs.get(ticket.id)}
+    assert left == {mine.id, suspect.id, pair.id}
+    jobs.open_visits = tuple
+    jobs.forget(now_s=late)
+    assert lying(jobs) == []
+
+
+def test_what_is_kept_for_its_time_goes_then_though_its_page_is_open(tmp_path: Path, pool: StubPool) -> None:
+    with Jobs(tmp_path / "data", pool, keep_s=60) as jobs:  # type: ignore[arg-type]
+        jobs.start()
+        kept = ended(jobs, sent(jobs, page="mine"))
+        jobs.open_visits = lambda: {"mine"}
+        jobs.forget(now_s=time.time() + 61)
+        assert jobs.get(kept.id) is None
 
 
 @pytest.mark.parametrize("keep_s", [None, 0.2])

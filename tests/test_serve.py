@@ -33,7 +33,7 @@ from test_jobs import JPEG, Full, StubPool, until
 from deepfake_detect.cli import main
 from deepfake_detect.errors import OptionsError
 from deepfake_detect.report import SCHEMA_FILE
-from deepfake_detect.server import guard, listener, login, serve, upload, visits, website
+from deepfake_detect.server import endpoints, guard, listener, login, serve, upload, visits, website
 from deepfake_detect.server.guard import LOOPBACK, Rate
 from deepfake_detect.server.jobs import Jobs
 from deepfake_detect.server.ledger import Ticket
@@ -242,6 +242,19 @@ def test_an_answer_can_be_put_off_until_it_is_over(served: Served, held: str) ->
     assert served.jobs._awaited == {}
 
 
+def test_a_record_can_be_put_off_until_it_is_there(served: Served, held: str) -> None:
+    address = f"/v1/jobs/{held}/report.json"
+    began = time.monotonic()
+    answer = served.client.get(address, params={"wait": 0.2})
+    assert (answer.status_code, time.monotonic() - began > 0.2) == (409, True)
+    assert int(answer.headers["retry-after"]) == 1
+    threading.Timer(0.3, served.client.post, [f"/v1/jobs/{held}/cancel"]).start()
+    began = time.monotonic()
+    answer = served.client.get(address, params={"wait": 15})
+    assert (answer.status_code, answer.json()["error"]["kind"]) == (200, "cancelled")
+    assert 0.1 < time.monotonic() - began < 10
+
+
 def test_who_waits_for_what_is_deleted_learns_that(served: Served, held: str) -> None:
     waits = served.send()
     threading.Timer(0.3, served.client.delete, [f"/v1/jobs/{waits}"]).start()
@@ -334,6 +347,35 @@ def test_the_description_says_what_an_answer_is_made_of(served: Served) -> None:
     assert form["properties"]["file"]["minLength"] == 1
 
 
+def test_the_description_says_what_is_refused_and_how(served: Served) -> None:
+    found = served.client.get("/openapi.json").json()
+    answers = {
+        (path, method): way["responses"] for path, ways in found["paths"].items() for method, way in ways.items()
+    }
+    assert len(answers) > 10
+    refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+    for responses in answers.values():
+        assert {*map(str, endpoints.EVERYWHERE)} <= responses.keys()
+        refused = {status: one["content"] for status, one in responses.items() if status >= "400"}
+        assert {status for status, content in refused.items() if content != refusal} <= {"416", "503"}
+    assert "HTTPValidationError" not in found["components"]["schemas"]
+    for address in (("/v1/jobs/{id}", "delete"), ("/v1/jobs/{id}/cancel", "post"), ("/v1/jobs", "post")):
+        assert "507" in answers[address]
+    assert {"206", "416"} <= answers["/v1/jobs/{id}/annotated", "get"].keys()
+    page = served.client.get("/docs").text
+    assert all(page.count(meaning) == 1 for meaning in endpoints.EVERYWHERE.values())
+
+
+def test_the_description_says_how_the_token_is_shown(tmp_path: Path, served: Served) -> None:
+    assert "security" not in served.client.get("/openapi.json").json()
+    with serving(tmp_path, serve.Settings(token=TOKEN)) as other:
+        found = other.client.get("/openapi.json").json()
+        ((name, scheme),) = found["components"]["securitySchemes"].items()
+        assert scheme == {"type": "http", "scheme": "bearer"}
+        assert found["security"] == [{name: []}]
+        assert found["paths"]["/healthz"]["get"]["security"] == []
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [("PUT", "/v1/jobs/x", "DELETE, GET"), ("GET", "/v1/jobs", "POST"), ("DELETE", "/login", "GET, POST")],
@@ -392,10 +434,12 @@ def test_a_page_shows_its_own_files_only_and_takes_them_along_when_it_is_closed(
         assert "mine.jpg" in browser.get("/").text
         assert "mine.jpg" not in served.client.get("/").text
         served.client.cookies.clear()
-        with browser.stream("GET", "/events") as events:
+        with browser.stream("GET", "/events?page=x") as events:
             first = json.loads(next(events.iter_lines()).removeprefix("data: "))
             assert [one["id"] for one in first] == [name]
             assert first[0]["said"] == Words()("label_no_face")
+            # Before its stream ends.
+            browser.post("/open?page=x&closed=true")
     until(lambda: served.client.get(f"/v1/jobs/{name}").status_code == 404 or None)
 
 
@@ -404,10 +448,11 @@ def test_a_page_that_was_left_and_entered_again_keeps_its_files_until_it_is_clos
         served.client.get("/")
         name = served.send()
         served.ended(name)
-        for _ in range(4):
-            # Each ends a stream of events, and each time within the time of the one before.
-            with served.client.stream("GET", "/events") as answer:
+        for page in "abcd":
+            # Each is closed, and each within the time of the one before.
+            with served.client.stream("GET", f"/events?page={page}") as answer:
                 next(answer.iter_lines())
+            served.client.post(f"/open?page={page}&closed=true")
             time.sleep(0.25)
             assert served.state(name)["status"] == "done"
         until(lambda: served.client.get(f"/v1/jobs/{name}").status_code == 404 or None)
@@ -420,10 +465,11 @@ def test_a_page_that_is_loaded_anew_keeps_its_files(tmp_path: Path) -> None:
     ):
         browser.get("/")
         name = browser.post("/v1/jobs", files={"file": ("mine.jpg", b"hold")}).json()["id"]
-        for _ in range(3):
-            with browser.stream("GET", "/events") as events:
+        for page in "abc":
+            with browser.stream("GET", f"/events?page={page}") as events:
                 assert json.loads(next(events.iter_lines()).removeprefix("data: "))[0]["id"] == name
-        with browser.stream("GET", "/events"):
+            browser.post(f"/open?page={page}&closed=true")
+        with browser.stream("GET", "/events?page=d"):
             time.sleep(0.5)
             assert served.state(name)["status"] == "running"
 
@@ -432,8 +478,9 @@ def test_a_page_without_a_stream_is_open_as_long_as_it_says_so(tmp_path: Path) -
     with serving(tmp_path, serve.Settings(page_gone_s=0.2)) as served:
         served.client.get("/")
         name = served.send()
-        with served.client.stream("GET", "/events") as answer:
+        with served.client.stream("GET", "/events?page=third") as answer:
             next(answer.iter_lines())
+        served.client.post("/open", params={"page": "third", "closed": True})
         for page in ("first", "second", "first"):
             assert served.client.post("/open", params={"page": page}).status_code == 204
         served.client.post("/open", params={"page": "first", "closed": True})
@@ -457,12 +504,90 @@ def test_a_page_that_no_longer_says_that_it_is_open_is_closed(tmp_path: Path, mo
         until(lambda: served.client.get(f"/v1/jobs/{name}").status_code == 404 or None)
 
 
+def test_a_page_whose_stream_is_lost_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visits, "_HEARD_S", 1)
+    with serving(tmp_path, serve.Settings(page_gone_s=0.1)) as served:
+        served.client.get("/")
+        name = served.send()
+        with served.client.stream("GET", "/events?page=x") as answer:
+            next(answer.iter_lines())
+        time.sleep(0.6)
+        assert served.client.get(f"/v1/jobs/{name}").status_code == 200
+        until(lambda: served.client.get(f"/v1/jobs/{name}").status_code == 404 or None)
+
+
+def test_files_stay_as_long_as_their_page_is_open(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        served.client.get("/")
+        name = served.send()
+        served.ended(name)
+        served.client.post("/open?page=x")
+        served.jobs.forget(now_s=time.time() + 10**6)
+        assert served.state(name)["status"] == "done"
+        served.client.post("/open?page=x&closed=true")
+        # It may only be loaded anew.
+        served.jobs.forget(now_s=time.time() + 10**6)
+        assert served.state(name)["status"] == "done"
+
+
+def test_a_file_that_was_opened_by_a_link_is_followed_with_its_comparisons(served: Served, held: str) -> None:
+    pair = served.client.post(f"/v1/jobs/{held}/comparisons", files={"file": ("mine.jpg", b"x")}).json()["id"]
+    with httpx.Client(base_url=served.client.base_url) as browser:
+        assert "deepfake-detect-visit=" in browser.get(f"/jobs/{held}").headers["set-cookie"]
+        with browser.stream("GET", f"/events?page=x&job={held}") as events:
+            found = json.loads(next(events.iter_lines()).removeprefix("data: "))
+            assert [(one["id"], one["compares"]) for one in found] == [(held, False), (pair, True)]
+        with browser.stream("GET", "/events?page=x&job=none") as events:
+            assert json.loads(next(events.iter_lines()).removeprefix("data: ")) == []
+        browser.post("/open?page=x&closed=true")
+
+
+def test_nothing_is_read_for_a_page_while_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(tmp_path) as served:
+        served.client.get("/")
+        looks, of_page = 0, served.jobs.of_page
+
+        def counted(page: str) -> list[Ticket]:
+            nonlocal looks
+            looks += 1
+            return of_page(page)
+
+        monkeypatch.setattr(served.jobs, "of_page", counted)
+        with served.client.stream("GET", "/events?page=x") as answer:
+            events = (json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line)
+            assert next(events) == []
+            time.sleep(1)
+            assert looks == 1
+            name = served.send("no_face")
+            while [one["status"] for one in next(events)] != ["done"]:
+                pass
+            assert served.state(name)["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (60, ("1 minute", "1 Minute", "1 minuto")),
+        (90, ("1.5 minutes", "1,5 Minuten", "1,5 minutos")),
+        (600, ("10 minutes", "10 Minuten", "10 minutos")),
+        (3600, ("1 hour", "1 Stunde", "1 hora")),
+        (5400, ("90 minutes", "90 Minuten", "90 minutos")),
+        (7 * 86400, ("168 hours", "168 Stunden", "168 horas")),
+    ],
+)
+def test_how_long_files_are_kept_is_said_in_words(seconds: float, said: tuple[str, ...]) -> None:
+    assert tuple(website._kept(seconds, Words(language)) for language in ("en", "de", "es")) == said
+
+
 def test_a_browser_remembers_its_visit_as_long_as_its_files_are_kept(tmp_path: Path) -> None:
     with serving(tmp_path, keep_s=90.5) as served:
         first, second = (served.client.get("/").headers["set-cookie"] for _ in range(2))
         assert "Max-Age=91" in first
         # The same visit, remembered from now on.
         assert first == second
+        name = served.send("no_face")
+        for address in (f"/jobs/{name}", f"/jobs/{name}/row"):
+            assert served.client.get(address).headers["set-cookie"] == first
     with serving(tmp_path / "other") as served:
         first = served.client.get("/").headers["set-cookie"]
         assert "Max-Age" not in first
@@ -496,10 +621,10 @@ def test_what_is_kept_outlives_its_page(tmp_path: Path) -> None:
         serving(tmp_path, serve.Settings(page_gone_s=0.01), keep_s=60) as served,
         httpx.Client(base_url=served.client.base_url) as browser,
     ):
-        assert "0.0166667 hours" in browser.get("/").text
+        assert "are kept for 1 minute after" in browser.get("/").text
         name = browser.post("/v1/jobs", files={"file": ("mine.jpg", b"no_face")}).json()["id"]
-        with browser.stream("GET", "/events") as events:
-            next(events.iter_lines())
+        browser.post("/open?page=x")
+        browser.post("/open?page=x&closed=true")
         served.ended(name)
         time.sleep(0.1)
         assert served.state(name)["status"] == "done"
@@ -583,7 +708,7 @@ def test_every_answer_forbids_what_is_not_needed(served: Served) -> None:
         headers = served.client.get(address).headers
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "unsafe" not in headers["content-security-policy"]
-        assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
+        assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "same-origin")
         assert "access-control-allow-origin" not in headers
         assert "server" not in headers
     for name in ("style.css", "script.js"):
@@ -605,6 +730,20 @@ def test_without_the_token_nothing_is_served(tmp_path: Path) -> None:
             assert plain.get(address).status_code == 200
         plain.close()
         assert served.jobs.get(name) is not None
+
+
+def test_a_browser_without_the_token_is_led_to_where_it_is_typed(tmp_path: Path) -> None:
+    page = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    with (
+        serving(tmp_path, serve.Settings(token=TOKEN)) as served,
+        httpx.Client(base_url=served.client.base_url) as browser,
+    ):
+        for address in ("/", "/docs", "/jobs/x"):
+            answer = browser.get(address, headers=page)
+            assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+        assert browser.post("/v1/jobs", headers=page, files={"file": b"x"}).status_code == 401
+        assert browser.get("/", headers={**page, "Host": "evil.example"}).status_code == 421
+        assert browser.get("/login", headers=page).status_code == 200
 
 
 def test_the_token_opens_the_pages_and_guessing_it_is_slow(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -31,7 +31,7 @@ def create_app(jobs: Jobs, settings: Settings, *, closing: Callable[[], bool] = 
         jobs: What is asked for; started and closed by the caller.
         closing: Whether the server is about to end: streams of events then do.
     """
-    app = FastAPI(
+    app = _App(
         title="deepfake-detect", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False,
         # As they are: routers that are included are searched twice.
         routes=[route for part in (endpoints, website, login) for route in part.router.routes],
@@ -44,6 +44,18 @@ def create_app(jobs: Jobs, settings: Settings, *, closing: Callable[[], bool] = 
     )  # fmt: skip
     service = app.state.service = Service(jobs, settings, closing)
     return Guard(app, names=settings.names, lock=service.lock, refused=service.monitor.count_refusal)
+
+
+class _App(FastAPI):
+    """One whose description says how the token is shown."""
+
+    def openapi(self) -> dict[str, Any]:
+        """What programs can ask for."""
+        found = super().openapi()
+        if not self.state.service.lock.open:
+            found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            found["security"] = [{"token": []}]
+        return found
 
 
 async def _refused(request: Request, error: RefusedError) -> JSONResponse:

@@ -6,11 +6,12 @@ following links, and what was opened is what is sent.
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from starlette.responses import FileResponse, StreamingResponse
+from starlette.responses import FileResponse, Response, StreamingResponse
 
 from .. import source
 from ..errors import MediaError
@@ -18,7 +19,6 @@ from .guard import RefusedError
 
 if TYPE_CHECKING:
     import io
-    import os
     from collections.abc import Iterator
 
     from starlette.types import Receive, Scope, Send
@@ -32,13 +32,19 @@ class _OpenFile(FileResponse):
     """A file that is open already."""
 
     def __init__(self, file: io.BufferedReader, path: Path, media_type: str, headers: dict[str, str] | None) -> None:
-        self._file = file
+        self._file, known = file, os.fstat(file.fileno())
+        self._size = known.st_size
         place: str | os.PathLike[str] = f"/dev/fd/{file.fileno()}" if Path("/dev/fd").exists() else path
-        super().__init__(place, media_type=media_type, headers=headers)
+        super().__init__(place, media_type=media_type, headers=headers, stat_result=known)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._file:
-            await super().__call__(scope, receive, send)
+            if self._size <= _CHUNK and not any(name == b"range" for name, _ in scope["headers"]):
+                # Read quicker than it is handed to another thread.
+                self.body = self._file.read(self._size)
+                await Response.__call__(self, scope, receive, send)
+            else:
+                await super().__call__(scope, receive, send)
 
 
 def one_file(path: Path, media_type: str, *, headers: dict[str, str] | None = None) -> FileResponse:

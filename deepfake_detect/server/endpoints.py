@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
 from ..words import LANGUAGES
@@ -113,20 +113,31 @@ _FORM = {
     },
 }  # fmt: skip
 _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
-_REFUSALS = {
-    400: "The form makes no sense", 404: "There is no such job", 408: "It came too slowly",
-    409: "Not in this state", 413: "The file is too large", 415: "Not a form",
-    429: "Too many; Retry-After says when", 507: "The disk is full",
+#: Whatever is asked for may be answered so.
+EVERYWHERE = {
+    400: "The request, or its form, makes no sense", 401: "No token or a wrong one", 403: "On behalf of another site",
+    421: "Not a name of this server", 422: "A parameter makes no sense", 429: "Too many; Retry-After says when",
+    503: "Too many requests at a time",
+}  # fmt: skip
+_REFUSALS = EVERYWHERE | {
+    404: "There is no such job", 408: "It came too slowly", 409: "Not in this state",
+    413: "The file is too large", 415: "Not a form", 507: "The disk is full",
 }  # fmt: skip
 
 
 def _answers(*refusals: int, of: Iterable[str] = ()) -> dict[int | str, dict[str, Any]]:
     """Some refusals, and what the answer is made of where it is no JSON."""
     found: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in of}}} if of else {}
-    return found | {status: {"model": Refusal, "description": _REFUSALS[status]} for status in refusals}
+    found |= {status: {"model": Refusal, "description": _REFUSALS[status]} for status in (*EVERYWHERE, *refusals)}
+    return found | {503: {"description": _REFUSALS[503], "content": {"text/plain": {}}}}
 
 
-_SENDING = _answers(400, 404, 408, 413, 415, 429, 507)
+_SENDING = _answers(404, 408, 413, 415, 507)
+# Of what a player asks for in parts.
+_PARTS: dict[int | str, dict[str, Any]] = {
+    206: {"description": "The part that was asked for", "content": {kind: {} for kind in COPIES.values()}},
+    416: {"description": "There is no such part", "content": {"text/plain": {}}},
+}
 
 router = APIRouter()
 
@@ -167,7 +178,7 @@ def follow_it(request: Request, name: Id) -> StreamingResponse:
     return StreamingResponse(service.follow(look), media_type="text/event-stream")
 
 
-@router.post("/v1/jobs/{id}/cancel", responses=_answers(404), tags=["jobs"])
+@router.post("/v1/jobs/{id}/cancel", responses=_answers(404, 507), tags=["jobs"])
 def cancel_it(request: Request, name: Id) -> JobState:
     """End it; what was sent stays until it is deleted."""
     service = service_of(request)
@@ -176,7 +187,7 @@ def cancel_it(request: Request, name: Id) -> JobState:
     return _state(service, service.ticket(name))
 
 
-@router.delete("/v1/jobs/{id}", status_code=204, responses=_answers(404), tags=["jobs"])
+@router.delete("/v1/jobs/{id}", status_code=204, responses=_answers(404, 507), tags=["jobs"])
 def delete_it(request: Request, name: Id) -> Response:
     """End it, and delete what was sent and all that came of it, for good."""
     if not service_of(request).jobs.delete(name):
@@ -188,9 +199,12 @@ def delete_it(request: Request, name: Id) -> Response:
 
 
 @router.get("/v1/jobs/{id}/report.json", responses=_answers(404, 409), response_class=JSONResponse, tags=["results"])
-async def get_the_record(request: Request, name: Id) -> Response:
-    """Every figure: the contract `deepfake-detect/1`, or `deepfake-detect/compare/1` of a comparison."""
+async def get_the_record(request: Request, name: Id, wait: Wait = 0) -> Response:
+    """Every figure: the contract `deepfake-detect/1`, or `deepfake-detect/compare/1` of a comparison; at once, or as
+    soon as it is over."""
     service = service_of(request)
+    if wait:
+        await _wait(request, name, wait)
     if service.ended_ticket(name).has_report:
         return one_file(service.report_of(name) / "report.json", "application/json")
     record = service.jobs.record_of(name)
@@ -224,7 +238,7 @@ def get_the_folder(request: Request, name: Id) -> StreamingResponse:
 
 @router.get(
     "/v1/jobs/{id}/annotated",
-    responses=_answers(404, 409, of=COPIES.values()),
+    responses=_answers(404, 409, of=COPIES.values()) | _PARTS,
     response_class=FileResponse,
     tags=["results"],
 )
@@ -262,13 +276,13 @@ def get_the_picture(request: Request, name: Id) -> Response:
 # Operation
 
 
-@router.get("/healthz", tags=["operation"])
+@router.get("/healthz", responses=_answers(), openapi_extra={"security": []}, tags=["operation"])
 def ask_whether_it_lives() -> dict[Literal["status"], Literal["ok"]]:
     """For whoever watches the server; needs no token."""
     return {"status": "ok"}
 
 
-@router.get("/metrics", response_class=PlainTextResponse, tags=["operation"])
+@router.get("/metrics", responses=_answers(of=["text/plain"]), response_class=Response, tags=["operation"])
 def get_the_metrics(request: Request) -> Response:
     """For Prometheus."""
     return Response(service_of(request).monitor.figures(), media_type=CONTENT_TYPE)

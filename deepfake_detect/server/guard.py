@@ -35,7 +35,8 @@ _HEADERS = {
     b" media-src 'self'; connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     b"x-content-type-options": b"nosniff",
     b"x-frame-options": b"SAMEORIGIN",
-    b"referrer-policy": b"no-referrer",
+    # Not "no-referrer": browsers then send our own forms with the origin "null".
+    b"referrer-policy": b"same-origin",
     b"cross-origin-opener-policy": b"same-origin",
     b"cross-origin-resource-policy": b"same-origin",
     b"permissions-policy": b"camera=(), microphone=(), geolocation=()",
@@ -169,7 +170,7 @@ class Guard:
             self._check(scope)
         except RefusedError as error:
             self._refused(error.kind)
-            await refuse(error, receive, guarded)
+            await refuse(error, receive, guarded, login=error.status == 401 and _asks_for_page(scope))
             return
         await self._app(scope, receive, guarded)
 
@@ -219,6 +220,12 @@ def _check_origin(scope: MutableMapping[str, Any], host: str, headers: dict[byte
             raise RefusedError(403, "origin", "requests of other sites are not served")
 
 
+def _asks_for_page(scope: MutableMapping[str, Any]) -> bool:
+    """As a browser does that is led to an address; programs and scripts take anything, or say what."""
+    accepted = b",".join(value for name, value in scope["headers"] if name.lower() == b"accept")
+    return scope["method"] == "GET" and b"text/html" in accepted
+
+
 def _token_in(headers: dict[bytes, list[str]]) -> str:
     for value in headers.get(b"authorization", []):
         scheme, _, token = value.partition(" ")
@@ -253,11 +260,16 @@ async def drain(receive: Receive) -> bool:
     return False
 
 
-async def refuse(error: RefusedError, receive: Receive, send: Send) -> None:
-    """Answer with the reason."""
+async def refuse(error: RefusedError, receive: Receive, send: Send, *, login: bool = False) -> None:
+    """Answer with the reason.
+
+    Args:
+        login: Lead to the page that asks for the token.
+    """
     read = await drain(receive)
     body = json.dumps(error.body).encode("ascii")
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(name.lower().encode(), value.encode()) for name, value in error.headers(read=read).items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    headers += [(b"location", b"/login")] if login else []
+    await send({"type": "http.response.start", "status": 303 if login else error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

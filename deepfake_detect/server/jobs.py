@@ -36,7 +36,8 @@ from .ledger import BRIEF, OVER, REASONS, WHOLE, Contents, Ledger, Status, Ticke
 from .pace import Live, Pace, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    import io
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
     from ..worker import Pool, Progress
@@ -80,6 +81,9 @@ class Jobs:
             nothing once this is closed. What an earlier server was to keep longer stays as long as that.
         most_waiting: Of all that wait, so many are taken.
 
+    Attributes:
+        open_visits: Finds the visits whose pages are open: their jobs stay until the pages are closed.
+
     Raises:
         OptionsError: The folder can't be used: it is somebody else's, of another program, in use, or holds what is still to
             be kept while nothing is to be.
@@ -105,6 +109,8 @@ class Jobs:
         self._awaited: dict[str, set[Future[None]]] = {}
         self._reserved: set[str] = set()
         self._pace = Pace()
+        self._told = 0
+        self.open_visits: Callable[[], Collection[str]] = tuple
         self.counts: dict[str, int] = dict.fromkeys(OVER, 0)
         self.seconds = 0.0
         _make_private(folder)
@@ -140,9 +146,9 @@ class Jobs:
         name = secrets.token_urlsafe(16)
         with self._lock:
             if self._ledger.queued() + len(self._reserved) >= self._most_waiting:
-                # When half of what waits will be done: there is enough to do until then, and asking in vain costs time.
-                half_s = self._pace.mean_s * self._most_waiting / self._workers / 2
-                raise FullError(max(1, min(60, math.ceil(half_s))))
+                # When what waits now will be done: asking in vain costs time, and others fill the queue meanwhile.
+                all_s = self._pace.mean_s * self._most_waiting / self._workers
+                raise FullError(max(1, min(60, math.ceil(all_s))))
             self._reserved.add(name)
         try:
             self.check_space(size_bytes)
@@ -253,6 +259,16 @@ class Jobs:
             if live is not None and live.taken_s is not None:
                 return self._pace.running(live, time.monotonic())
             return self._pace.waiting(self._ledger.queued(before=ticket.number), self._workers)
+
+    @property
+    def changes(self) -> int:
+        """Grows with whatever changes what can be asked for. Waits for nobody."""
+        return self._ledger.changes + self._told
+
+    @property
+    def longest_keep_s(self) -> float | None:
+        """So long is anything here kept after its end at most; None where nothing is to be kept."""
+        return self._ledger.longest_keep_s
 
     def when_over(self, name: str) -> Future[None]:
         """Done as soon as the job of this id is over or gone. Whoever no longer waits for it cancels it."""
@@ -501,7 +517,7 @@ class Jobs:
 
     def _judged(self, ticket: Ticket) -> Outcome:
         own, options = self.file_of(ticket.id), _options(ticket.language)
-        with source.open_file(own, follow=False) as file:
+        with self._opened(ticket) as file:
             if ticket.suspect is not None:
                 return self._compared(ticket, ticket.suspect, Original(ticket.name, file.fileno(), own), options)
             report = self._place_for_report(ticket) if ticket.contents == "report" else None
@@ -512,7 +528,7 @@ class Jobs:
         suspect, lies_at = self.get(name), self.file_of(name)
         if suspect is None:
             raise WorkerError("the file to compare with is gone", kind="cancelled")
-        with source.open_file(lies_at, follow=False) as file:
+        with self._opened(suspect) as file:
             job = Job(
                 suspect.name, file.fileno(), crop=True, report_options=options, lies_at=lies_at, original=original
             )
@@ -523,6 +539,21 @@ class Jobs:
         except OSError as error:
             raise _unwritten(ticket, "picture", error) from error
         return outcome
+
+    def _opened(self, ticket: Ticket) -> io.BufferedReader:
+        """What was sent.
+
+        Raises:
+            MediaError: It is not there.
+            WorkerError: It is not all there: the power went before the disk had it.
+        """
+        file = source.open_file(self.file_of(ticket.id), follow=False)
+        left = os.fstat(file.fileno()).st_size
+        if left != ticket.size_bytes:
+            file.close()
+            found = f"only {left:,} of the {ticket.size_bytes:,} bytes that were sent are left; send it again"
+            raise WorkerError(f"{source.shown(ticket.name)}: {found}", kind="changed")
+        return file
 
     def _place_for_report(self, ticket: Ticket) -> Path:
         """
@@ -549,6 +580,7 @@ class Jobs:
                     if live.taken_s is None:
                         self._begin(ticket, live)
                     live.tell(progress.stage, progress.done, time.monotonic())
+                    self._told += 1
 
         with self._lock:
             live.job = job
@@ -593,7 +625,7 @@ class Jobs:
     def forget(self, *, now_s: float) -> None:
         """Delete what was to be kept until before now, Unix time; not yet what something is compared with that was not."""
         with self._lock:
-            found = self._ledger.past(now_s)
+            found = self._ledger.past(now_s, self.open_visits())
         self._delete_all(found)
 
 

@@ -16,14 +16,14 @@ from ..errors import OptionsError
 from ..types import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 Contents = Literal["report", "record"]
 #: Of a job of which nothing more will come.
 OVER: tuple[Status, ...] = ("done", "failed", "cancelled")
-#: What is not to be kept goes so many seconds after it is done, if nobody let it go before.
+#: What is not to be kept goes so many seconds after it is done, if nobody let it go before and its visit has no page open.
 UNASKED_S = 3600
 # "dfdj": a database of this module, and how its table is laid out.
 _APPLICATION, _LAYOUT = 0x6466646A, 3
@@ -113,8 +113,9 @@ BRIEF = _columns(record="iif(status = 'done', NULL, record)", reasons="NULL")
 
 
 def _past(table: str) -> str:
-    """Of a row: its time is over at `?1`, Unix time."""
-    return f"{table}.status IN {OVER} AND {table}.ended_s + ifnull({table}.keep_s, {UNASKED_S}) < ?1"
+    """Of a row: its time is over at `?1`, Unix time, while the pages of `?2`, a list as JSON, are open."""
+    over = f"{table}.status IN {OVER} AND {table}.ended_s + ifnull({table}.keep_s, {UNASKED_S}) < ?1"
+    return f"{over} AND ({table}.keep_s IS NOT NULL OR {table}.page NOT IN (SELECT value FROM json_each(?2)))"
 
 
 class Ledger:
@@ -127,6 +128,7 @@ class Ledger:
 
     Attributes:
         unwiped: Rows were deleted, and what was written of them is still there.
+        longest_keep_s: So long is any row kept after its end at most; None where none is to be.
 
     Raises:
         OptionsError: It can't be used: it is in use, of another program, or holds what is still to be kept and `keep_s` is
@@ -136,6 +138,7 @@ class Ledger:
 
     def __init__(self, path: Path, *, keep_s: float | None) -> None:
         self._path, self._keep_s = path, keep_s
+        self.longest_keep_s = keep_s
         self.unwiped = False
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
@@ -169,17 +172,24 @@ class Ledger:
     def _take_up(self) -> None:
         """What an earlier server left: judged again if it was to be kept, else gone."""
         if self._keep_s is None:
-            if kept := self._count("jobs", f"keep_s IS NOT NULL AND NOT ({_past('jobs')})", time.time()):
+            if kept := self._count("jobs", f"keep_s IS NOT NULL AND NOT ({_past('jobs')})", time.time(), "[]"):
                 found = f"still holds what an earlier server was to keep (files: {kept})"
                 raise OptionsError(f"{self._path.parent}: {found}; give --keep again, or another --data")
             gone = self._db.execute("DELETE FROM jobs")
         else:
             gone = self._db.execute("DELETE FROM jobs WHERE keep_s IS NULL")
             self._db.execute("UPDATE jobs SET keep_s = max(keep_s, ?)", [self._keep_s])
+            (longest_s,) = self._db.execute("SELECT max(keep_s) FROM jobs").fetchone()
+            self.longest_keep_s = longest_s or self._keep_s
         self.unwiped = gone.rowcount > 0
         self._db.execute("UPDATE jobs SET status = 'queued' WHERE status = 'running'")
 
     # Reading
+
+    @property
+    def changes(self) -> int:
+        """How many rows were written so far; from any thread."""
+        return self._db.total_changes
 
     def of_id(self, name: str, columns: str = BRIEF) -> Iterator[Ticket]:
         """The job of this id, if it is there."""
@@ -197,10 +207,11 @@ class Ledger:
         """The first that waits of those with larger numbers, if there is one."""
         return self._find("number = (SELECT min(number) FROM jobs WHERE status = 'queued' AND number > ?)", after)
 
-    def past(self, now_s: float) -> Iterator[Ticket]:
-        """Whose time is over, Unix time; not yet what something is compared with whose time is not."""
+    def past(self, now_s: float, open_pages: Iterable[str] = ()) -> Iterator[Ticket]:
+        """Whose time is over, Unix time; not yet what something is compared with whose time is not. Without a time of its
+        own it stays while its page is open."""
         compared = f"EXISTS (SELECT 1 FROM jobs AS pair WHERE pair.suspect = jobs.id AND NOT ({_past('pair')}))"
-        return self._find(f"{_past('jobs')} AND NOT {compared}", now_s)
+        return self._find(f"{_past('jobs')} AND NOT {compared}", now_s, json.dumps(list(open_pages)))
 
     def queued(self, before: int | None = None) -> int:
         """How many wait, in all or with smaller numbers."""

@@ -86,7 +86,7 @@ def serve(place: Place, settings: Settings, *, ready: Callable[[str], None], bro
         ready(address + (f"login?token={settings.token}" if settings.token else ""))
         if browser:
             # No browser goes to all addresses. And what it is started with other users can see: the page asks for it.
-            own = re.sub(r"//(0\.0\.0\.0|\[::\]):", f"//{LOOPBACK[0]}:", address)
+            own = address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
             threading.Thread(target=webbrowser.open, args=(own,), daemon=True).start()
 
     with (

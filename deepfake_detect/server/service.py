@@ -63,6 +63,7 @@ class Service:
         self.lock = Lock(settings.token)
         self.monitor = Monitor(jobs)
         self.visits = Visits(settings.page_gone_s, jobs.delete_page if jobs.keep_s is None else None)
+        jobs.open_visits = lambda: self.visits.needed
         self._rate = None if settings.jobs_a_minute is None else Rate(settings.jobs_a_minute)
 
     def check_rate(self, request: Request) -> None:
@@ -91,7 +92,8 @@ class Service:
         """
         found = self.ticket(name)
         if not found.over:
-            raise RefusedError(409, "not_over", f"the job is {found.status}; ask again when it is over")
+            said = f"the job is {found.status}; ask again when it is over"
+            raise RefusedError(409, "not_over", said, retry_after_s=1)
         return found
 
     def report_of(self, name: str) -> Path:
@@ -108,15 +110,18 @@ class Service:
             raise RefusedError(404, "not_found", "it has no such report any more") from error
 
     async def follow(self, look: Callable[[], tuple[Any, bool]]) -> AsyncIterator[bytes]:
-        """Events: what `look` finds, whenever it changes, until it says that nothing more will come."""
-        last, silent = None, 0.0
+        """Events: what `look` finds in the jobs, whenever it changes, until it says that nothing more will come."""
+        last, seen, silent = None, None, 0.0
         while not self.closing():
-            found, over = await asyncio.to_thread(look)
-            if found != last:
-                yield b"data: " + json.dumps(found).encode("ascii") + b"\n\n"
-                last, silent = found, 0.0
-            if over:
-                return
+            # Before the look: what changes meanwhile is looked at next time.
+            if (changes := self.jobs.changes) != seen:
+                seen = changes
+                found, over = await asyncio.to_thread(look)
+                if found != last:
+                    yield b"data: " + json.dumps(found).encode("ascii") + b"\n\n"
+                    last, silent = found, 0.0
+                if over:
+                    return
             if silent > _ALIVE_S:
                 yield b": alive\n\n"
                 silent = 0.0

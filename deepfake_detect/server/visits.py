@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from .guard import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-# A page without a stream of events says every 20 s that it is open, in the background once a minute; without, it is closed.
-_HEARD_S = 180
+# A page is open until it says that it is closed. One that is heard no more may have been put away by its browser, or its
+# machine sleeps: it is waited for so long. Without a stream of events it says every 20 s that it is open, in the background
+# once a minute.
+_HEARD_S = 900
 _MOST_HEARD = 500
 
 
 class Visits:
-    """The pages that are open. To be used from the thread of the event loop alone.
+    """The pages that are open. To be used from the thread of the event loop alone, but for `needed`.
 
     Args:
         gone_s: A visit without a page for so long has ended.
@@ -28,22 +29,22 @@ class Visits:
     def __init__(self, gone_s: float, forget: Callable[[str], object] | None) -> None:
         self._gone_s, self._forget = gone_s, forget
         self._open_pages: Counter[str] = Counter()
-        # By visit and page: of those that have no stream of events, when they are taken for closed.
+        # By visit and page: when those that are open are taken for closed.
         self._heard: dict[tuple[str, str], asyncio.TimerHandle] = {}
         # When the files of those go that have no page open.
         self._leaving: dict[str, asyncio.TimerHandle] = {}
 
-    @contextmanager
-    def open_page(self, visit: str) -> Iterator[None]:
-        """While a page of this visit has a stream of events."""
-        self._open(visit)
-        try:
-            yield
-        finally:
-            self._close(visit)
+    @property
+    def needed(self) -> frozenset[str]:
+        """The visits whose files are not to go: those with a page open, or closed a moment ago."""
+        return frozenset((*self._open_pages, *self._leaving))
 
-    def hear(self, visit: str, page: str, *, closed: bool) -> None:
-        """A page that has no stream of events says that it is open, or that it is closed. Without a visit it has no files.
+    def is_open(self, visit: str, page: str) -> bool:
+        """It was heard, and has not said that it is closed."""
+        return (visit, page) in self._heard
+
+    def hear(self, visit: str, page: str, *, closed: bool = False) -> None:
+        """A page says that it is open, or that it is closed. Without a visit it has no files.
 
         Raises:
             RefusedError: There are too many.

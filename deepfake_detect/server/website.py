@@ -14,7 +14,7 @@ from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Resp
 
 from ..page import plain
 from ..words import LANGUAGES, Words
-from . import browser, timeline
+from . import browser, endpoints, timeline
 from .download import COPIES, annotated_copy
 from .guard import RefusedError
 from .ledger import Ticket
@@ -24,20 +24,18 @@ from .service import Id, service_of
 PAGES = Path(__file__).with_name("pages")
 _STATIC = {"style.css": "text/css", "script.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
+# Of a page, by which it says that it is open: another each time it is loaded.
+Page = Annotated[str, Query(min_length=1, max_length=40)]
+
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
 def home(request: Request) -> Response:
     """What was sent from this browser, and a place to drop more."""
-    jobs, visit = service_of(request).jobs, browser.visit_of(request)
-    sent = jobs.of_page(visit, reasons=True)
-    response = show(request, "home.html.j2", tickets=[ticket for ticket in sent if ticket.suspect is None])
-    if not visit or jobs.keep_s is not None:
-        # As long as its files, which nobody else could find: anew with each look at them.
-        longest_s = None if jobs.keep_s is None else max(jobs.keep_s, *(ticket.keep_s or 0 for ticket in sent), 0)
-        browser.remember_visit(response, visit or secrets.token_urlsafe(16), max_age_s=longest_s)
-    return response
+    sent = service_of(request).jobs.of_page(browser.visit_of(request), reasons=True)
+    tickets = [ticket for ticket in sent if ticket.suspect is None]
+    return _visited(request, show(request, "home.html.j2", tickets=tickets))
 
 
 @router.get("/jobs/{id}")
@@ -50,40 +48,59 @@ def job(request: Request, name: Id) -> Response:
     record = ticket.record or {}
     found = annotated_copy(service.report_of(name)) if ticket.has_report else None
     copy = "" if found is None else COPIES[found.name]
-    return show(
+    return _visited(request, show(
         request, "job.html.j2", ticket=ticket, verdict=record.get("verdict"), copy=copy,
         timeline=timeline.timeline(record) if copy.startswith("video/") else None,
         comparisons=service.jobs.comparisons(name, whole=True),
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 @router.get("/jobs/{id}/row")
 def row(request: Request, name: Id) -> Response:
     """A file's place in the list, for the script to put in."""
-    return show(request, "row.html.j2", ticket=service_of(request).ticket(name, whole=True))
+    return _visited(request, show(request, "row.html.j2", ticket=service_of(request).ticket(name, whole=True)))
+
+
+def _visited(request: Request, response: Response) -> Response:
+    """With the visit, so that what is sent from this browser is found again."""
+    jobs, visit = service_of(request).jobs, browser.visit_of(request)
+    if not visit or jobs.keep_s is not None:
+        # As long as its files, which nobody else could find: anew with each look at them.
+        browser.remember_visit(response, visit or secrets.token_urlsafe(16), max_age_s=jobs.longest_keep_s)
+    return response
 
 
 @router.get("/events")
-async def events(request: Request) -> StreamingResponse:
-    """How all files of a visit fare, whenever that changes; the page is open as long as it listens."""
+async def events(
+    request: Request, page: Page, name: Annotated[str, Query(alias="job", max_length=100)] = ""
+) -> StreamingResponse:
+    """How all files of a visit fare, or this one and its comparisons, whenever that changes; the page is open as long as it
+    listens."""
     service, visit = service_of(request), browser.visit_of(request)
-    words = _words_for(request)
+    jobs, visits, words = service.jobs, service.visits, _words_for(request)
+    visits.hear(visit, page)
+
+    def tickets() -> list[Ticket]:
+        if not name:
+            return jobs.of_page(visit)
+        found = jobs.get(name)
+        return [] if found is None else [found, *jobs.comparisons(name)]
 
     def look() -> tuple[Any, bool]:
-        return [_event(ticket, service.jobs.standing(ticket), words) for ticket in service.jobs.of_page(visit)], False
+        return [_event(ticket, jobs.standing(ticket), words) for ticket in tickets()], False
 
     async def follow() -> AsyncIterator[bytes]:
-        with service.visits.open_page(visit):
-            async for event in service.follow(look):
-                yield event
+        async for event in service.follow(look):
+            yield event
+            if visit and not visits.is_open(visit, page):
+                return
+            visits.hear(visit, page)
 
     return StreamingResponse(follow(), media_type="text/event-stream")
 
 
 @router.post("/open")
-async def still_open(
-    request: Request, page: Annotated[str, Query(min_length=1, max_length=40)], closed: bool = False
-) -> Response:
+async def still_open(request: Request, page: Page, closed: bool = False) -> Response:
     """From a page that does not listen: that it is open, or that it was closed."""
     service_of(request).visits.hear(browser.visit_of(request), page, closed=closed)
     return Response(status_code=204)
@@ -92,7 +109,7 @@ async def still_open(
 @router.get("/docs")
 def docs(request: Request) -> Response:
     """What programs can ask for."""
-    return show(request, "interface.html.j2", schema=request.app.openapi())
+    return show(request, "interface.html.j2", schema=request.app.openapi(), everywhere=endpoints.EVERYWHERE)
 
 
 @router.get("/static/{name}")
@@ -108,8 +125,8 @@ def show(request: Request, template: str, **values: object) -> HTMLResponse:
     service, words = service_of(request), _words_for(request)
     text = _templates().get_template(template).render(
         w=words, languages=LANGUAGES, path=request.url.path, said=_said, standing=service.jobs.standing,
-        kept=service.jobs.keep_s, elsewhere=not service.lock.open, most_bytes=service.settings.uploads.file_bytes,
-        width=timeline.WIDTH, height=timeline.HEIGHT, **values,
+        kept=_kept(service.jobs.keep_s, words), elsewhere=not service.lock.open,
+        most_bytes=service.settings.uploads.file_bytes, width=timeline.WIDTH, height=timeline.HEIGHT, **values,
     )  # fmt: skip
     response = HTMLResponse(text)
     if request.query_params.get("lang") in LANGUAGES:
@@ -136,6 +153,7 @@ def _event(ticket: Ticket, now: Standing, words: Words) -> dict[str, Any]:
         "id": ticket.id,
         "status": ticket.status,
         "progress": round(now.progress, 3),
+        "compares": ticket.suspect is not None,
         "said": _said(ticket, now, words),
     }
 
@@ -150,6 +168,16 @@ def _said(ticket: Ticket, now: Standing, words: Words) -> str:
     if now.seconds_left is None:
         return said
     return f"{said}, {_left(now.seconds_left, words)}"
+
+
+def _kept(seconds: float | None, words: Words) -> str:
+    """How long files are kept; empty where they are not."""
+    if seconds is None:
+        return ""
+    if seconds % 3600 == 0:
+        return words("serve_hours", hours=int(seconds / 3600))
+    minutes = round(seconds / 60, 1)
+    return words("serve_minutes", minutes=int(minutes) if minutes.is_integer() else minutes)
 
 
 def _left(seconds: float, words: Words) -> str:

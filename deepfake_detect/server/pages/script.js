@@ -21,6 +21,29 @@ function count() {
   if (none) none.hidden = rows.children.length > 0;
 }
 
+// Who was in a row goes on in what takes its place, or in the next one.
+function replace(row, fresh, held = row.contains(document.activeElement)) {
+  row.replaceWith(fresh);
+  if (held) fresh.querySelector("a, button").focus();
+}
+
+function remove(row) {
+  const held = row.contains(document.activeElement), next = row.nextElementSibling || row.previousElementSibling;
+  row.remove();
+  count();
+  if (held) (next?.querySelector("button") || main).focus();
+}
+
+// What the server says why is in English.
+function say(element, words, why) {
+  element.textContent = words;
+  if (!why) return;
+  const reason = document.createElement("span");
+  reason.lang = "en";
+  reason.textContent = `(${why})`;
+  element.append(" ", reason);
+}
+
 // Sending, one file after another.
 
 const form = document.querySelector("form.sending"), queue = [];
@@ -30,13 +53,14 @@ function enqueue(files) {
   for (const file of files) {
     const row = form.querySelector("template").content.firstElementChild.cloneNode(true);
     row.querySelector("bdi").textContent = file.name;
+    row.querySelector(".unseen").textContent = `: ${file.name}`;
     rows.append(row);
     const item = { file, row, stopped: false, request: null, tries: 0 };
     row.querySelector("button").addEventListener("click", () => {
       item.stopped = true;
       if (item.request) item.request.abort();
-      row.remove();
-      count();
+      remove(row);
+      announce(`${file.name}: ${form.dataset.cancelled}`);
     });
     if (file.size > Number(form.dataset.mostBytes)) fail(item, form.dataset.tooLarge);
     else queue.push(item);
@@ -45,8 +69,8 @@ function enqueue(files) {
   if (!sending) sendAll();
 }
 
-function fail(item, words) {
-  item.row.querySelector(".state").textContent = words;
+function fail(item, words, why) {
+  say(item.row.querySelector(".state"), words, why);
   item.row.querySelector("progress").remove();
   announce(`${item.file.name}: ${words}`);
 }
@@ -56,35 +80,54 @@ async function sendAll() {
   try {
     for (let item; (item = queue.shift());) {
       if (item.stopped) continue;
-      const answer = await send(item);
+      let answer = await send(item);
+      // The connection broke: of a large file that is refused while it is still being sent no answer may be left.
+      if (answer.status === 0 && !item.stopped) answer = await refusal() || answer;
       if (item.stopped) continue;
       if (answer.status === 429) {
+        item.tries = 0;
         item.row.querySelector(".state").textContent = form.dataset.full;
         await pause(answer.retryAfter || 1);
         queue.unshift(item);
       } else if (answer.status === 202) {
         await settle(item, answer.body.id);
       } else if ((answer.status === 0 || answer.status === 503) && item.tries < MOST_TRIES) {
-        // The connection broke: of a large file that is refused while it is still being sent no answer may be left.
         item.row.querySelector(".state").textContent = form.dataset.again;
         await pause(2 ** item.tries++);
         queue.unshift(item);
       } else {
-        fail(item, answer.body?.error?.message || form.dataset.failed);
+        fail(item, form.dataset.failed, answer.body?.error?.message);
       }
     }
   } finally {
     sending = false;
+    if (events) catchUp();
   }
 }
 
+// Whether no more files are taken now, which a form without one is told, too.
+async function refusal() {
+  const answer = await fetch(form.getAttribute("action"), { method: "POST" }).catch(() => null);
+  return answer?.status === 429 ? { status: 429, retryAfter: Number(answer.headers.get("Retry-After")) } : null;
+}
+
+// What still waits to be sent lies in this page alone, so it is not left by the way: links open beside it.
+addEventListener("beforeunload", event => { if (sending) event.preventDefault(); });
+document.addEventListener("click", event => {
+  const link = event.target.closest("a[href]:not([target], [download], [href^='#'])");
+  if (!link || !sending) return;
+  event.preventDefault();
+  window.open(link.href, "_blank", "noopener");
+});
+
 // Puts the row of what was taken in place of the one that showed how it was sent, as soon as it can be had.
 async function settle(item, id) {
+  const held = item.row.contains(document.activeElement);
   item.row.querySelector("button").disabled = true;
   for (;;) {
     try {
       const row = rowOf(id) || await freshRow(id);
-      if (row) item.row.replaceWith(row); else item.row.remove();
+      if (row) replace(item.row, row, held); else remove(item.row);
       break;
     } catch {
       await pause(RETRY_S);
@@ -129,29 +172,40 @@ if (form) {
 
 // True where every row could be brought up to date.
 async function update(known) {
+  const ids = new Set(known.map(one => one.id)), news = [];
   let whole = true;
+  // Undefined where nobody answers now.
+  const look = id => freshRow(id).catch(() => { whole = false; });
   for (const one of known) {
     const row = rowOf(one.id);
-    if (!row) continue;
-    if (row.dataset.status !== one.status) {
+    if (!row) {
+      // Sent from another window; while this one sends, it may be what this one has just sent.
+      const fresh = job || sending || one.compares ? null : await look(one.id);
+      if (fresh && !sending && !rowOf(one.id)) rows.append(fresh);
+    } else if (row.dataset.status !== one.status) {
       if (one.id === job) { location.reload(); return true; }
-      const held = row.contains(document.activeElement), fresh = await freshRow(one.id).catch(() => { whole = false; });
+      const fresh = await look(one.id);
       if (!fresh) continue;
-      row.replaceWith(fresh);
-      if (held) fresh.querySelector("a, button").focus();
-      announce(`${fresh.querySelector("bdi").textContent}: ${one.said}`);
+      replace(row, fresh);
+      news.push(`${fresh.querySelector("bdi").textContent}: ${one.said}`);
     } else if (row.querySelector("progress")) {
       row.querySelector("progress").value = one.progress;
       row.querySelector(".state").textContent = one.said;
     }
   }
-  const ids = new Set(known.map(one => one.id));
-  if (rows) for (const row of rows.querySelectorAll("[data-id]")) if (!ids.has(row.dataset.id) && row.dataset.missed) row.remove(); else row.dataset.missed = ids.has(row.dataset.id) ? "" : "1";
+  // What the list lacks may have been deleted, or have been sent after it was made.
+  if (job && !ids.has(job) && await look(job) === null) { location.assign("/"); return true; }
+  for (const row of rows?.querySelectorAll("[data-id]") ?? []) {
+    if (!ids.has(row.dataset.id) && await look(row.dataset.id) === null) remove(row);
+  }
   if (rows) count();
+  if (news.length) announce(news.join(". "));
   return whole;
 }
 
 const over = "over" in main.dataset, gone = document.querySelector("#gone");
+// By which the server knows this page.
+const page = Array.from(crypto.getRandomValues(new Uint8Array(16)), part => part.toString(16).padStart(2, "0")).join("");
 let events = null, latest = [], turn = Promise.resolve();
 
 function catchUp() {
@@ -172,7 +226,7 @@ function follow() {
 }
 
 function listen() {
-  events = new EventSource("/events");
+  events = new EventSource(`/events?page=${page}${job ? `&job=${job}` : ""}`);
   events.addEventListener("message", event => { latest = JSON.parse(event.data); catchUp(); });
   events.addEventListener("open", () => { gone.hidden = true; });
   events.addEventListener("error", event => {
@@ -182,17 +236,18 @@ function listen() {
   });
 }
 
-if (rows || job) follow();
+if (rows || job) {
+  follow();
+  addEventListener("pagehide", () => { navigator.sendBeacon(`/open?page=${page}&closed=true`); });
+}
 
 // Without a stream the page must say itself that it is open, or its files would go.
 if (over) {
-  const page = Array.from(crypto.getRandomValues(new Uint8Array(16)), part => part.toString(16).padStart(2, "0")).join("");
   const beat = async () => {
     const answer = await fetch(`/open?page=${page}`, { method: "POST" }).catch(() => null);
     gone.hidden = answer !== null && answer.ok;
   };
   addEventListener("pageshow", beat);
-  addEventListener("pagehide", () => { navigator.sendBeacon(`/open?page=${page}&closed=true`); });
   setInterval(beat, 1000 * BEAT_S);
   beat();
 }
@@ -225,7 +280,7 @@ function complain(button, words, why) {
   const said = actions.nextElementSibling?.matches(".warning") ? actions.nextElementSibling : document.createElement("p");
   said.className = "warning";
   said.setAttribute("role", "alert");
-  said.textContent = why ? `${words} (${why})` : words;
+  say(said, words, why);
   actions.after(said);
 }
 
@@ -243,7 +298,7 @@ document.addEventListener("click", async event => {
     const why = await ask("DELETE", `/v1/jobs/${id}`);
     if (why !== null) complain(button, main.dataset.notDeleted, why);
     else if (id === job) location.assign("/");
-    else { row.remove(); count(); main.focus(); }
+    else { announce(`${row.querySelector("bdi").textContent}: ${main.dataset.deleted}`); remove(row); }
   }
 });
 
