@@ -175,7 +175,8 @@ def scan_parser() -> argparse.ArgumentParser:
     cost.add_argument("--size-limit", type=float, default=limits.file_bytes / 2**30, metavar="GIB",
                       help="larger files are not looked at (default %(default)s)")  # fmt: skip
     cost.add_argument("--memory-limit", type=float, default=limits.memory_bytes / 2**30, metavar="GIB",
-                      help="memory for a file, beyond what the net takes; Linux only (default %(default)s)")  # fmt: skip
+                      help="memory for a file, beyond what the net takes, so that much for each worker; Linux only"
+                           " (default %(default)s)")  # fmt: skip
     result.add_argument("-q", "--quiet", action="store_true", help="print no summary and no progress, only errors")
     return result
 

@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from . import content, source, table
-from .cluster import ActorLostError, Cluster, Look
+from .cluster import ActorLostError, ActorUnfitError, Cluster, Look
 from .confine import cores
 from .errors import MediaError, WorkerError
 from .journal import Journal
@@ -87,7 +88,8 @@ def scan(
     """Judge many files and write a table of them. Run again, it goes on where it was.
 
     Args:
-        paths: Files, folders (with all that is in them) and patterns such as `queue/**/*.jpg`; URLs too, see `remote`.
+        paths: Files, folders (with all that is in them) and patterns such as `queue/**/*.jpg` (a `walk.Name` is none); URLs
+            too, see `remote`.
         out: The table; its ending says how it is written, one of `table.FORMATS`. `index.html` and the journal lie beside
             it.
         options: Settings of every file.
@@ -114,6 +116,7 @@ def scan(
     out, options, words = Path.cwd() / out, options or Options(), Words(language)
     page, beside = out.with_name(PAGE), out.with_name(out.name + ".journal")
     table.check_way(out, page, beside)
+    _raise_open_files()
     pool: Pool | Cluster
     if ray:
         pool = Cluster(options, weights_folder=weights_folder, limits=limits, workers=workers, address=ray_address,
@@ -138,6 +141,17 @@ def _own(*paths: Path) -> set[str]:
     """Real paths of what a scan writes, half-written and beside a database included: nothing of it is to be judged."""
     endings = ("", ".part", "-wal", "-shm", "-journal")
     return {os.path.realpath(f"{path}{ending}") for path in paths for ending in endings}
+
+
+def _raise_open_files() -> None:
+    """Files and pipes may be open for hundreds of workers at a time."""
+    if sys.platform != "win32":
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # macOS promises more than it gives.
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _summary(journal: Journal, out: Path, page: Path) -> Summary:
@@ -275,7 +289,8 @@ class _There:
             except ActorLostError as error:
                 if self._stopped.is_set():
                     break
-                losses += 1
+                # Where it could not even begin no file is the reason.
+                losses += not isinstance(error, ActorUnfitError)
                 log.debug("%s: an actor was lost: %s", source.shown(left[0].path), error)
                 if losses == _ACTORS_A_FILE:
                     lost = left.popleft().path

@@ -367,6 +367,8 @@ def _summarise_scan(found: Summary, words: Words) -> None:
 
 def _names(paths: Sequence[str], *, null: bool) -> Iterator[str]:
     """The paths, and in place of each - those that stdin lists. A name may hold any byte but zero."""
+    from .walk import Name
+
     end = b"\0" if null else b"\n"
 
     def name_of(line: bytes) -> str:
@@ -380,9 +382,9 @@ def _names(paths: Sequence[str], *, null: bool) -> Iterator[str]:
         rest = b""
         while chunk := os.read(sys.stdin.fileno(), 65536):
             *whole, rest = (rest + chunk).split(end)
-            yield from (name_of(line) for line in whole if line)
+            yield from (Name(name_of(line)) for line in whole if line)
         if rest:
-            yield name_of(rest)
+            yield Name(name_of(rest))
 
 
 class _ScanBar:

@@ -47,6 +47,10 @@ class ActorLostError(Exception):
     """An actor, or its machine, is gone, and with it what it was about to do. For those who ask actors, not for users."""
 
 
+class ActorUnfitError(ActorLostError):
+    """An actor starts no process that judges, most often for want of memory on its machine."""
+
+
 @dataclass(frozen=True)
 class Look:
     """What is in a file.
@@ -121,8 +125,11 @@ class Cluster:
         handle = self._taken()
         good = False
         try:
-            yield Actor(self._ray, handle)
+            yield Actor(self._ray, handle, self._begun_well)
             good = True
+        except ActorUnfitError as error:
+            self._begun_badly(error)
+            raise
         finally:
             with self._changed:
                 self._busy.discard(handle)
@@ -202,12 +209,9 @@ class Cluster:
         try:
             found = self._ray.get(ready)
         except self._ray.exceptions.RayError as error:
-            self._failures += 1
-            if self._failures < _STARTS * self.workers:
-                with self._changed:
-                    self._wanted += 1
-            else:
-                self._fail(WorkerError(f"no actor could be started ({_first_line(error)})", kind="not_started"))
+            self._begun_badly(error)
+            with self._changed:
+                self._wanted += self._failure is None
             return
         if isinstance(found, _Unable):
             self._fail(found.error())
@@ -216,9 +220,19 @@ class Cluster:
             self._fail(WorkerError(other, kind="not_started"))
         else:
             with self._changed:
-                self._failures = 0
                 self._idle.append(handle)
                 self._changed.notify()
+
+    def _begun_well(self) -> None:
+        with self._changed:
+            self._failures = 0
+
+    def _begun_badly(self, error: Exception) -> None:
+        """Where that is all that happens, on all machines, the scan ends."""
+        with self._changed:
+            self._failures += 1
+            if self._failures >= _STARTS * self.workers:
+                self._fail(WorkerError(f"no actor could be started ({_first_line(error)})", kind="not_started"))
 
     def _fail(self, error: DeepfakeDetectError) -> None:
         with self._changed:
@@ -229,8 +243,8 @@ class Cluster:
 class Actor:
     """One actor, as who asks it sees it. Each method raises an `ActorLostError` where it is gone."""
 
-    def __init__(self, ray: Any, handle: Any) -> None:
-        self._ray, self._handle = ray, handle
+    def __init__(self, ray: Any, handle: Any, answered: Callable[[], None]) -> None:
+        self._ray, self._handle, self._answered = ray, handle, answered
 
     def look(self, files: Sequence[tuple[str, bool]]) -> list[Look | Failure]:
         """Open files, hash them, and keep them open until it looks at others.
@@ -250,7 +264,7 @@ class Actor:
         """Judge some of the files last looked at, in this order; see `content.judge`.
 
         Raises:
-            WeightsError, OptionsError, WorkerError: As `worker.Pool.judge`.
+            WeightsError, OptionsError: As `worker.Pool.judge`.
         """
         if not numbers:
             return
@@ -264,7 +278,8 @@ class Actor:
                 raise ActorLostError("it stopped answering") from error
             answer = self._got(one)
             if isinstance(answer, _Unable):
-                raise answer.error()
+                raise ActorUnfitError(answer.message) if answer.kind == "not_started" else answer.error()
+            self._answered()
             yield answer
 
     def _got(self, reference: Any) -> Any:

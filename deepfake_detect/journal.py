@@ -133,10 +133,12 @@ class Journal:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            # Where the disk is full or fails SQLite has done so already.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def look_for(self, found: Iterable[Sighting], *, retry: bool) -> None:
         """Take down what there is, and see what of that which is known holds no longer.

@@ -63,6 +63,8 @@ def list_packets(container: av.container.InputContainer, stream: av.video.stream
             index.end = max(index.end, stamp + (packet.duration or 0))
             if packet.is_keyframe and not packet.is_corrupt:
                 keys.append((stamp, clock + counted_on))
+    except MemoryError:
+        raise
     except (av.FFmpegError, OSError) as error:
         log.debug("packets end early: %s", error)
     index.stamps = array("q", sorted(set(index.stamps)))

@@ -12,7 +12,7 @@ import pillow_heif
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from .files import quietly
-from .source import DECODER_ERRORS, check_pixels, first_line
+from .source import DECODER_ERRORS, check_pixels, first_line, is_hunger
 from .types import Frame, MediaInfo, Note
 
 if TYPE_CHECKING:
@@ -149,6 +149,8 @@ def _turn_of(image: Image.Image) -> Image.Transpose | None:
     """What brings a picture upright, by its EXIF; where that can't be read the picture is no worse for it."""
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except MemoryError:
+        raise
     except _ERRORS as error:
         log.debug("EXIF: %s", error)
         return None
@@ -204,7 +206,7 @@ class Animation:
                 self._seek(i)
                 image.load()
             except _ERRORS as error:
-                if not self.times:
+                if not self.times or is_hunger(error):
                     raise identity.damaged("animation", error) from error
                 damaged = True
                 break

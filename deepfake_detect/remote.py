@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 # Others can run programs, follow links into other places, or open files of this machine.
 PROTOCOLS = ("s3", "gs", "az", "memory")
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(::|://)")
+# A single letter is a drive of Windows.
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(::|://)")
 # Some of these in a name are a name; as a query they are someone's key.
 _SECRETS = re.compile(r"\?.*(signature|credential|token|secret|accesskey|sig|key)[^=]*=", re.IGNORECASE)
 _CHUNK, _AHEAD = 2**20, 8 * 2**20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # What the libraries that read pictures and videos, and those below them, raise on damaged data, beside errors of their own.
 DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError,
                   ZeroDivisionError, RuntimeError, MemoryError, struct.error, zlib.error)  # fmt: skip
+# What libraries say when memory is what they lack.
+_HUNGRY = ("allocate memory", "out of memory", "Insufficient memory", "std::bad_alloc", "can't start new thread")
 _READ_AHEAD = 2**16
 
 
@@ -29,15 +32,22 @@ class LeftError(Exception):
 
 
 class _Raw(io.FileIO):
-    """A file that is read no further once nobody waits for what comes of it."""
+    """A file that is read no further once nobody waits for what comes of it. That its disk fails is no damage of it."""
 
     left: Event | None = None
+    # By way of `readinto`.
+    read, readall = io.RawIOBase.read, io.RawIOBase.readall  # type: ignore[assignment]
 
     def readinto(self, buffer: Any) -> int | None:
         """As the system does it."""
         if self.left is not None and self.left.is_set():
             raise LeftError
-        return super().readinto(buffer)
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            # Of a kind that no decoder takes for its own.
+            found = f"{shown(str(self.name))}: can't be read ({error.strerror}); the disk may be failing"
+            raise MediaError(found, kind="unreadable") from error
 
 
 def open_file(path: str | PathLike[str], *, follow: bool = True, left: Event | None = None) -> io.BufferedReader:
@@ -48,7 +58,7 @@ def open_file(path: str | PathLike[str], *, follow: bool = True, left: Event | N
         left: Once it is set, reading on raises a `LeftError`.
 
     Raises:
-        MediaError: It is not there, not a regular file, or must not be read.
+        MediaError: It is not there, not a regular file, or must not be read; when it is read, that it can't be.
     """
     name = os.fspath(path)
     try:
@@ -71,9 +81,10 @@ def open_file(path: str | PathLike[str], *, follow: bool = True, left: Event | N
     except ValueError as error:
         raise MediaError(f"{shown(name)}: is not a possible file name; check the path", kind="not_found") from error
     except OSError as error:
-        raise MediaError(
-            f"{shown(name)}: can't be read ({error.strerror}); check its permissions", kind="unreadable"
-        ) from error
+        what = "check its permissions"
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            what = "raise that limit (ulimit -n)"
+        raise MediaError(f"{shown(name)}: can't be read ({error.strerror}); {what}", kind="unreadable") from error
 
 
 def _check_regular(name: str, found: os.stat_result) -> None:
@@ -112,7 +123,7 @@ class Identity:
 
     def damaged(self, what: str, error: BaseException) -> MediaError:
         """What to raise where a decoder gave up on a picture or video; that memory ran out is no damage."""
-        if isinstance(error, MemoryError):
+        if is_hunger(error):
             return self.error(f"needs more memory than there is for this {what}; reduce it", kind="too_large")
         return self.error(f"damaged {what} ({first_line(error)}); get it again", kind="damaged")
 
@@ -130,9 +141,22 @@ def check_pixels(name: str, width: int, height: int, options: Options) -> None:
         )
 
 
+def is_hunger(error: BaseException | None) -> bool:
+    """Whether memory was what lacked, whatever it was called on the way: a damaged file is something else."""
+    while error is not None:
+        # Pillow, torch, OpenCV and ONNX Runtime have no class of their own for it.
+        if isinstance(error, MemoryError) or any(words in _said_by(error) for words in _HUNGRY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def first_line(error: BaseException) -> str:
     """What a library says of an error, short enough to be part of a message."""
-    # FFmpeg's errors repeat their number and the name around what they say.
-    said = str(getattr(error, "strerror", None) or error)
-    text = said.strip().splitlines()
+    text = _said_by(error).strip().splitlines()
     return text[0][:120] if text and text[0] else type(error).__name__
+
+
+def _said_by(error: BaseException) -> str:
+    # FFmpeg's errors repeat their number and the name around what they say.
+    return str(getattr(error, "strerror", None) or error)

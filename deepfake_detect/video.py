@@ -13,7 +13,6 @@ import math
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from av.video.reformatter import VideoReformatter
 
 from .damage import Intact
 from .packets import CAN_LEAVE_OUT, is_spare, list_packets, prefix_of
-from .source import DECODER_ERRORS, LeftError, check_pixels, first_line
+from .source import DECODER_ERRORS, LeftError, check_pixels, first_line, is_hunger
 from .types import Frame, MediaInfo, Note
 
 if TYPE_CHECKING:
@@ -202,7 +201,7 @@ class Video:
         # for when it is shown lies behind it.
         for by_decoding in (True,) if self._by_decoding else (False, True):
             place = entry if by_decoding else stamp
-            with suppress(av.FFmpegError):
+            try:
                 self._container.seek(place, stream=self._stream)
                 packet = next(self._container.demux(self._stream))
                 before = packet.dts is not None and packet.dts <= entry
@@ -212,12 +211,18 @@ class Video:
                     self._intact = Intact(self._codec, by_stamps=not self._by_count)
                     self._by_decoding = by_decoding
                     return True
+            except MemoryError:
+                raise
+            except av.FFmpegError as error:
+                log.debug("%s: %s", self._identity.name, error)
         return False
 
     def _packets(self, *streams: av.stream.Stream) -> Iterator[av.Packet[Any] | None]:
         """The packets from here on; None where they end too early: what was read is still to come out of the decoder."""
         try:
             yield from self._container.demux(*streams)
+        except MemoryError:
+            raise
         except (av.FFmpegError, OSError) as error:
             log.debug("%s: %s", self._identity.name, error)
         else:
@@ -248,6 +253,8 @@ class Video:
                 return []
         try:
             frames = self._stream.decode(packet)
+        except MemoryError:
+            raise
         except av.FFmpegError as error:
             log.debug("%s: %s", self._identity.name, error)
             self._intact.failed()
@@ -268,7 +275,7 @@ class Video:
             between: Others, ascending.
 
         Raises:
-            MediaError: None of those to look at could be decoded.
+            MediaError: None of those to look at could be decoded, or memory ran out.
         """
         got = 0
         try:
@@ -276,7 +283,7 @@ class Video:
                 got += frame.sampled
                 yield frame
         except _ERRORS as error:
-            if not got:
+            if not got or is_hunger(error):
                 raise self._identity.damaged("video", error) from error
             log.debug("%s: %s", self._identity.name, error)
         if not got:
@@ -442,6 +449,8 @@ class Video:
                 if seen_s > sound_to + _SOUND_LEADS_S or (at >= end and sound is None):
                     return
         except _ERRORS as error:
+            if is_hunger(error):
+                raise self._identity.damaged("video", error) from error
             log.debug("%s: %s", self._identity.name, error)
 
     def close(self) -> None:

@@ -21,6 +21,10 @@ _Wanted = frozenset[tuple[str, ...]]
 _ALL: _Wanted = frozenset([()])
 
 
+class Name(str):
+    """A name that is no pattern whatever is in it, as in the lists of other programs."""
+
+
 @dataclass(frozen=True)
 class Sighting:
     """Something that was found.
@@ -42,7 +46,7 @@ class Walk:
     """Goes through what was named once, and yields what there is, in no particular order, some of it perhaps twice.
 
     Args:
-        paths: Files, folders, patterns and URLs.
+        paths: Files, folders, patterns (a `Name` is none) and URLs.
         own: Files that are ours, by their real paths, and not to be found.
         follow: Whether links found in folders are followed; those named are.
     """
@@ -92,7 +96,7 @@ class Walk:
     def _here(self, path: str) -> Iterator[Sighting]:
         if os.path.isdir(path):
             found: Iterable[Sighting] = self._below(path)
-        elif not os.path.lexists(path) and glob.has_magic(path):
+        elif not (isinstance(path, Name) or os.path.lexists(path)) and glob.has_magic(path):
             found = self._matching(path)
         else:
             found = [Sighting(path)]

@@ -36,9 +36,9 @@ from . import checkpoint, draw, engine, media, verdict
 from .compare import ERROR_RATES, ComparisonLabel, compare
 from .confine import Limits, confine, fence, start_clock, stop_clock
 from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError, WorkerError
-from .options import Options, ReportOptions
+from .options import EVERY_FRAME, Options, ReportOptions
 from .report import to_dict
-from .source import open_file
+from .source import is_hunger, open_file
 from .types import Face, FaceTrack, Failure, Kind, MediaInfo, Report, Score, ToolInfo, Verdict
 from .watch import Watch
 from .words import LANGUAGES, Words
@@ -61,15 +61,20 @@ _T = TypeVar("_T")
 _CROP_PX = 96
 # Loading the net takes seconds; on a machine under load, or from a cold disk, many more.
 _LOADING_S = 900
-_LARGEST_MESSAGE = 256 * 2**20
+# As objects JSON takes some twenty times its room. A face in a frame is 350 bytes of it: a frame has room for more than a
+# thousand, and what many frames may say together has an end.
+_REST_BYTES, _FRAME_BYTES, _LARGEST_MESSAGE = 4 * 2**20, 2**19, 256 * 2**20
+# What a worker may call an error: those of the file, and its own.
+_KINDS = ("not_found", "not_a_file", "unreadable", "empty", "unsupported", "damaged", "too_large", "no_video", "no_frames",
+          "timed_out", "out_of_memory", "internal", "report", "options", "weights")  # fmt: skip
 _LONGEST_ERROR = 4096
 # Of what a worker says. What is larger than any finding would be too much for those who keep it: rows, journals, databases.
 _LARGEST_NUMBER, _LONGEST_TEXT = 1e18, 100_000
 _SHA256 = "[0-9a-f]{64}"
 _TELL_EVERY_S = 0.1
-_STARTS = 3
-# What libraries say when memory is what they lack.
-_HUNGRY = ("allocate memory", "Insufficient memory", "std::bad_alloc", "can't start new thread")
+# How often a file is tried, and each time a worker's start. Where memory was lacking for that comes a pause, then one twice
+# as long: others may be done with theirs by then.
+_TRIES, _STARTS, _PAUSE_S = 3, 3, 5
 # Starting and reaping children is not safe from several threads at a time.
 _children = threading.Lock()
 
@@ -179,10 +184,12 @@ class Pool:
         entry = checkpoint.find(folder=weights_folder)
         self.tool = entry.tool
         self.limits = limits or Limits()
-        self._prepare = prepare or partial(load, options or Options(), weights_folder)
+        options = options or Options()
+        self._prepare = prepare or partial(load, options, weights_folder)
+        self._longest_answer = _longest_answer(options)
         self._watch = Watch()
         self.workers = self._free = max(1, workers)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         # A worker is free, or a job need not wait for one any longer.
         self._changed = threading.Condition(self._lock)
         self._idle: list[_Worker] = []
@@ -237,12 +244,22 @@ class Pool:
             return True
 
     def close(self) -> None:
-        """End all workers, and with them the jobs that run."""
+        """End all workers, and with them the jobs that run. An interrupt comes out when that is done."""
+        interrupt: KeyboardInterrupt | None = None
+        while True:
+            try:
+                self._end_all()
+                break
+            except KeyboardInterrupt as again:
+                interrupt = again
+        if interrupt is not None:
+            raise interrupt
+
+    def _end_all(self) -> None:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            jobs, idle = list(self._running), self._idle
-            self._idle = []
+            jobs, idle = list(self._running), list(self._idle)
         for job in jobs:
             self.cancel(job)
         for worker in idle:
@@ -266,25 +283,19 @@ class Pool:
         finally:
             with self._changed:
                 self._free += 1
-                self._changed.notify()
+                self._changed.notify_all()
 
     def _judge(self, job: Job, descriptor: int, tell: Callable[[Progress], None]) -> Outcome:
-        for attempt in range(_STARTS):
-            worker = self._taken(job)
+        for attempt in range(_TRIES):
+            worker = self._taken(job, tell)
             try:
-                if not worker.ready:
-                    tell(Progress("loading", 0.0))
-                    worker.get_ready()
                 answer = worker.judge(job, descriptor, tell)
             except WorkerError as error:
                 worker.end()
                 self._check(job)
-                last = attempt == _STARTS - 1
-                if error.kind == "not_started" and last:
-                    raise
                 # What it judged before may have left it in a bad way, and if it died in its sleep the file is no reason.
                 innocent = worker.judged > 0 or not worker.begun
-                if error.kind == "timed_out" or not innocent or last:
+                if error.kind == "timed_out" or not innocent or attempt == _TRIES - 1:
                     return self._failed(job, Failure(error.kind, str(error)), worker.confinement)
                 log.debug("%s: tried again after: %s", media.shown(job.path), error)
             except BaseException:
@@ -299,18 +310,37 @@ class Pool:
                 return answer if isinstance(answer, Outcome) else self._failed(job, answer, worker.confinement)
         raise AssertionError("the last attempt returns or raises")
 
-    def _taken(self, job: Job) -> _Worker:
+    def _taken(self, job: Job, tell: Callable[[Progress], None]) -> _Worker:
         """A worker for this job, the one that judged last if there is one: it is warm."""
-        self._check(job)
         with self._lock:
-            worker = self._idle.pop() if self._idle else None
-        worker = worker or _Worker(self._prepare, self.limits, self._watch)
-        with self._lock:
-            self._running[job] = worker
-        try:
-            # Cancelled in the meantime, when there was nothing to end.
             self._check(job)
-        except WorkerError:
+            if self._idle:
+                worker = self._running[job] = self._idle.pop()
+                return worker
+        for attempt in range(_STARTS):
+            try:
+                return self._started(job, tell)
+            except WorkerError as error:
+                self._check(job)
+                if attempt == _STARTS - 1:
+                    raise
+                log.debug("%s: a worker is started again after: %s", media.shown(job.path), error)
+                if isinstance(error.__cause__, OSError) or getattr(error.__cause__, "kind", "") == "killed":
+                    with self._changed:
+                        self._changed.wait_for(lambda: job in self._cancelled or self._closed, _PAUSE_S * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _started(self, job: Job, tell: Callable[[Progress], None]) -> _Worker:
+        """A new worker, which has loaded its net."""
+        worker = _Worker(self._prepare, self.limits, self._watch, self._longest_answer)
+        try:
+            with self._lock:
+                # Cancelled in the meantime, when there was nothing to end.
+                self._check(job)
+                self._running[job] = worker
+            tell(Progress("loading", 0.0))
+            worker.get_ready()
+        except BaseException:
             worker.end()
             raise
         return worker
@@ -330,6 +360,12 @@ class Pool:
 
     def _failed(self, job: Job, failure: Failure, confinement: str = "") -> Outcome:
         return Outcome(to_dict(Report(job.path, self.tool, error=failure)), confinement)
+
+
+def _longest_answer(options: Options) -> int:
+    """So many bytes an honest worker says at most of a file."""
+    frames = EVERY_FRAME if options.fps is not None else options.frames
+    return min(_REST_BYTES + frames * _FRAME_BYTES, _LARGEST_MESSAGE)
 
 
 @contextmanager
@@ -359,6 +395,9 @@ def _check_size(path: str, descriptor: int, limits: Limits) -> None:
 class _Worker:
     """A process that judges, as its parent sees it.
 
+    Raises:
+        WorkerError: The system starts none.
+
     Attributes:
         ready: It has loaded its net.
         judged: How many files it has judged.
@@ -367,19 +406,21 @@ class _Worker:
         confinement: What it gave up.
     """
 
-    def __init__(self, prepare: Callable[[], Judge], limits: Limits, watch: Watch) -> None:
+    def __init__(self, prepare: Callable[[], Judge], limits: Limits, watch: Watch, longest_answer: int) -> None:
         self.ready, self.judged, self.begun, self.confinement = False, 0, False, ""
         self._limits, self._watch, self.expired = limits, watch, False
-        self._connection, theirs = multiprocessing.Pipe()
-        # Spawned: a fork would take along the parent's threads' locks, and its open files.
-        self._process: BaseProcess = multiprocessing.get_context("spawn").Process(
-            target=_work, args=(theirs, prepare, limits), daemon=True, name="deepfake-detect worker"
-        )
+        self._longest_answer = longest_answer
         try:
-            with _children, _deaf_to_interrupts():
+            self._connection, theirs = multiprocessing.Pipe()
+            # Spawned: a fork would take along the parent's threads' locks, and its open files.
+            self._process: BaseProcess = multiprocessing.get_context("spawn").Process(
+                target=_work, args=(theirs, prepare, limits), daemon=True, name="deepfake-detect worker"
+            )
+            with theirs, _children, _deaf_to_interrupts():
                 self._process.start()
-        finally:
-            theirs.close()
+        except OSError as error:
+            found = f"a process that judges could not be started ({error.strerror}); try fewer workers"
+            raise WorkerError(found, kind="not_started") from error
 
     def get_ready(self) -> None:
         """Wait until the net is loaded.
@@ -450,7 +491,7 @@ class _Worker:
 
     def _hear(self, path: str = "") -> dict[str, Any]:
         try:
-            data = self._connection.recv_bytes(_LARGEST_MESSAGE)
+            data = self._connection.recv_bytes(self._longest_answer)
             message = json.loads(data, parse_constant=_refuse, parse_float=_finite)
         except (EOFError, OSError) as error:
             raise self._death(path) from error
@@ -465,7 +506,9 @@ class _Worker:
         if not self._reap(5):
             # It lives, and does not speak as it should.
             return self._senseless(path)
-        kind, found = _cause_of_death(self._process.exitcode, self._limits, expired=self.expired)
+        kind, found = _cause_of_death(
+            self._process.exitcode, self._limits, expired=self.expired, loading=not self.ready
+        )
         return WorkerError(f"{media.shown(path)}: {found}" if path else found, kind=kind)
 
     def _senseless(self, path: str) -> WorkerError:
@@ -480,9 +523,11 @@ class _Worker:
         return ended
 
 
-def _cause_of_death(code: int | None, limits: Limits, *, expired: bool) -> tuple[str, str]:
+def _cause_of_death(code: int | None, limits: Limits, *, expired: bool, loading: bool) -> tuple[str, str]:
     """Kind and words for a worker's exit code."""
     number = -code if code is not None and code < 0 else 0
+    if expired and loading:
+        return "timed_out", f"took longer than {_LOADING_S:g} s to load its net and was stopped"
     if expired or number == getattr(signal, "SIGALRM", -1):
         return (
             "timed_out",
@@ -559,7 +604,7 @@ def _understood(message: dict[str, Any], job: Job, confinement: str) -> Progress
         return Progress(stage, min(max(done, 0.0), 1.0))
     if "error" in message:
         kind, text = (str(part)[:_LONGEST_ERROR] for part in message["error"])
-        if not re.fullmatch(r"[a-z_]{1,40}", kind):
+        if kind not in _KINDS:
             raise ValueError(f"expected a kind of error, found {kind!r}")
         return Failure(kind, text.encode("utf-8", "replace").decode())
     said = message["record"]
@@ -770,7 +815,7 @@ def _answer(judge: Judge, job: dict[str, Any], sources: list[str], tell: Callabl
         })  # fmt: skip
     except Exception as error:
         kind, found = "internal", f"{media.shown(path)}: internal error ({type(error).__name__}); please report it"
-        if _is_hunger(error):
+        if is_hunger(error):
             kind, found = "out_of_memory", f"{media.shown(path)}: needs more memory than the limit allows"
         elif isinstance(error, DeepfakeDetectError):
             kind, found = error.kind, _with_names(str(error), job, sources)
@@ -811,16 +856,6 @@ def _every_language() -> list[tuple[str, Words]]:
 def _face_finder() -> FaceFinder:
     options = Options(threads=1)
     return engine.face_finder(engine.choose(options), smallest_px=options.min_face_px)
-
-
-def _is_hunger(error: BaseException | None) -> bool:
-    """Whether memory was what lacked, whatever it was called on the way: a damaged file is something else."""
-    while error is not None:
-        # torch, OpenCV and ONNX Runtime have no class of their own for it.
-        if isinstance(error, MemoryError) or any(words in str(error) for words in _HUNGRY):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _teller(connection: Connection) -> Callable[[str, float], None]:

@@ -561,6 +561,21 @@ def test_a_file_that_changes_while_it_is_judged_gets_no_verdict(queue: Path, tmp
     assert rows(queue, out=tmp_path / "out.jsonl")[str(queue / "b")]["label"] == "no_face"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits are those of Unix")
+def test_a_scan_may_open_as_many_files_as_the_system_allows(queue: Path, tmp_path: Path) -> None:
+    import resource
+
+    before = soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        pytest.skip("there is no limit")
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard - 1, 512), hard))
+        rows(queue, out=tmp_path / "out.jsonl")
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 def test_too_large_a_file_is_not_even_read(queue: Path, tmp_path: Path) -> None:
     with (queue / "sparse").open("wb") as file:
         file.truncate(10**12)
@@ -833,12 +848,16 @@ def test_the_command_speaks_the_language_asked_for(
 @pytest.mark.parametrize("end", ["\n", "\0"])
 def test_names_from_stdin(end: str, queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = tmp_path / "names"
-    names.write_text(end.join([str(queue / "a.jpg"), str(queue / "below")]))
+    # No pattern, as it would be if it were given as a path: gone since it was listed.
+    gone = str(queue / "[abc].jpg")
+    names.write_text(end.join([str(queue / "a.jpg"), str(queue / "below"), gone]))
     with names.open() as file:
         monkeypatch.setattr(sys, "stdin", file)
         zero = ["-0"] if end == "\0" else []
-        assert main(["scan", "-q", "-", *zero, "--out", str(tmp_path / "out.jsonl")]) == 0
-    assert len(jsonl(tmp_path / "out.jsonl")) == 3
+        assert main(["scan", "-q", "-", *zero, "--out", str(tmp_path / "out.jsonl")]) == 1
+    rows = jsonl(tmp_path / "out.jsonl")
+    assert len(rows) == 4
+    assert [row["kind"] for row in rows if row["path"] == gone] == [None]
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import GeneratorType, SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 from conftest import SAMPLES
+from test_batch import InProcess
 from test_worker import obey
 
+from deepfake_detect import checkpoint, cluster
 from deepfake_detect.batch import Progress, scan
 from deepfake_detect.cli import main
 from deepfake_detect.confine import Limits
 from deepfake_detect.errors import OptionsError, WeightsError, WorkerError
-from deepfake_detect.types import Report
+from deepfake_detect.types import Report, ToolInfo
+from deepfake_detect.worker import Job, Outcome
 
 Judge = Callable[[str, Callable[[float], None]], Report]
 
@@ -134,6 +138,89 @@ def test_what_no_actor_can_do_ends_the_scan(tmp_path: Path, machines: Any) -> No
     with pytest.raises(WeightsError, match="gone"):
         scan([str(folder)], tmp_path / "out.jsonl", ray=True, ray_address=cluster.address, prepare=without_weights)
     assert not (tmp_path / "out.jsonl").exists()
+
+
+class Here:
+    """Ray, as far as it is asked for anything, in this process."""
+
+    exceptions = SimpleNamespace(RayError=type("RayError", (Exception,), {}), RayTaskError=type("RayTaskError", (), {}))
+
+    def remote(self, **_: object) -> Callable[[type], object]:
+        return lambda kind: SimpleNamespace(remote=lambda *given: Asked(kind(*given)))
+
+    def wait(self, references: list[Any], **_: object) -> tuple[list[Any], list[Any]]:
+        return references, []
+
+    def get(self, reference: Any) -> Any:
+        return reference.value
+
+    def kill(self, handle: Asked) -> None:
+        handle._asked._open.close()
+
+
+class Asked:
+    """An actor's handle, or that of one of its methods."""
+
+    def __init__(self, asked: Any) -> None:
+        self._asked = asked
+
+    def __getattr__(self, name: str) -> Asked:
+        return Asked(getattr(self._asked, name))
+
+    def options(self, **_: object) -> Asked:
+        return self
+
+    def remote(self, *given: object, **named: object) -> Any:
+        found = self._asked(*given, **named)
+        if isinstance(found, GeneratorType):
+            return (Reference(each) for each in found)
+        return Reference(found)
+
+
+class Reference:
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+class Machines(InProcess):
+    """The workers of actors, some of which can't be started."""
+
+    unfit: ClassVar[set[int]] = set()
+    made = 0
+    tool: ToolInfo
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self._number, Machines.made = Machines.made, Machines.made + 1
+
+    def judge(self, job: Job) -> Outcome:
+        if self._number in Machines.unfit:
+            raise WorkerError("a process that judges could not be started: killed", kind="not_started")
+        return super().judge(job)
+
+
+@posix
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_a_machine_that_can_start_no_worker_costs_no_row_unless_all_are_such(
+    all_of_them: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_connected", lambda _: (Here(), False))
+    monkeypatch.setattr(cluster, "Pool", Machines)
+    # An actor forgets whose program it is part of.
+    monkeypatch.setitem(vars(sys.modules["__main__"]), "__file__", "")
+    monkeypatch.setattr(Machines, "tool", checkpoint.find().tool, raising=False)
+    monkeypatch.setattr(Machines, "made", 0)
+    monkeypatch.setattr(Machines, "unfit", set(range(100)) if all_of_them else {0, 1, 2, 3, 5})
+    (tmp_path / "queue").mkdir()
+    for i in range(12):
+        (tmp_path / f"queue/{i:02}").write_text(f"inconclusive 0.5\n{i}")
+    out = tmp_path / "out.jsonl"
+    if all_of_them:
+        with pytest.raises(WorkerError, match=r"no actor could be started .*killed"):
+            scan([str(tmp_path / "queue")], out, ray=True, workers=2)
+        assert not out.exists()
+    else:
+        scan([str(tmp_path / "queue")], out, ray=True, workers=2)
+        assert [(row["label"], row["error"]) for row in rows(out)] == [("inconclusive", None)] * 12
 
 
 def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -560,6 +560,36 @@ def test_a_pipe_that_takes_the_place_of_a_file_just_looked_at_holds_nobody_up(
         open_file(tmp_path / "x.jpg")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a descriptor is made to lead elsewhere as on Unix")
+@pytest.mark.parametrize(
+    "read", [lambda file: file.read(), lambda file: file.read(9), list], ids=["all", "some", "lines"]
+)
+def test_a_file_that_can_not_be_read_says_so_however_it_is_read(
+    read: Callable[[io.BufferedReader], object], tmp_path: Path
+) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    with open_file(SAMPLES / "portrait_genuine.jpg") as file:
+        os.dup2(folder, file.fileno())
+        with pytest.raises(MediaError, match="can't be read") as found:
+            read(file)
+    os.close(folder)
+    assert found.value.kind == "unreadable"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits are those of Unix")
+def test_too_many_open_files_are_not_the_fault_of_the_next_one() -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+        with pytest.raises(MediaError, match="raise that limit") as found:
+            open_file(SAMPLES / "portrait_genuine.jpg")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert found.value.kind == "unreadable"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="links are those of Unix")
 def test_a_link_is_refused_where_none_may_be_even_if_it_was_a_file_a_moment_ago(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

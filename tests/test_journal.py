@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,17 @@ def test_a_content_is_forgotten_with_the_last_file_that_has_it(path: Path) -> No
         assert journal.claim("1")
     assert b"crop 1" not in path.read_bytes()
     assert b"crop 2" in path.read_bytes()
+
+
+def test_of_a_full_disk_it_is_said_that_it_is_full(path: Path) -> None:
+    with Journal(path, {}, restart=False) as journal:
+        journal.look_for(sightings("a"), retry=False)
+        journal._db.execute("PRAGMA max_page_count = 8")
+        with pytest.raises(sqlite3.OperationalError, match="is full"):
+            journal.keep("a", STAMP, "1", answer(bytes(10**5)))
+        # What was begun is undone, and something smaller may find room.
+        journal.keep("a", STAMP, "1", answer())
+        assert [row["sha256"] for row in journal.rows()] == ["1"]
 
 
 def test_names_that_are_no_text_are_asked_for_as_they_are(path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import itertools
+import os
 import queue
 import shutil
 import struct
@@ -22,7 +25,7 @@ import pytest
 from conftest import number_of, numbered, texture, write_video
 from PIL import Image
 
-from deepfake_detect import media, packets, video
+from deepfake_detect import media, packets, pictures, source, video
 from deepfake_detect.ahead import ahead
 from deepfake_detect.errors import MediaError
 from deepfake_detect.options import Options
@@ -30,7 +33,7 @@ from deepfake_detect.source import LeftError
 from deepfake_detect.types import Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 LEFT_RED = np.zeros((40, 60, 3), np.uint8)
 LEFT_RED[:, :30] = (250, 10, 10)
@@ -598,6 +601,113 @@ def test_memory_that_runs_out_is_no_damage(tmp_path: Path, monkeypatch: pytest.M
         assert found.value.kind == "too_large"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a descriptor is made to lead elsewhere as on Unix")
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.png", "a.webp", "a.gif"])
+def test_a_disk_that_fails_is_no_damage_whenever_it_does(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = [texture(96, 128, seed) for seed in range(30)]
+    if name.endswith(("mp4", "mkv")):
+        path = write_video(tmp_path / name, pixels)
+    else:
+        first, *rest = map(Image.fromarray, pixels)
+        moves = {"save_all": True, "append_images": rest} if name == "a.gif" else {}
+        path = save(tmp_path / name, first, name[2:].upper(), **moves)
+    readinto, fails_at, reads = source._Raw.readinto, -1, 0
+
+    def read(file: source._Raw, buffer: memoryview) -> int | None:
+        nonlocal reads
+        reads += 1
+        if reads - 1 != fails_at:
+            return readinto(file, buffer)
+        # Nothing can be read of a folder.
+        kept, folder = os.dup(file.fileno()), os.open(tmp_path, os.O_RDONLY)
+        os.dup2(folder, file.fileno())
+        try:
+            return readinto(file, buffer)
+        finally:
+            os.dup2(kept, file.fileno())
+            os.close(kept)
+            os.close(folder)
+
+    monkeypatch.setattr(source._Raw, "readinto", read)
+    for look in (lambda opened: opened.frames(), lambda opened: opened.stretch()):
+        fails_at, reads = -1, 0
+        with media.open(path, Options()) as opened:
+            whole = len(list(look(opened)))
+        assert whole == (1 if name in ("a.png", "a.webp") else 30)
+        count = reads
+        assert count >= 4
+        for place in range(count):
+            fails_at, reads = place, 0
+            with pytest.raises(MediaError, match="can't be read") as found, media.open(path, Options()) as opened:
+                list(look(opened))
+            assert found.value.kind == "unreadable"
+            assert str(path) in str(found.value)
+
+
+@pytest.mark.parametrize("where", ["packets", "decoder", "converter"])
+def test_memory_that_runs_out_in_the_middle_of_a_video_is_no_shorter_video(where: str, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", numbered(30))
+    hunger = av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")
+    for look in (lambda opened: opened.frames(), lambda opened: opened.stretch()):
+        with media.open(path, Options(frames=30)) as opened:
+            reader = reader_of(opened)
+            rewind, upright, shown = reader._rewind, reader._upright, itertools.count()
+
+            def again(reader: video.Video = reader, rewind: Callable[[], None] = rewind) -> None:
+                rewind()
+                if where == "packets":
+                    reader._container = CutShort(reader._container, after=10, error=hunger)
+                else:
+                    stream = reader._stream
+                    reader._packets = lambda *_: reader._container.demux(stream)  # type: ignore[assignment]
+                    reader._stream = Hungry(stream, after=10, error=hunger)
+
+            def convert(*given: Any, upright: Any = upright, shown: Iterator[int] = shown) -> np.ndarray:
+                if next(shown) == 10:
+                    raise MemoryError
+                return upright(*given)
+
+            if where == "converter":
+                reader._upright = convert  # type: ignore[method-assign]
+            else:
+                reader._rewind = again  # type: ignore[method-assign]
+            with pytest.raises(MediaError, match="more memory than there is") as found:
+                list(look(opened))
+            assert found.value.kind == "too_large"
+
+
+def test_memory_that_runs_out_while_packets_are_listed_is_no_shorter_video(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", numbered(30))
+    with av.open(str(path)) as container:
+        hunger = av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")
+        with pytest.raises(MemoryError):
+            packets.list_packets(CutShort(container, after=10, error=hunger), container.streams.video[0])  # type: ignore[arg-type]
+    with av.open(str(path)) as container:
+        found = packets.list_packets(CutShort(container, after=10), container.streams.video[0])  # type: ignore[arg-type]
+        assert len(found.stamps) == 10
+
+
+def test_memory_that_runs_out_in_the_middle_of_an_animation_is_no_shorter_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *rest = map(Image.fromarray, numbered(5))
+    path = save(tmp_path / "a.gif", first, "GIF", save_all=True, append_images=rest)
+    seek = pictures.Animation._seek
+
+    def hungry(animation: pictures.Animation, i: int) -> None:
+        if i == 3:
+            # As Pillow says it.
+            raise OSError("out of memory when reading image file")
+        seek(animation, i)
+
+    monkeypatch.setattr(pictures.Animation, "_seek", hungry)
+    with pytest.raises(MediaError, match="more memory than there is") as found:
+        media.open(path, Options())
+    assert found.value.kind == "too_large"
+
+
 def test_of_several_videos_that_is_looked_at_which_players_choose(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:
@@ -839,8 +949,9 @@ def test_a_packet_that_is_cut_off_costs_no_other_its_frame(tmp_path: Path) -> No
 class CutShort:
     """A container whose packets end in the middle of one."""
 
-    def __init__(self, container: av.container.InputContainer, *, after: int) -> None:
+    def __init__(self, container: av.container.InputContainer, *, after: int, error: Exception | None = None) -> None:
         self._container, self._after = container, after
+        self._error = error or av.InvalidDataError(1, "cut short")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._container, name)
@@ -848,8 +959,24 @@ class CutShort:
     def demux(self, *streams: av.stream.Stream) -> Iterator[av.Packet]:
         for number, packet in enumerate(self._container.demux(*streams)):
             if number == self._after:
-                raise av.InvalidDataError(1, "cut short")
+                raise self._error
             yield packet
+
+
+class Hungry:
+    """A video stream whose decoder fails after so many packets."""
+
+    def __init__(self, stream: av.video.stream.VideoStream, *, after: int, error: Exception) -> None:
+        self._stream, self._left, self._error = stream, after, error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
+        self._left -= 1
+        if self._left < 0:
+            raise self._error
+        return self._stream.decode(packet)
 
 
 def test_opening_a_video_converts_no_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,14 @@ def memory() -> Iterator[Any]:
     storage.pseudo_dirs[:] = [""]
 
 
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("C://Users/x", False), ("C:/Users/x", False), ("c::x", False), ("s3://bucket/x", True), ("zip::s3://x", True)],
+)
+def test_a_drive_of_windows_is_here(path: str, expected: bool) -> None:
+    assert remote.is_url(path) == expected
+
+
 def rows(*urls: str, out: Path, **options: Any) -> dict[str, dict[str, Any]]:
     scan(urls, out, **options)
     return {row["path"]: row for row in jsonl(out)}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deepfake_detect.walk import Walk
+from deepfake_detect.walk import Name, Walk
 
 
 @pytest.fixture
@@ -25,6 +25,14 @@ def queue(tmp_path: Path) -> Path:
 def walked(*paths: object) -> tuple[Walk, set[str]]:
     walk = Walk([str(path) for path in paths], set(), follow=False)
     return walk, {one.path for one in walk}
+
+
+def test_a_name_that_is_gone_by_its_turn_is_no_pattern(queue: Path) -> None:
+    gone = f"{queue}/[ab]*"
+    assert {Path(one.path).name for one in Walk([gone], set(), follow=False)} == {"a.jpg", "b", "c.mp4", "d.jpg"}
+    assert [(one.path, one.failure) for one in Walk([Name(gone)], set(), follow=False)] == [(gone, None)]
+    # Of a folder it is still all that lies below.
+    assert len(list(Walk([Name(queue)], set(), follow=False))) == 4
 
 
 def test_what_is_ours_is_not_found(queue: Path) -> None:

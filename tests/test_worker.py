@@ -8,6 +8,7 @@ import fcntl
 import gc
 import hashlib
 import json
+import multiprocessing
 import os
 import resource
 import signal
@@ -32,6 +33,7 @@ from deepfake_detect import worker
 from deepfake_detect.compare import compare
 from deepfake_detect.confine import Limits
 from deepfake_detect.errors import MediaError, OptionsError, WeightsError, WorkerError
+from deepfake_detect.options import Options
 from deepfake_detect.report import SCHEMA_FILE, to_dict
 from deepfake_detect.types import Face, FaceTrack, MediaInfo, Report, Score, ToolInfo, Verdict
 from deepfake_detect.words import LANGUAGES
@@ -163,6 +165,15 @@ def unloadable(kind: str) -> Callable[[str, Callable[[float], None]], Report]:
     os._exit(7)
 
 
+def killed_at_first(folder: str) -> Callable[[str, Callable[[float], None]], Report]:
+    """As by a machine short of memory, twice."""
+    starts = len(os.listdir(folder))
+    Path(folder, str(starts)).touch()
+    if starts < 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return obey
+
+
 def landlocked() -> bool:
     """Whether this kernel can hold a process to a folder."""
     return sys.platform == "linux" and ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1) >= 1
@@ -211,6 +222,7 @@ def ended(*outcomes: Outcome) -> list[str]:
         ('lie {"stage": "sleeping", "done": 0}', "crashed", "senseless answer"),
         ('lie {"stage": "judging", "done": "nan"}', "crashed", "senseless answer"),
         ('lie {"error": ["\\u001b[2J", "x"]}', "crashed", "senseless answer"),
+        ('lie {"error": ["cancelled", "x"]}', "crashed", "senseless answer"),
         (f"lie {seen(duration_s='inf')}", "crashed", "senseless answer"),
         (f"lie {seen(duration_s=-1)}", "crashed", "senseless answer"),
         (f"lie {seen(width='12')}", "crashed", "senseless answer"),
@@ -305,6 +317,96 @@ def test_a_worker_that_cannot_load_is_an_error_and_no_outcome(
 ) -> None:
     with Pool(prepare=partial(unloadable, kind), limits=LIMITS) as pool, pytest.raises(error):
         pool.judge(Job(file(tmp_path, "be good")))
+
+
+def refuse_to_start(monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
+    """As a machine that has no room for another process."""
+    pipe, tries = multiprocessing.Pipe, list[int]()
+
+    def refused() -> object:
+        tries.append(1)
+        if len(tries) <= times:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return pipe()
+
+    monkeypatch.setattr(multiprocessing, "Pipe", refused)
+
+
+@pytest.mark.parametrize("how", ["killed", "refused"])
+def test_a_start_that_memory_lacked_for_is_tried_again_after_pauses(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_PAUSE_S", 0.1)
+    (tmp_path / "starts").mkdir()
+    prepare = partial(killed_at_first, str(tmp_path / "starts")) if how == "killed" else obedient
+    if how == "refused":
+        refuse_to_start(monkeypatch, times=2)
+    with Pool(prepare=prepare, limits=LIMITS) as pool:
+        pauses, wait_for = list[float](), pool._changed.wait_for
+
+        def pause(over: Callable[[], bool], timeout: float | None = None) -> bool:
+            pauses.extend([] if timeout is None else [timeout])
+            return wait_for(over, timeout)
+
+        monkeypatch.setattr(pool._changed, "wait_for", pause)
+        assert ended(pool.judge(Job(file(tmp_path, "be good")))) == [""]
+    assert pauses == [0.1, 0.2]
+
+
+def test_where_no_process_can_be_started_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_PAUSE_S", 0.01)
+    refuse_to_start(monkeypatch, times=100)
+    with Pool(prepare=obedient, limits=LIMITS) as pool:
+        with pytest.raises(WorkerError, match="Resource temporarily unavailable") as found:
+            pool.judge(Job(file(tmp_path, "be good")))
+        assert found.value.kind == "not_started"
+        # Who no longer wants it does not sit out the pause.
+        monkeypatch.setattr(worker, "_PAUSE_S", 1000)
+        job, outcomes = Job(file(tmp_path, "be good")), list[Outcome]()
+        thread = threading.Thread(target=lambda: outcomes.append(pool.judge(job)))
+        thread.start()
+        while not pool.cancel(job):
+            time.sleep(0.01)
+        thread.join(30)
+    assert ended(*outcomes) == ["cancelled"]
+
+
+def test_a_net_that_takes_too_long_to_load_is_told_by_its_own_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_LOADING_S", 0.1)
+    monkeypatch.setattr(worker, "_STARTS", 1)
+    with Pool(prepare=obedient, limits=LIMITS) as pool, pytest.raises(WorkerError, match=r"longer than 0\.1 s to load"):
+        pool.judge(Job(file(tmp_path, "be good")))
+
+
+def test_what_is_longer_than_any_honest_answer_is_not_even_taken_apart(tmp_path: Path) -> None:
+    crowd = to_dict(pictured())
+    crowd["tracks"] *= 500
+    assert len(json.dumps(crowd)) * Options().frames < worker._longest_answer(Options()) <= 2**25
+    assert worker._longest_answer(Options(fps=25)) > 2**25
+    once = Options(frames=1)
+    with Pool(once, prepare=obedient, limits=LIMITS) as pool:
+        long = f"lie {seen()}{' ' * worker._longest_answer(once)}"
+        jobs = [Job(file(tmp_path, order, order[:3])) for order in (long, "be good")]
+        assert ended(*(pool.judge(job) for job in jobs)) == ["crashed", ""]
+
+
+def test_a_second_interrupt_leaves_no_worker_behind() -> None:
+    class Idle:
+        def __init__(self, *interrupts: type[BaseException]) -> None:
+            self.ended, self._interrupts = False, list(interrupts)
+
+        def end(self) -> None:
+            if self._interrupts:
+                raise self._interrupts.pop()
+            self.ended = True
+
+    pool, idle = Pool(prepare=obedient), [Idle(KeyboardInterrupt), Idle(KeyboardInterrupt), Idle()]
+    pool._idle = idle  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        pool.close()
+    assert all(one.ended for one in idle)
 
 
 @pytest.mark.parametrize("kind", ["folder", "missing", "pipe", "socket", "device", "link", "large"])
