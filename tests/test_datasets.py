@@ -153,7 +153,7 @@ def test_celeb_df_without_forgeries_is_genuine(tmp_path: Path) -> None:
     assert {item.label for item in found.values()} == {"real"}
 
 
-def test_dfdc(tmp_path: Path) -> None:
+def test_dfdc(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lay_out(tmp_path, "dfdc_train_part_0/a.mp4", "dfdc_train_part_0/b.mp4")
     (tmp_path / "dfdc_train_part_0/metadata.json").write_text(
         json.dumps(
@@ -170,6 +170,7 @@ def test_dfdc(tmp_path: Path) -> None:
         "dfdc_train_part_0/a.mp4": ("fake", "b"),
         "dfdc_train_part_0/b.mp4": ("real", "b"),
     }
+    assert f"found 2 of 3 that {Path('dfdc_train_part_0/metadata.json')} names" in caplog.text
 
 
 def test_dfdc_in_folders_of_folders_and_as_frames(tmp_path: Path) -> None:
@@ -265,6 +266,25 @@ def test_df40(tmp_path: Path) -> None:
     }
 
 
+def test_of_df40_only_what_its_folders_name_is_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lay_out(
+        tmp_path, "simswap/ff/frames/033_097/000.png", "notes/figure.png", "whichfaceisreal/0_real/1.png",
+        "whichfaceisreal/1_fake/1.png", "MidJourney/Real/5.png", "MidJourney/Real/6.png", "MidJourney/Fake/5.png",
+    )  # fmt: skip
+    layout, found = by_path(tmp_path)
+    assert layout == "DF40"
+    assert {path: (item.label, item.method, item.group) for path, item in found.items()} == {
+        "simswap/ff/frames/033_097/000.png": ("fake", "simswap", "033"),
+        "whichfaceisreal/0_real/1.png": ("real", "", "whichfaceisreal_1"),
+        "whichfaceisreal/1_fake/1.png": ("fake", "whichfaceisreal", "whichfaceisreal_1"),
+        "MidJourney/Real/5.png": ("real", "", "MidJourney_5"),
+        "MidJourney/Real/6.png": ("real", "", "MidJourney_6"),
+        "MidJourney/Fake/5.png": ("fake", "MidJourney", "MidJourney_5"),
+    }
+    assert "1 files below none of ff/, cdf/, frames/, images/, videos/, real/ or fake/ are passed over" in caplog.text
+    assert f"such as {Path('notes/figure.png')}" in caplog.text
+
+
 def test_folders(tmp_path: Path) -> None:
     lay_out(
         tmp_path, "real/web/a.jpg", "fake/web/b.PNG", "fake/c.mp4", "fake/notes.txt", "fake/metadata.json",
@@ -276,10 +296,64 @@ def test_folders(tmp_path: Path) -> None:
         "real/web/a.jpg": ("real", "web", "a"),
         "fake/web/b.PNG": ("fake", "web", "b"),
         "fake/c.mp4": ("fake", "media", "c"),
-        "fake/film/clip7/0001.png": ("fake", "media", "film/clip7"),
-        "fake/film/clip7/0002.png": ("fake", "media", "film/clip7"),
+        "fake/film/clip7/0001.png": ("fake", "media", "clip7"),
+        "fake/film/clip7/0002.png": ("fake", "media", "clip7"),
     }
     assert found["fake/film/clip7/0001.png"].method == "film"
+
+
+@pytest.mark.parametrize(
+    ("paths", "groups"),
+    [
+        (["real/youtube/033/0001.png", "fake/Deepfakes/033/0001.png", "fake/Face2Face/033/0001.png"], {"033"}),
+        (["real/youtube/a/frames/1.png", "fake/Deepfakes/a/1.png", "fake/Face2Face/a/x.png"], {"a"}),
+        # The pairs of FaceForensics++, however many frames of each there are, and wherever.
+        (["real/000/frame0.jpg", "real/167/frame0.jpg", "fake/Deepfakes/000_167/frame0.jpg"], {"000"}),
+        (["real/167/0001.png", "real/167/0002.png", "fake/000_167/0001.png", "fake/167_000/0001.png"], {"000"}),
+        (["real/167.mp4", "fake/FaceSwap/000_167.mp4", "fake/FaceSwap/c23/videos/167_000.mp4"], {"000"}),
+        (["real/youtube/c23/frames/167/0001.png", "fake/FaceSwap/c23/frames/000_167/0001.png"], {"000"}),
+        # Names that only begin alike are other clips, and a folder that holds clips is none.
+        (["real/anna_1.mp4", "real/anna_2.mp4", "fake/033_9.mp4"], {"anna_1", "anna_2", "033_9"}),
+        (["real/web/videos/a.mp4", "real/web/videos/b.mp4", "fake/flux/c.mp4"], {"a", "b", "c"}),
+        (["real/a/frames/0001.png", "real/b/frames/0001.png", "fake/a/frames/0001.png"], {"a", "b"}),
+    ],
+)
+def test_one_clip_is_one_group_whatever_was_done_with_it(tmp_path: Path, paths: list[str], groups: set[str]) -> None:
+    lay_out(tmp_path, *paths)
+    _, found = by_path(tmp_path)
+    assert sorted(found) == sorted(paths)
+    assert {item.group for item in found.values()} == groups
+
+
+def test_masks_and_hidden_files_are_no_media(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lay_out(tmp_path, "real/a.jpg", "real/._a.jpg", "fake/.ipynb_checkpoints/b-checkpoint.jpg", "fake/b.jpg",
+            "fake/masks/b.png", "fake/masked/c.png")  # fmt: skip
+    assert sorted(by_path(tmp_path)[1]) == ["fake/b.jpg", "fake/masked/c.png", "real/a.jpg"]
+    assert "1 files below folders of masks are passed over" in caplog.text
+    lay_out(tmp_path / "celeb", "Celeb-real/id1_0001/0.png", "Celeb-synthesis/id1_id2_0001/0.png",
+            "Celeb-synthesis/masks/id1_id2_0001/0.png")  # fmt: skip
+    assert len(by_path(tmp_path / "celeb")[1]) == 2
+
+
+@pytest.mark.parametrize(("real", "fake"), [("Real", "Fake"), ("REAL", "fake"), ("0_real", "1_fake")])
+def test_real_and_fake_however_they_are_spelt(tmp_path: Path, real: str, fake: str) -> None:
+    lay_out(tmp_path, f"{real}/1.png", f"{real}/2.png", f"{fake}/7.png")
+    layout, found = by_path(tmp_path)
+    assert layout == "real/ and fake/"
+    assert {path: (item.label, item.group) for path, item in found.items()} == {
+        f"{real}/1.png": ("real", "1"),
+        f"{real}/2.png": ("real", "2"),
+        f"{fake}/7.png": ("fake", "7"),
+    }
+
+
+def test_what_was_recognised_is_told_in_a_line(tmp_path: Path) -> None:
+    lay_out(tmp_path, "real/a.png", "fake/flux/a.png", "fake/sd/a.png", "fake/sd/b.png")
+    assert read_dataset(tmp_path).summary == (
+        "real/ and fake/: 1 genuine and 3 manipulated files in 2 groups; sources: media; methods: flux, sd"
+    )
+    (tmp_path / "index.csv").write_bytes(b"path,label,source\na.png,real,caf\xe9\n")
+    assert r"sources: caf\udce9; methods: none named" in read_dataset(tmp_path).summary
 
 
 def test_a_subfolder_of_forgeries_alone_is_a_method_against_all_genuine_files(tmp_path: Path) -> None:
@@ -324,6 +398,29 @@ def test_files_that_are_all_strangers_are_asked_about(tmp_path: Path, caplog: py
     assert "every file is a group of its own" in caplog.text
 
 
+def test_a_name_that_both_classes_have_does_not_make_clips(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lay_out(tmp_path, "real/v1_0001.jpg", "real/v1_0002.jpg", "fake/v1_0001.jpg", "fake/v1_0002.jpg")
+    read_dataset(tmp_path)
+    assert "every genuine file, and every forgery of a method, is a group of its own" in caplog.text
+    caplog.clear()
+    lay_out(tmp_path, "real/web/v2/a.jpg", "real/web/v2/b.jpg")
+    read_dataset(tmp_path)
+    assert "group of its own" not in caplog.text
+
+
+def test_one_class_alone_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "real").mkdir()
+    lay_out(tmp_path, "fake/a.jpg", "fake/b.jpg")
+    read_dataset(tmp_path)
+    assert "all 2 files are fake" in caplog.text
+    caplog.clear()
+    (tmp_path / "mine.csv").write_text("path,label,split\na.jpg,1,test\nb.jpg,0,train\n")
+    read_dataset(tmp_path / "mine.csv")
+    assert "files are" not in caplog.text
+    read_dataset(tmp_path / "mine.csv", split="train")
+    assert "all 1 files are real" in caplog.text
+
+
 def test_csv(tmp_path: Path) -> None:
     table = tmp_path / "mine.csv"
     # As a spreadsheet saves it, with a mark before the first column's name.
@@ -351,7 +448,9 @@ def test_frames_in_a_csv_without_groups_have_that_of_their_folder(
     ("text", "message"),
     [
         ("path,label\na.jpg,maybe\n", r"line 2: expected the label real or fake, found 'maybe'"),
-        ("file,label\na.jpg,real\n", r"missing path"),
+        ("file,label\na.jpg,real\n", r"missing path; found 'file', 'label'"),
+        ("path;label\na.jpg;real\n", r"with commas between; missing label, path; found 'path;label'"),
+        ("label,path\nreal,a.jpg\nfake\n", r"line 3: expected a path, found none"),
     ],
 )
 def test_a_csv_that_says_too_little_says_what_is_missing(tmp_path: Path, text: str, message: str) -> None:

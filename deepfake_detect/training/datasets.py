@@ -3,9 +3,9 @@
     CSV                 columns path and label; source, method, group, original, publication and split where there are
                         any; paths from its folder
     FaceForensics++     original_sequences/ and manipulated_sequences/ with videos/, or, of a method without them, frames/
-                        or images/ (Rossler et al., ICCV 2019); masks are passed over. The clips by actors and their
-                        forgeries (DeepFakeDetection) are a source of their own. `--split test` takes those of test.json,
-                        if that lies there or in splits/; train and val likewise
+                        or images/ (Rossler et al., ICCV 2019). The clips by actors and their forgeries (DeepFakeDetection)
+                        are a source of their own. `--split test` takes those of test.json, if that lies there or in
+                        splits/; train and val likewise
     Celeb-DF            Celeb-real/, YouTube-real/, Celeb-synthesis/ (Li et al., CVPR 2020), with videos or, of a folder
                         without them, frames; `--split test` takes those of List_of_testing_videos.txt, on which published
                         figures are
@@ -14,12 +14,17 @@
     DF40                a folder for each method with frames/ below it (Yan et al., NeurIPS 2024); what lies under a folder
                         real/, in a method's or beside them, is genuine. Those of FaceForensics++ and Celeb-DF, from which
                         most methods start, are to be put there; original_sequences/, Celeb-real/frames/ and
-                        YouTube-real/frames/ are known beside the methods, too
+                        YouTube-real/frames/ are known beside the methods, too. Of all that lies neither there nor below
+                        ff/, cdf/, frames/, images/, videos/ or fake/ nothing is known, and it is passed over
     folders             real/ and fake/; subfolders that both have are the sources, one of fake/ alone is a method; the
-                        subfolders of these are the clips that frames were taken from
+                        subfolders of these are the clips that frames were taken from, of the same name in all of them.
+                        Of clips named as FaceForensics++'s, 033 and 033_097 belong together
+
+Real/ and 0_real/ are real/, Fake/ and 1_fake/ are fake/. Below masks/ and hidden folders nothing is a medium.
 
 A `group` names what must stay together: files made from the same clip, picture or person. Where nothing says what that is,
-a folder of several pictures with numbers for names is taken for the frames of one clip.
+a folder of several pictures with numbers for names is taken for the frames of one clip. A forgery of two people (Celeb-DF's
+id3_id7_0002, DeepFakeDetection's 01_02, those in DF40's cdf/) is in the group of the one whose clip it is, and in no other.
 """
 
 from __future__ import annotations
@@ -28,11 +33,13 @@ import csv
 import json
 import logging
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ..source import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -55,12 +62,18 @@ _ENDINGS = {
     ".tiff",
 } | VIDEO_ENDINGS
 _FRAME_FOLDERS = ("frames", "images")
+_MEDIA_FOLDERS = ("videos", *_FRAME_FOLDERS)
+# What a folder of this name holds, as it is and as CNNDetection's data have it.
+_LABELS = {"real": "real", "0_real": "real", "fake": "fake", "1_fake": "fake"}
 # Pictures right below one of these stand for themselves; those in any other folder are frames of one clip.
-_NO_CLIPS = (*_FRAME_FOLDERS, "real", "fake")
+_NO_CLIPS = {*_FRAME_FOLDERS, *_LABELS}
+_MASKS = re.compile(r"(?<![a-z])masks?(?![a-z])")
 # Numbers further apart than these, as those of a sample of FFHQ are, are no frame numbers.
 _LONGEST_CLIP = 5000
 # Of fewer such folders it is said what they are taken for: each may as well hold what one generator drew.
 _MANY_CLIPS = 10
+# Where DF40 has its files.
+_DF40_FOLDERS = {*_MEDIA_FOLDERS, *_LABELS, "ff", "cdf"}
 # Celeb-DF's folders are spelt either way.
 _CELEB_DF = {"celeb-real": "real", "youtube-real": "real", "celeb-synthesis": "fake"}
 
@@ -97,11 +110,28 @@ class Dataset:
         root: The folder.
         layout: Which of the known layouts it has.
         items: In a stable order.
+        split: The part of it that these are; None for all.
     """
 
     root: Path
     layout: str
     items: tuple[Labelled, ...]
+    split: str | None = None
+
+    @property
+    def summary(self) -> str:
+        """What was recognised, in a line."""
+        count = Counter(item.label for item in self.items)
+        return (
+            f"{self.layout}: {count['real']} genuine and {count['fake']} manipulated files in"
+            f" {len({item.group for item in self.items})} groups; sources: {_named(item.source for item in self.items)};"
+            f" methods: {_named(item.method for item in self.items)}"
+        )
+
+
+def _named(names: Iterable[str], *, most: int = 12) -> str:
+    different = sorted({shown(name) for name in names if name})
+    return ", ".join([*different[:most], *(["..."] if len(different) > most else [])]) or "none named"
 
 
 def read_dataset(path: Path, *, split: str | None = None) -> Dataset:
@@ -120,7 +150,8 @@ def read_dataset(path: Path, *, split: str | None = None) -> Dataset:
         if not items:
             which = "" if split is None else f" whose column split says {split!r}"
             raise SystemExit(f"{table}: expected rows{which}, found none")
-        return Dataset(table.parent, "csv", items)
+        _warn_of_one_class(items, table)
+        return Dataset(table.parent, "csv", items, split)
     for layout, (recognised, read) in _LAYOUTS.items():
         if path.is_dir() and recognised(path):
             items = tuple(sorted(read(path), key=lambda item: item.path))
@@ -129,7 +160,8 @@ def read_dataset(path: Path, *, split: str | None = None) -> Dataset:
             if not items:
                 raise SystemExit(f"{path}: laid out as {layout}, but holds no labelled pictures or videos")
             _warn_of_strangers(items, path)
-            return Dataset(path, layout, items)
+            _warn_of_one_class(items, path)
+            return Dataset(path, layout, items, split)
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) if path.is_dir() else "no such folder or file"
     raise SystemExit(
         f"{path}: expected a CSV (path, label), an index.csv, or one of the layouts {', '.join(_LAYOUTS)};"
@@ -138,12 +170,21 @@ def read_dataset(path: Path, *, split: str | None = None) -> Dataset:
 
 
 def _warn_of_strangers(items: Sequence[Labelled], where: Path) -> None:
-    if 1 < len(items) == len({item.group for item in items}):
+    alike = Counter((item.group, item.label, item.method) for item in items)
+    if 1 < len(items) == len(alike):
+        # A name that a genuine file and a forgery share says nothing of who else is the same person.
+        alone = len(items) == len({group for group, _, _ in alike})
+        strangers = "every file is" if alone else "every genuine file, and every forgery of a method, is"
         log.warning(
-            "%s: every file is a group of its own. Files of one person or clip must share one (column group of a CSV, or"
+            "%s: %s a group of its own. Files of one person or clip must share one (column group of a CSV, or"
             " folders), or intervals are too narrow, and finetune measures on people it was trained on",
-            where,
-        )
+            where, strangers,
+        )  # fmt: skip
+
+
+def _warn_of_one_class(items: Sequence[Labelled], where: Path) -> None:
+    if len(labels := {item.label for item in items}) == 1:
+        log.warning("%s: all %d files are %s; how well both are told apart stays open", where, len(items), *labels)
 
 
 def _only(items: tuple[Labelled, ...], root: Path, layout: str, split: str) -> tuple[Labelled, ...]:
@@ -190,10 +231,16 @@ def _read_csv(table: Path, split: str | None) -> Iterator[Labelled]:
         reader = csv.DictReader(lines)
         columns = reader.fieldnames or ()
         if missing := {"path", "label"} - set(columns):
-            raise SystemExit(f"{table}: expected the columns path and label; missing {', '.join(sorted(missing))}")
+            raise SystemExit(
+                f"{table}: expected the columns path and label, with commas between; missing {', '.join(sorted(missing))};"
+                f" found {', '.join(map(repr, columns)) or 'no columns'}"
+            )
         if split is not None and "split" not in columns:
             raise SystemExit(f"{table}: --split needs a column `split`; found {', '.join(columns)}")
         rows = [(number, row) for number, row in enumerate(reader, 2) if split is None or row["split"] == split]
+    for number, row in rows:
+        if not row["path"]:
+            raise SystemExit(f"{table}, line {number}: expected a path, found none")
     clips = _frame_folders((Path(row["path"]) for _, row in rows if not row.get("group")), table)
     items = []
     for number, row in rows:
@@ -212,7 +259,17 @@ def _read_csv(table: Path, split: str | None) -> Iterator[Labelled]:
 
 
 def _media(folder: Path) -> Iterator[Path]:
-    yield from (p for p in folder.rglob("*") if p.suffix.lower() in _ENDINGS and p.is_file())
+    """Pictures and videos anywhere below a folder; not masks, nor what systems and notebooks hide beside files."""
+    masks = 0
+    for path in folder.rglob("*"):
+        if path.suffix.lower() in _ENDINGS and path.is_file():
+            below = path.relative_to(folder)
+            if any(_MASKS.search(part.lower()) for part in below.parts[:-1]):
+                masks += 1
+            elif not any(part.startswith(".") for part in below.parts):
+                yield path
+    if masks:
+        log.warning("%s: %d files below folders of masks are passed over", folder, masks)
 
 
 def _is_video(path: Path) -> bool:
@@ -221,7 +278,7 @@ def _is_video(path: Path) -> bool:
 
 def _clip(path: Path) -> str:
     """The clip a video is, or a frame was taken from."""
-    return path.stem if _is_video(path) or path.parent.name in _NO_CLIPS else path.parent.name
+    return path.stem if _is_video(path) or path.parent.name.lower() in _NO_CLIPS else path.parent.name
 
 
 def _frame_folders(paths: Iterable[Path], where: Path) -> set[Path]:
@@ -232,7 +289,7 @@ def _frame_folders(paths: Iterable[Path], where: Path) -> set[Path]:
     """
     numbers: dict[Path, list[int | None]] = defaultdict(list)
     for path in paths:
-        if not _is_video(path) and path.parent.name not in ("", "real", "fake"):
+        if not _is_video(path) and path.parent.name.lower() not in ("", *_LABELS):
             number = re.fullmatch(r"(?:frame)?[_-]?(\d+)", path.stem, re.IGNORECASE)
             numbers[path.parent].append(int(number[1]) if number else None)
     clips = set()
@@ -263,18 +320,13 @@ def _paired_group(clip: str, partner: dict[str, str]) -> str:
     return min(first, partner.get(first, first))
 
 
-def _is_mask(below: Path) -> bool:
-    return any("mask" in part for part in below.parts[:-1])
-
-
 def _faceforensics(root: Path) -> Iterator[Labelled]:
     """The smaller number of a pair names the group; clips by actors, whose names begin with the actor's, that actor."""
     found = []
     for folder, label in (("original_sequences", "real"), ("manipulated_sequences", "fake")):
         for path in _media(root / folder):
             below = path.relative_to(root)
-            kind = next((part for part in below.parts[3:-1] if part in {"videos", *_FRAME_FOLDERS}), None)
-            if kind and not _is_mask(below):
+            if kind := next((part for part in below.parts[3:-1] if part in _MEDIA_FOLDERS), None):
                 found.append((below, label, kind))
     # Frames beside the videos they were taken from say the same twice.
     filmed = {below.parts[:3] for below, _, kind in found if kind == "videos"}
@@ -342,13 +394,17 @@ def _dfdc(root: Path) -> Iterator[Labelled]:
     """Grouped by the original that the metadata names."""
     found: dict[str, Labelled] = {}
     for table in _tables(root):
-        for name, (label, original) in _dfdc_table(table).items():
+        known, there = _dfdc_table(table), 0
+        for name, (label, original) in known.items():
             video = table.parent / name
-            frames = table.parent / "frames" / Path(name).stem
-            for path in [video] if video.is_file() else _media(frames):
+            paths = [video] if video.is_file() else list(_media(table.parent / "frames" / Path(name).stem))
+            there += bool(paths)
+            for path in paths:
                 below = str(path.relative_to(root))
                 # Of two tables that speak of a file, metadata.json says more, and comes last.
                 found[below] = Labelled(below, label, "dfdc", "", Path(original).stem)
+        if there < len(known):
+            log.warning("%s: found %d of %d that %s names", root, there, len(known), table.relative_to(root))
     yield from found.values()
 
 
@@ -360,7 +416,13 @@ def _df40(root: Path) -> Iterator[Labelled]:
             " does not say of files as DFDC does whether they are real or fake; give a CSV (path, label)"
         )
     files = [path.relative_to(root) for path in _media(root)]
-    files = [below for below in files if len(below.parts) > 1 and not _is_mask(below)]
+    others = [below for below in files if _DF40_FOLDERS.isdisjoint(part.lower() for part in below.parts[:-1])]
+    if others:
+        log.warning(
+            "%s: %d files below none of ff/, cdf/, frames/, images/, videos/, real/ or fake/ are passed over, such as %s",
+            root, len(others), min(others),
+        )  # fmt: skip
+    files = sorted({*files} - {*others})
     if files and not any(_is_genuine(below) for below in files):
         raise SystemExit(
             f"{root}: laid out as DF40, but no genuine files were found, which it does not bring; put the frames of"
@@ -383,7 +445,7 @@ def _is_genuine(below: Path) -> bool:
     names = [part.lower() for part in below.parts[:-1]]
     celeb_df = any(name in ("celeb-real", "youtube-real") and inner in ("frames", "videos")
                    for name, inner in pairwise(names))  # fmt: skip
-    return celeb_df or "real" in names or "original_sequences" in names
+    return celeb_df or "original_sequences" in names or any(_LABELS.get(name) == "real" for name in names)
 
 
 def _domain(below: Path) -> str:
@@ -396,10 +458,21 @@ def _domain(below: Path) -> str:
     return "all"
 
 
+def _labelled_folders(root: Path) -> dict[Path, str]:
+    """The folders of genuine and of manipulated files, and which they are."""
+    return {entry: _LABELS[entry.name.lower()] for entry in sorted(root.iterdir())
+            if entry.name.lower() in _LABELS and entry.is_dir()}  # fmt: skip
+
+
 def _folders(root: Path) -> Iterator[Labelled]:
-    found = [(label, path.relative_to(root)) for label in ("real", "fake") for path in _media(root / label)]
+    found = [
+        (label, path.relative_to(root)) for folder, label in _labelled_folders(root).items() for path in _media(folder)
+    ]
+    # Those of genuine files would be no swaps, whatever their names look like.
+    partner = _pairs(part for label, below in found if label == "fake" for part in (*below.parts[1:-1], below.stem))
     # A clip right below the label has no source.
     clips = _frame_folders((below for _, below in found if len(below.parts) == 3), root)
+    clips |= {below.parent for _, below in found if len(below.parts) == 3 and _of_swaps(below.parent.name, partner)}
     named = {label: {below.parts[1] for one, below in found
                      if one == label and len(below.parts) > 2 and below.parent not in clips}
              for label in ("real", "fake")}  # fmt: skip
@@ -410,15 +483,33 @@ def _folders(root: Path) -> Iterator[Labelled]:
         _, *folders, _ = below.parts
         first = folders[0] if folders and folders[0] in named[label] else ""
         own = first in sources or (label == "real" and not loose)
-        group = "/".join(folders) if len(folders) > 1 or below.parent in clips else below.stem
         method = first if label == "fake" and not own else ""
+        group = _folder_group(below, is_frame=below.parent in clips, partner=partner)
         yield Labelled(str(below), label, (first if own else "") or "media", method, group)
+
+
+def _folder_group(below: Path, *, is_frame: bool, partner: dict[str, str]) -> str:
+    """The clip, or person, that a file is of: by its name alone, whatever source has it and whatever was done with it."""
+    _, *folders, _ = below.parts
+    if is_frame:
+        clip = folders
+    elif _is_video(below) and _of_swaps(below.stem, partner):
+        clip = [below.stem]
+    else:
+        clip = [part for part in folders[1:] if part.lower() not in _MEDIA_FOLDERS]
+        clip = clip or ([below.stem] if len(folders) < 2 or _is_video(below) else folders[:1])
+    return _paired_group(clip[-1], partner) if _of_swaps(clip[-1], partner) else "/".join(clip)
+
+
+def _of_swaps(clip: str, partner: dict[str, str]) -> bool:
+    """Whether a clip is one of FaceForensics++'s pairs, 033 or 033_097."""
+    return clip.split("_")[0] in partner and re.fullmatch(r"\d{3}(_\d{3})?", clip) is not None
 
 
 _LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Path], Iterator[Labelled]]]] = {
     "FaceForensics++": (lambda p: (p / "manipulated_sequences").is_dir(), _faceforensics),
     "Celeb-DF": (_is_celeb_df, _celeb_df),
-    "real/ and fake/": (lambda p: (p / "real").is_dir() and (p / "fake").is_dir(), _folders),
+    "real/ and fake/": (lambda p: len({*_labelled_folders(p).values()}) == 2, _folders),
     "DFDC": (lambda p: any(_dfdc_table(table) for table in _tables(p)), _dfdc),
     "DF40": (lambda p: any(p.glob("*/frames")) or any(p.glob("*/ff/frames")) or any(p.glob("*/cdf/frames")), _df40),
 }
