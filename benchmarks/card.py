@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from deepfake_detect import checkpoint
 from deepfake_detect.training.evaluate import (
     add_together,
+    check_together,
     markdown,
     read_frames,
     read_scores,
@@ -118,6 +119,7 @@ def main() -> None:
     items = [relabelled(item, found.calibration) for item in read_scores(arguments.evaluation / "scores.csv")]
     if {item.model for item in items} - {found.evidence_sha256, ""}:
         raise SystemExit(f"{arguments.evaluation} was made with other weights, looks or softness; evaluate again")
+    check_together(arguments.together, items)
     rows = table(items, read_frames(arguments.evaluation / "frames.csv"), together=arguments.together)
     results, figures = markdown(rows).split("\n\n")
     card_file = WEIGHTS / "MODEL_CARD.md"

@@ -2,7 +2,8 @@
 
 Labelled media are altered in each of many ways and judged by the detector as they then are; the gradient attack works on
 the crops, with the net itself in the attacker's hands. Figures: AUC, the change of AUC against the same media unaltered
-with its 95 % interval (bootstrap over groups, paired), genuine called manipulated, inconclusive.
+with its 95 % interval (bootstrap over groups, paired), genuine called manipulated, inconclusive. Files that can't be read
+are passed over.
 
 python benchmarks/robustness.py DATA --split val --out runs/robustness --pictures 40
 """
@@ -18,7 +19,7 @@ import tempfile
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import av
 import cv2
@@ -29,6 +30,8 @@ from sklearn.metrics import roc_auc_score
 
 from deepfake_detect import Detector, Options, checkpoint, media
 from deepfake_detect.engine import Examiner, choose, load_net
+from deepfake_detect.errors import MediaError
+from deepfake_detect.files import NAMES
 from deepfake_detect.training.datasets import VIDEO_ENDINGS, Labelled, read_dataset
 from deepfake_detect.training.evaluate import Item, judge, read_scores, relabelled
 from deepfake_detect.training.metrics import group_resamples
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 Picture = np.ndarray
+_Read = TypeVar("_Read")
 
 
 def jpeg(pixels: Picture, quality: int) -> Picture:
@@ -160,22 +164,33 @@ def chosen(items: Sequence[Labelled], pictures: int) -> tuple[list[Labelled], li
     return stills, videos
 
 
-def judged_pictures(root: Path, items: Sequence[Labelled], detector: Detector) -> Iterator[tuple[str, list[Item]]]:
-    originals = []
+def readable(root: Path, items: Sequence[Labelled], read: Callable[[Path], _Read]) -> Iterator[tuple[Labelled, _Read]]:
+    """Each file with what it gives, but for those that can't be read."""
     for item in items:
-        with media.open(root / item.path, Options()) as opened:
-            originals.append(next(iter(opened.frames())).pixels)
+        try:
+            found = read(root / item.path)
+        except MediaError as error:
+            print(f"passed over: {error}", file=sys.stderr)
+        else:
+            yield item, found
+
+
+def first_frame(path: Path) -> Picture:
+    with media.open(path, Options()) as opened:
+        return next(iter(opened.frames())).pixels
+
+
+def judged_pictures(root: Path, items: Sequence[Labelled], detector: Detector) -> Iterator[tuple[str, list[Item]]]:
+    originals = list(readable(root, items, first_frame))
+    model = detector.evidence_sha256
     for name, alter in PICTURES.items():
-        reports = (detector.detect(alter(pixels)) for pixels in originals)
-        model = detector.evidence_sha256
-        yield name, [judge(item, report, model=model)[0] for item, report in zip(items, reports, strict=True)]
+        yield name, [judge(item, detector.detect(alter(pixels)), model=model)[0] for item, pixels in originals]
 
 
 def judged_videos(root: Path, items: Sequence[Labelled], detector: Detector) -> Iterator[tuple[str, list[Item]]]:
-    yield (
-        "unaltered",
-        [judge(item, detector.detect(root / item.path), model=detector.evidence_sha256)[0] for item in items],
-    )
+    read = list(readable(root, items, detector.detect))
+    items = [item for item, _ in read]
+    yield "unaltered", [judge(item, report, model=detector.evidence_sha256)[0] for item, report in read]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "recoded.mp4"
         for crf in CRFS:
@@ -194,12 +209,14 @@ def attacked(root: Path, items: Sequence[Labelled], detector: Detector) -> Itera
     entry = checkpoint.find()
     examiner, net, looks = Examiner(choose(), entry), load_net(entry), entry.image_looks
     views, kept = [], []
-    for item in items:
-        faces = [score.face for track in detector.detect(root / item.path).tracks for score in track.voting]
+    for item, report in readable(root, items, detector.detect):
+        faces = [score.face for track in report.tracks for score in track.voting]
         if faces:
             with media.open(root / item.path, detector.options) as opened:
                 views.append(examiner.cut(next(iter(opened.frames())), faces[0], kind="image"))
             kept.append(item)
+    if not kept:
+        return
     wrong = torch.tensor([-1.0 if item.label == "fake" else 1.0 for item in kept]).view(-1, 1, 1, 1)
     whole = sum(look.weight for look in looks)
     for epsilon in (0, *EPSILONS):
@@ -313,12 +330,12 @@ def main() -> None:
             dataset.root, dataset.items, detector, pictures=arguments.pictures, attacked_pictures=arguments.attacked
         )
         partial = judged.with_suffix(".part")
-        with partial.open("w", newline="") as lines:
+        with partial.open("w", -1, *NAMES, newline="") as lines:
             writer = csv.writer(lines)
             writer.writerow(["part", "alteration", *(field.name for field in fields(Item))])
             writer.writerows([part, name, *asdict(item).values()] for part, name, item in results)
         partial.rename(judged)
-    with judged.open(newline="") as lines:
+    with judged.open("r", -1, *NAMES, newline="") as lines:
         alterations = [(row["part"], row["alteration"]) for row in csv.DictReader(lines)]
     parts: dict[str, dict[str, list[Item]]] = {}
     for (part, name), item in zip(alterations, read_scores(judged), strict=True):

@@ -146,6 +146,21 @@ def test_what_is_left_after_each_alteration(tmp_path: Path) -> None:
     assert len((tmp_path / "judged.csv").read_text().splitlines()) == 1 + 2 * 22 + 2 * 5
 
 
+def test_what_can_t_be_read_is_passed_over(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import robustness
+
+    monkeypatch.setattr(robustness, "PICTURES", {"unaltered": lambda pixels: pixels})
+    there, gone = (Labelled(name, "real", "s", "", name) for name in ("portrait_genuine.jpg", "gone.jpg"))
+    ((name, judged),) = robustness.judged_pictures(SAMPLES, [gone, there], detector)
+    assert (name, [item.path for item in judged]) == ("unaltered", ["portrait_genuine.jpg"])
+    assert next(robustness.judged_videos(SAMPLES, [gone], detector)) == ("unaltered", [])
+    assert list(robustness.attacked(SAMPLES, [gone], detector)) == []
+    assert capsys.readouterr().err.count("passed over: ") == 3
+
+
 def test_false_alarms_by_groups_of_people(tmp_path: Path) -> None:
     people = [("25_0_0", 9), ("35_1_0", -9), ("45_0_1", -9), ("70_1_4", -9), ("12_1_3", -9)]
     rows = [{"path": f"{person}_20170116174525125.jpg", "label": "real", "source": "utkface", "group": person,

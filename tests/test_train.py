@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import math
@@ -14,15 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SAMPLES
+from conftest import SAMPLES, drawn_face
 from safetensors.torch import load_file, save_file
 
 from deepfake_detect import Detector, Options, checkpoint
 from deepfake_detect.errors import MediaError, WorkerError
 from deepfake_detect.model import EvidenceNet
-from deepfake_detect.training import calibrate, evaluate, softness
+from deepfake_detect.training import calibrate, evaluate, finetune, softness
 from deepfake_detect.training import export as export_module
-from deepfake_detect.training.datasets import read_dataset
+from deepfake_detect.training.datasets import Dataset, Labelled, read_dataset
 from deepfake_detect.training.evaluate import Item, read_scores, table
 from deepfake_detect.training.export import enter, export, read_manifest, write_manifest
 from deepfake_detect.training.pairs import IGNORE, Pair
@@ -274,6 +275,68 @@ def test_what_is_exported_can_be_used(drawn_data: Path, tmp_path: Path) -> None:
     assert report.tool.model_sha256 == entry["sha256"]
 
 
+def test_what_nobody_could_use_is_not_exported(tmp_path: Path) -> None:
+    source, folder = tmp_path / "average.safetensors", tmp_path / "weights"
+    for name in ("../x", "a/b", "a\\b", "", " ", "a\n"):
+        with pytest.raises(SystemExit, match="--name: expected"):
+            export(source, folder, name, trained_on="")
+        with pytest.raises(SystemExit, match="--name: expected"):
+            finetune.finetune(
+                Dataset(tmp_path, "csv", ()), tmp_path, name=name, settings=settings(), frames=1, workers=1
+            )
+    tensors = EvidenceNet(TINY).state_dict()
+    (tmp_path / "settings.json").write_text(json.dumps({"architecture": asdict(TINY)}))
+    # The second is finite until it is halved.
+    for wrong in (math.nan, 1e6):
+        tensors["stem.1.weight"][0, 0, 0, 0] = wrong
+        save_file(tensors, source)
+        with pytest.raises(
+            SystemExit, match=r"expected finite numbers in half precision, found others in stem\.1\.weight"
+        ):
+            export(source, folder, "x", trained_on="")
+    assert not folder.exists()
+
+
+class _TrainedError(Exception):
+    pass
+
+
+def test_no_group_kept_apart_is_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor are its faces that come from elsewhere; and what a folder was begun with stays."""
+    own = [Labelled(f"{label}{i}.jpg", label, "s", "", f"g{i}") for label in ("real", "fake") for i in range(60)]
+    told: list[frozenset[str]] = []
+
+    def judged(_: Path, some: list[Labelled], *__: object) -> tuple[list[Item], list[evaluate.FrameScore]]:
+        return [Item(**vars(item), kind="image", logit=0.0) for item in some], []
+
+    def prepared(_: object, __: Path, faces: Path, *___: object, **____: object) -> int:
+        faces.mkdir(parents=True)
+        (faces / "landmarks.npz").touch()
+        return 1
+
+    def trained(*_: object, leave_out: frozenset[str], **__: object) -> Path:
+        told.append(leave_out)
+        raise _TrainedError
+
+    monkeypatch.setattr(finetune, "Detector", lambda: None)
+    for name, stand_in in (("run", judged), ("prepare", prepared), ("train", trained)):
+        monkeypatch.setattr(finetune, name, stand_in)
+
+    def tuned(**changed: object) -> None:
+        given: dict[str, object] = {"name": "x", "settings": settings(), "frames": 2, "workers": 1} | changed
+        finetune.finetune(Dataset(tmp_path, "csv", tuple(own)), tmp_path / "out", **given)  # type: ignore[arg-type]
+
+    for _ in range(2):
+        with pytest.raises(_TrainedError):
+            tuned()
+    apart = frozenset(item.group for item in own if finetune.kept_apart(item))
+    assert told == [apart, apart]
+    assert apart
+    for changed in ({"frames": 3}, {"more": [tmp_path]}, {"restored": tmp_path}):
+        with pytest.raises(SystemExit, match=r"was begun with other files, .* --frames, --more or --restored"):
+            tuned(**changed)
+
+
 def test_a_net_can_look_more_than_once(drawn_data: Path, tmp_path: Path) -> None:
     weights, folder = run(tmp_path / "run", drawn_data, stop_after=32), tmp_path / "weights"
     narrow, wide = {"margin": 0.1}, {"margin": 0.4, "least_margin": 0.2, "mirrored": True, "weight": 3.0}
@@ -384,6 +447,8 @@ def test_frames_have_an_interval_and_the_unjudged_a_class() -> None:
     low, high = row["frames_95"]["auc"]
     assert low < row["frames"]["auc"] < high
     assert (row["unjudged_genuine"], row["unjudged_manipulated"], row["unjudged"]) == (0, 1, 1)
+    # Whatever needs a probability, which is the file's, is nothing of the frames.
+    assert list(row["frames"]) == ["auc", "ap", "eer", "recall_at_1", "recall_at_5"]
     text = evaluate.markdown([row])
     assert "| 0 / 1 |" in text
     assert text.rstrip().endswith(f"{row['frames']['auc']:.3f} ({low:.2f}–{high:.2f}) |")
@@ -451,6 +516,16 @@ def test_sources_can_make_a_row_together() -> None:
     assert row["media"]["auc"] == pytest.approx(0.75)
 
 
+def test_a_row_together_names_sources_that_are_there() -> None:
+    options = argparse.ArgumentParser()
+    evaluate.add_together(options)
+    assert options.parse_args(["--together", "a, b"]).together == [["a", "b"]]
+    some = [replace(item, source=source) for item, source in zip(items([-1], [1]), "ab", strict=True)]
+    evaluate.check_together([["a", "b"]], some)
+    with pytest.raises(SystemExit, match="expected some of a, b; found typo"):
+        evaluate.check_together([["a", "b"], ["a", "typo"]], some)
+
+
 def test_no_false_alarm_among_seven_says_little() -> None:
     low, high = evaluate.share_interval(items([-1.0] * 7, []), "manipulated")
     assert low == pytest.approx(0.0, abs=1e-9)
@@ -466,7 +541,127 @@ def few_media(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_evaluation_goes_on_where_it_stopped(few_media: Path, detector: Detector) -> None:
+@pytest.fixture
+def portraits(few_media: Path) -> list[Labelled]:
+    """The two pictures of `few_media`, the forged one first."""
+    return [item for item in read_dataset(few_media).items if "portrait" in item.path]
+
+
+def test_a_narrower_run_loses_no_scores(few_media: Path, portraits: list[Labelled], detector: Detector) -> None:
+    out = few_media / "out"
+    first, _ = evaluate.run(few_media, portraits, out, detector)
+    narrower, frames = evaluate.run(few_media, portraits[:1], out, detector)
+    assert read_scores(out / "scores.csv") == narrower == first[:1]
+    assert {frame.path for frame in frames} == {portraits[0].path}
+    for item in portraits:
+        (few_media / item.path).unlink()  # Whoever judges them anew finds an error.
+    again, frames = evaluate.run(few_media, portraits, out, detector)
+    assert again == first
+    assert len(frames) == 2
+    assert read_scores(out / "other_scores.csv") == []
+
+
+def test_a_row_that_was_torn_costs_that_file_alone(
+    few_media: Path, portraits: list[Labelled], detector: Detector, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = few_media / "out"
+    first, frames = evaluate.run(few_media, portraits, out, detector)
+    for name in ("scores.csv", "frames.csv"):
+        whole = (out / name).read_bytes()
+        header, _, rows = whole.partition(b"\n")
+        # In the middle what a power cut may leave, and the last row as far as it came.
+        (out / name).write_bytes(header + b"\nfake/portrait\r\n" + rows[:-4])
+    again, frames_again = evaluate.run(few_media, portraits, out, detector)
+    assert [(item.path, item.label, item.verdict) for item in again] == [
+        (item.path, item.label, item.verdict) for item in first
+    ]
+    assert [item.logit for item in again] == pytest.approx([item.logit for item in first])
+    assert [frame.path for frame in frames_again] == [frame.path for frame in frames]
+    assert read_scores(out / "scores.csv") == again
+    assert "1 rows can't be read" in caplog.text
+
+
+def test_a_file_that_was_replaced_is_judged_anew(
+    few_media: Path, portraits: list[Labelled], detector: Detector
+) -> None:
+    forged, genuine = portraits
+    first, _ = evaluate.run(few_media, portraits, few_media / "out", detector)
+    (few_media / forged.path).write_bytes((few_media / genuine.path).read_bytes())
+    again, frames = evaluate.run(few_media, portraits, few_media / "out", detector)
+    assert again[0].logit == pytest.approx(first[1].logit)
+    assert again[0].logit != pytest.approx(first[0].logit)
+    assert again[1] == first[1]
+    assert sorted(frame.path for frame in frames) == [forged.path, genuine.path]
+
+
+def test_scores_that_are_not_there_are_not_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["calibrate", str(tmp_path / "typo.csv"), "--data", "d", "--folder", str(tmp_path)]
+    )
+    with pytest.raises(SystemExit, match=r"typo\.csv: expected the scores\.csv"):
+        calibrate.main()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "no such folder or file"),
+        (["media", "--together", "media,typo"], "found typo"),
+        (["media", "--weights", "nowhere"], "evaluate: .*nowhere"),
+        (["media", "--frames", "0"], "evaluate: frames"),
+    ],
+)
+def test_what_was_judged_is_forgotten_for_no_typo(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in ("media/real/a.jpg", "media/fake/b.jpg", "out/scores.csv"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("kept")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["evaluate", *arguments, "--out", "out", "--again"])
+    with pytest.raises(SystemExit, match=said):
+        evaluate.main()
+    assert (tmp_path / "out/scores.csv").read_text() == "kept"
+
+
+def test_the_command_says_what_it_recognised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "Celeb-DF-v2.0"
+    for path in ("Celeb-real/id1_0001.mp4", "Celeb-synthesis/id1_id2_0001.mp4"):
+        (root / path).parent.mkdir(parents=True)
+        (root / path).write_text("x")
+    (root / "List_of_testing_videos.txt").write_text("1 Celeb-real/id1_0001.mp4\n0 Celeb-synthesis/id1_id2_0001.mp4\n")
+    written: dict[str, object] = {}
+    monkeypatch.setattr(evaluate, "Detector", lambda *_, **__: None)
+    monkeypatch.setattr(evaluate, "run", lambda *_: ([], []))
+    monkeypatch.setattr(evaluate, "write", lambda *_, **named: written.update(named))
+    monkeypatch.setattr(sys, "argv", ["evaluate", str(root), "--out", str(tmp_path / "out"), "--split", "test"])
+    evaluate.main()
+    assert written == {"name": "Celeb-DF-v2.0", "layout": "Celeb-DF", "split": "test", "together": []}
+    assert capsys.readouterr().err == (
+        "Celeb-DF: 1 genuine and 1 manipulated files in 1 groups; sources: celeb_df; methods: Celeb-synthesis\n"
+    )
+
+
+def test_names_that_are_no_text_are_shown(tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "_resamples", lambda *_: 20)
+    odd = "caf\udce9"
+    some = [replace(item, path=f"{odd}/{item.path}", source=odd, group=odd + item.group, method=odd + item.method)
+            for item in items([-1.0, 0.5, -2.0], [1.0, 2.0, -0.5])]  # fmt: skip
+    two = [*some, *(replace(item, source="other", method="more") for item in some)]
+    text = evaluate.write(tmp_path, two, [], detector, name=odd, split=odd, together=[[odd, "other"]])
+    assert r"| caf\udce9 + other | all |" in text
+    for name in ("table.md", "evaluation.html"):
+        assert r"caf\udce9" in (tmp_path / name).read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "evaluation.json").read_text())["dataset"] == r"caf\udce9"
+    assert sum(finetune.kept_apart(item) for item in some) < len(some)
+    assert replace(drawn_face(0)[1], group=odd).held_back in (True, False)
+
+
+def test_evaluation_goes_on_where_it_stopped(
+    few_media: Path, detector: Detector, caplog: pytest.LogCaptureFixture
+) -> None:
     found = read_dataset(few_media).items
     assert [item.label for item in found] == ["fake", "fake", "fake", "real"]
     out = few_media / "out"
@@ -475,6 +670,8 @@ def test_evaluation_goes_on_where_it_stopped(few_media: Path, detector: Detector
     assert everything[-1].logit == pytest.approx(first[0].logit)
     assert everything[-1].probability == pytest.approx(first[0].probability)
     assert {item.path: item.verdict for item in everything}["fake/broken.jpg"] == "error"
+    assert "broken.jpg: the file is empty" in caplog.text
+    assert "1 of 4 files could not be read" in caplog.text
     assert sorted(item.path for item in read_scores(out / "scores.csv")) == sorted(item.path for item in found)
     clip = [frame for frame in frames if frame.path == "fake/clip_forged.mp4"]
     assert len(clip) > 4
@@ -496,13 +693,16 @@ def test_the_results_are_written_for_programs_and_for_people(few_media: Path, de
     dataset = read_dataset(few_media)
     items, frames = evaluate.run(few_media, dataset.items, few_media / "out", detector)
     sources = sorted({item.source for item in items})
-    text = evaluate.write(few_media / "out", items, frames, detector, name="<few> & small", together=[sources])
+    text = evaluate.write(few_media / "out", items, frames, detector, name="<few> & small", layout=dataset.layout,
+                          together=[sources])  # fmt: skip
     record = json.loads((few_media / "out/evaluation.json").read_text())
     assert record["errors"] == ["fake/broken.jpg"]
     assert " + ".join(sources) in {row["source"] for row in record["rows"]}
     assert record["tool"]["model"] == detector.tool.model
     page = (few_media / "out/evaluation.html").read_text()
     assert "&lt;few&gt; &amp; small" in page
+    assert "4 files, read as real/ and fake/,\nof a video up to 32 frames; weights" in page
+    assert (record["layout"], record["split"], record["frames_of_a_video"]) == ("real/ and fake/", None, 32)
     assert page.count("<svg") >= 2
     assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""

@@ -27,6 +27,7 @@ from scipy.stats import spearmanr
 from sklearn.model_selection import StratifiedGroupKFold
 
 from .. import checkpoint
+from ..files import NAMES
 from ..types import Bands
 from ..verdict import LEAST_SUPPORT, weighed
 from .evaluate import Item, read_scores, said_of, unlimited
@@ -150,7 +151,7 @@ def handled_spread(handled: Path, kind: str) -> float:
         handled: The judged.csv of `benchmarks/robustness.py`: path, kind, alteration, logit.
     """
     logits: dict[str, dict[str, float]] = {}
-    with handled.open(newline="") as lines:
+    with handled.open("r", -1, *NAMES, newline="") as lines:
         for row in csv.DictReader(lines):
             if row["kind"] == kind and row["logit"] and row.get("part") != "crops":
                 logits.setdefault(row["path"], {})[row["alteration"]] = float(row["logit"])

@@ -2,10 +2,14 @@
 
 The data set is a CSV, a folder with `index.csv`, `real/` and `fake/`, or laid out as FaceForensics++, Celeb-DF, DFDC or
 DF40 are (`training/datasets.py` describes each). Every file is judged once and its score kept in `scores.csv` (and those of
-its frames in `frames.csv`), so a stopped evaluation goes on where it was; `--again` starts over. Out come
+its frames in `frames.csv`), so a stopped evaluation goes on where it was; `--again` starts over. Scores of files that are
+not asked for, as after another `--split`, are kept in `other_scores.csv`, and no figure is of them. Out come
 `evaluation.json`, `table.md` and `evaluation.html`, a page that needs nothing else. Intervals are percentile bootstraps
 over groups, since files of one clip or one person are not independent; those of shares are Wilson's, of as many as
 there are groups. An AUC of exactly 1 or 0 has a bound on one side (`metrics.perfect`).
+
+A forgery that shows one person in the clip of another, as those of Celeb-DF, DeepFakeDetection and DF40's cdf/ do, is in
+the group of the one whose clip it is, and in no other: intervals there are somewhat too narrow.
 """
 
 from __future__ import annotations
@@ -14,31 +18,38 @@ import argparse
 import csv
 import io
 import json
+import logging
 import math
-import os
 import sys
 from collections import defaultdict
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from .. import media
 from ..detector import Detector
+from ..errors import DeepfakeDetectError
 from ..files import NAMES, write_atomically
+from ..media import shown as readable
 from ..options import Options
 from ..verdict import deciding, evidence, finding, log_odds, probability, seen_enough, seen_in_part, wilson
 from .datasets import Labelled, read_dataset
 from .metrics import RESAMPLES, Scored, auc, figures, reliability, with_intervals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ..types import Bands, Calibration, FaceTrack, Label, Report
 
+_Row = TypeVar("_Row")
+
+log = logging.getLogger(__name__)
 
 _MANY = 5000
+#: Of frames only what their order gives: the probability is the file's.
+_OF_FRAMES = ("auc", "ap", "eer", "recall_at_1", "recall_at_5")
+_KEPT = ("scores.csv", "other_scores.csv", "frames.csv", "run.json")
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,7 @@ class Item(Labelled):
         brief: Likewise of those who are there for a good part and may not decide.
         log_odds: By which the verdict is decided: of the mean of all people's ratios, none of them limited. None where
             nobody could be judged, and in what versions before this column wrote.
+        size_bytes: Of the file; None where it could not be read, and in what versions before this column wrote.
     """
 
     kind: str = ""
@@ -67,6 +79,7 @@ class Item(Labelled):
     others: str = ""
     brief: str = ""
     log_odds: float | None = None
+    size_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +110,7 @@ def judge(item: Labelled, report: Report, *, model: str) -> tuple[Item, list[Fra
         model=model,
         others=_written([track for track in seen_enough(report.tracks) if track is not worst]),
         brief=_written(seen_in_part(report.tracks)),
+        size_bytes=report.media.size_bytes if report.media else None,
     )  # fmt: skip
     return judged, [FrameScore(item.path, s.time_s, s.logit) for s in voting if s.logit is not None]
 
@@ -116,10 +130,10 @@ def run(
     """Judge what `out` does not hold yet; each row is written as soon as it is known.
 
     Logits depend on the net alone, and on how it is used. What an earlier run found is labelled anew, by the calibration
-    there is now.
+    there is now; of a file that has another size by now it is forgotten.
     """
     out.mkdir(parents=True, exist_ok=True)
-    scores, frames, kept = out / "scores.csv", out / "frames.csv", out / "run.json"
+    scores, others, frames, kept = (out / name for name in _KEPT)
     made_with = {
         "evidence_sha256": detector.evidence_sha256,
         "options": asdict(detector.options),
@@ -129,8 +143,15 @@ def run(
     if scores.exists() and earlier != json.loads(json.dumps(made_with)):
         raise SystemExit(f"{out} holds results of other media, weights or options; give another folder, or --again")
     write_atomically(kept, json.dumps(made_with, indent=1).encode())
+    for rows_so_far in (scores, frames):
+        _cut_torn_row(rows_so_far)
     # What could not be read is tried again: a drive may have been missing.
-    known = {item.path: item for item in read_scores(scores) if item.verdict != "error"}
+    known = {item.path: item for file in (others, scores) if file.exists() for item in read_scores(file)
+             if item.verdict != "error"}  # fmt: skip
+    if replaced := [path for path, item in known.items() if _has_other_size(root / path, item.size_bytes)]:
+        for path in replaced:
+            del known[path]
+        _write_rows(frames, FrameScore, [view for view in read_frames(frames) if view.path in known])
     todo = [item for item in items if item.path not in known]
     reports = detector.detect_many(root / item.path for item in todo)
     with (
@@ -139,9 +160,9 @@ def run(
     ):
         score_rows = csv.DictWriter(score_lines, [field.name for field in fields(Item)])
         frame_rows = csv.DictWriter(frame_lines, [field.name for field in fields(FrameScore)])
-        if not scores.stat().st_size:
-            score_rows.writeheader()
-            frame_rows.writeheader()
+        for lines, rows in ((score_lines, score_rows), (frame_lines, frame_rows)):
+            if not lines.tell():
+                rows.writeheader()
         for i, (item, report) in enumerate(zip(todo, reports, strict=True), 1):
             known[item.path], views = judge(item, report, model=detector.evidence_sha256)
             # The frames first: a file counts as known once its own row is there.
@@ -149,17 +170,43 @@ def run(
             frame_lines.flush()
             score_rows.writerow(asdict(known[item.path]))
             score_lines.flush()
+            if report.error:
+                log.warning("%s", report.error.message)
             if show_progress and i % 50 == 0:
                 print(f"{i} of {len(todo)}", file=sys.stderr)
     # Labels and groups as they are given now: a corrected list corrects the results, and what is made of them.
     found = [relabelled(replace(known[item.path], **vars(item)), detector.calibration) for item in items]
-    kept_rows = io.StringIO(newline="")
-    rows = csv.DictWriter(kept_rows, [field.name for field in fields(Item)])
-    rows.writeheader()
-    rows.writerows(asdict(item) for item in found)
-    write_atomically(scores, kept_rows.getvalue().encode(*NAMES))
     wanted = {item.path for item in items}
+    not_asked_for = [item for path, item in known.items() if path not in wanted]
+    if not_asked_for or others.exists():
+        _write_rows(others, Item, not_asked_for)
+    _write_rows(scores, Item, found)
+    if errors := sum(item.verdict == "error" for item in found):
+        log.warning("%d of %d files could not be read; they count as unjudged alone", errors, len(found))
     return found, [frame for frame in read_frames(frames) if frame.path in wanted]
+
+
+def _cut_torn_row(table: Path) -> None:
+    """Leave off the row that was being written when a run was stopped."""
+    if table.exists():
+        with table.open("r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def _write_rows(table: Path, kind: type[Item | FrameScore], rows: Iterable[Item | FrameScore]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [field.name for field in fields(kind)])
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_atomically(table, text.getvalue().encode(*NAMES))
+
+
+def _has_other_size(path: Path, size_bytes: int | None) -> bool:
+    """Whether a file is not what it was; of one that can't be seen, as on a drive that is missing, nothing is known."""
+    try:
+        return size_bytes is not None and path.stat().st_size != size_bytes
+    except OSError:
+        return False
 
 
 def relabelled(item: Item, calibration: Calibration) -> Item:
@@ -194,25 +241,44 @@ def _people(item: Item) -> list[tuple[float, float]]:
 
 
 def read_scores(path: Path) -> list[Item]:
-    """What an earlier run wrote; nothing where there is no file."""
-    if not path.exists():
-        return []
-    with path.open("r", -1, *NAMES, newline="") as lines:
-        return [_item(row) for row in csv.DictReader(lines)]
+    """What an earlier run wrote.
+
+    Raises:
+        SystemExit: There is no such file.
+    """
+    if not path.is_file():
+        raise SystemExit(f"{path}: expected the scores.csv that an evaluation wrote, found no such file")
+    return _read_rows(path, _item)
 
 
 def _item(row: dict[str, str]) -> Item:
     known: dict[str, Any] = {field.name: row.get(field.name, "") for field in fields(Item)}
-    return Item(**{**known, **{name: _number(known[name]) for name in ("probability", "logit", "quality", "log_odds")}})
+    numbers = {name: _number(known[name]) for name in ("probability", "logit", "quality", "log_odds")}
+    return Item(**{**known, **numbers, "size_bytes": int(known["size_bytes"]) if known["size_bytes"] else None})
 
 
 def read_frames(path: Path) -> list[FrameScore]:
-    """The frames of an earlier run, each once."""
+    """The frames of an earlier run, each once; nothing where there is no file."""
+    rows = _read_rows(path, lambda row: FrameScore(row["path"], float(row["time_s"]), float(row["logit"])))
+    return list(dict.fromkeys(rows))
+
+
+def _read_rows(path: Path, read: Callable[[dict[str, str]], _Row]) -> list[_Row]:
+    """The rows of a table that are whole: a power cut may have left others."""
     if not path.exists():
         return []
+    rows, broken = [], 0
     with path.open("r", -1, *NAMES, newline="") as lines:
-        rows = [FrameScore(row["path"], float(row["time_s"]), float(row["logit"])) for row in csv.DictReader(lines)]
-    return list(dict.fromkeys(rows))
+        for row in csv.DictReader(lines):
+            try:
+                if None in row.values():
+                    raise ValueError("fewer fields than columns")
+                rows.append(read(row))
+            except (KeyError, ValueError):
+                broken += 1
+    if broken:
+        log.warning("%s: %d rows can't be read and are passed over", path, broken)
+    return rows
 
 
 def scored(items: Iterable[Item]) -> Scored:
@@ -269,8 +335,8 @@ def table(
     Args:
         together: Sources that make one row more, such as those that are parts of one data set.
 
-    Each row: counts; `media` and `frames`, the figures of `metrics.figures`; `media_95`, their intervals, and `frames_95`,
-    that of the AUC; and how the verdicts fell.
+    Each row: counts; `media`, the figures of `metrics.figures`, and `frames`, those of them that follow from an order;
+    `media_95`, their intervals, and `frames_95`, that of the AUC; and how the verdicts fell.
     """
     rows = []
     resamples = _resamples(len(items), resamples)
@@ -305,8 +371,8 @@ def _row(
     of_frames = scored_frames(items, frames)
     unjudged = {label: sum(item.logit is None for item in mine) for label, mine in (("real", genuine), ("fake", fake))}
     return {
-        "source": source,
-        "method": method,
+        "source": readable(source),
+        "method": readable(method),
         "genuine": len(genuine),
         "manipulated": len(fake),
         "unjudged": unjudged["real"] + unjudged["fake"],
@@ -315,7 +381,7 @@ def _row(
         "media": media,
         "media_95": media_95,
         "frames_judged": len(of_frames),
-        "frames": figures(of_frames) if len(of_frames) else {},
+        "frames": {name: value for name, value in figures(of_frames).items() if name in _OF_FRAMES and len(of_frames)},
         "frames_95": with_intervals(of_frames, auc, resamples=_resamples(len(of_frames), resamples))[1],
         "false_alarms": share(genuine, "manipulated"),
         "false_alarms_95": share_interval(genuine, "manipulated"),
@@ -390,11 +456,16 @@ def write(
     detector: Detector,
     *,
     name: str,
+    layout: str = "",
+    split: str | None = None,
     together: Sequence[Sequence[str]] = (),
 ) -> str:
     """All the results into a folder.
 
     Args:
+        name: Of the data set.
+        layout: See `Dataset`.
+        split: See `Dataset`.
         together: See `table`.
 
     Returns:
@@ -405,12 +476,15 @@ def write(
     rows = table(items, frames, together=together)
     every = scored(items)
     record = {
-        "dataset": name,
+        "dataset": readable(name),
+        "layout": layout,
+        "split": None if split is None else readable(split),
+        "frames_of_a_video": detector.options.frames,
         "tool": asdict(detector.tool),
         "files": len(items),
         # A CSV may hold absolute paths; whose machine it was is nobody's business.
         "errors": [
-            media.shown(Path(p).name if Path(p).is_absolute() else p)
+            readable(Path(p).name if Path(p).is_absolute() else p)
             for p in (i.path for i in items if i.verdict == "error")
         ],
         "rows": rows,
@@ -439,10 +513,20 @@ def add_together(parser: argparse.ArgumentParser) -> None:
         "--together",
         action="append",
         default=[],
-        type=lambda text: text.split(","),
+        type=lambda text: [name.strip() for name in text.split(",")],
         metavar="SOURCE,SOURCE",
         help="one row more for these sources as one",
     )
+
+
+def check_together(together: Sequence[Sequence[str]], items: Sequence[Labelled]) -> None:
+    """
+    Raises:
+        SystemExit: A source of which there is no file, so that its row would hold less than its name says.
+    """
+    known = {item.source for item in items}
+    if unknown := sorted({name for names in together for name in names} - known):
+        raise SystemExit(f"--together: expected some of {', '.join(sorted(known))}; found {', '.join(unknown)}")
 
 
 def main() -> None:
@@ -461,16 +545,20 @@ def main() -> None:
     add_together(parser)
     parser.add_argument("--again", action="store_true", help="forget the scores an earlier run left in --out")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    if arguments.again:
-        for name in ("scores.csv", "frames.csv", "run.json"):
-            if (arguments.out / name).exists():
-                os.remove(arguments.out / name)
     dataset = read_dataset(arguments.dataset, split=arguments.split)
-    detector = Detector(Options(frames=arguments.frames), weights=arguments.net, weights_folder=arguments.weights)
+    print(dataset.summary, file=sys.stderr)
+    check_together(arguments.together, dataset.items)
+    try:
+        detector = Detector(Options(frames=arguments.frames), weights=arguments.net, weights_folder=arguments.weights)
+    except DeepfakeDetectError as error:
+        raise SystemExit(f"evaluate: {error}") from error
+    if arguments.again:
+        for name in _KEPT:
+            (arguments.out / name).unlink(missing_ok=True)
     items, frames = run(dataset.root, dataset.items, arguments.out, detector)
-    name = arguments.dataset.resolve().stem
-    print(write(arguments.out, items, frames, detector, name=name, together=arguments.together))
+    where = arguments.dataset.resolve()
+    print(write(arguments.out, items, frames, detector, name=where.stem if where.is_file() else where.name,
+                layout=dataset.layout, split=dataset.split, together=arguments.together))  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from sklearn.metrics import roc_curve
 
+from ..media import shown as readable
 from .metrics import Scored, reliability
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _roc(by_source: dict[str, Scored]) -> Figure:
     figure, axes = _axes()
     for source, some in by_source.items():
         false_alarms, recall, _ = roc_curve(some.fake, some.evidence)
-        axes.plot(false_alarms, recall, label=source, linewidth=1.4)
+        axes.plot(false_alarms, recall, label=readable(source), linewidth=1.4)
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle="--")
     axes.set(xlabel="genuine called manipulated", ylabel="manipulated found", xlim=(0, 1), ylim=(0, 1.01))
     axes.legend(frameon=False, fontsize=8)

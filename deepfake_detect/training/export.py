@@ -60,10 +60,18 @@ def export(
 
     Returns:
         The entry.
+
+    Raises:
+        SystemExit: The name can't be that of a file in the folder, or the weights are not finite in half precision.
     """
+    check_name(name)
     record = json.loads((source.parent / "settings.json").read_text())
     architecture = architecture_of(record["architecture"])
     tensors = {key: value.half() if value.is_floating_point() else value for key, value in load_file(source).items()}
+    if wrong := [key for key, value in tensors.items() if not value.isfinite().all()]:
+        raise SystemExit(
+            f"{source}: expected finite numbers in half precision, found others in {wrong[0]}; train again"
+        )
     net = EvidenceNet(architecture)
     net.load_state_dict({key: v.float() if v.is_floating_point() else v for key, v in tensors.items()})
     net.eval()
@@ -89,6 +97,15 @@ def export(
     _write_golden(net, folder)
     written: dict[str, Any] = read_manifest(folder)["models"][name]
     return written
+
+
+def check_name(name: str) -> None:
+    """
+    Raises:
+        SystemExit: It can't be the name of a net, which is that of its files, too.
+    """
+    if not name.isprintable() or not name.strip() or Path(name).name != name or "\\" in name:
+        raise SystemExit(f"--name: expected what can be the name of a file, without its folder; found {name!a}")
 
 
 def enter(folder: Path, name: str, entry: dict[str, Any]) -> None:

@@ -5,7 +5,8 @@
 Out come `out/weights`, a folder that `Detector(weights_folder=...)` and `deepfake-detect --weights` take, and
 `out/before` and `out/after`, the evaluation of the shipped and of the new net on the part kept apart. One group in five is
 kept apart, by its name. Once made, the faces, and the state of training, stay in `out`, so that the same command goes on
-where a stopped one was; with other files, labels or groups it wants another folder.
+where a stopped one was (one that was stopped while it found the faces finds them anew); with other files, labels or groups,
+or other --frames, --more or --restored, it wants another folder.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 from .. import checkpoint
 from ..detector import Detector
-from ..files import write_atomically
+from ..files import NAMES, write_atomically
+from ..media import shown
 from .calibrate import FEWEST_GROUPS, calibrate, fewest_groups
 from .datasets import read_dataset
 from .evaluate import relabelled, run, write
-from .export import export, read_manifest
+from .export import check_name, export, read_manifest
 from .prepare import Wanted, prepare
 from .train import Settings, train
 
@@ -40,7 +42,7 @@ log = logging.getLogger(__name__)
 
 def kept_apart(item: Labelled) -> bool:
     """Whether a file is for measuring and calibrating, not for training: one group in five, by its name."""
-    return zlib.crc32(item.group.encode()) % 5 == 0
+    return zlib.crc32(item.group.encode(*NAMES)) % 5 == 0
 
 
 def as_trained(settings: Settings, start: dict[str, Any]) -> Settings:
@@ -84,8 +86,9 @@ def finetune(
 
     Raises:
         SystemExit: A class is missing from the part to train on, or too few groups in the part kept apart; or what is in
-            `out` was made of other files.
+            `out` was made of other files or with other arguments; or the name can't be one of a file.
     """
+    check_name(name)
     apart = [item for item in dataset.items if kept_apart(item)]
     own = [item for item in dataset.items if not kept_apart(item)]
     for label in ("real", "fake"):
@@ -96,13 +99,20 @@ def finetune(
                     f"{dataset.root}: expected at least {fewest} groups of {label} files {part}, found {count};"
                     " more files, in more groups, are needed"
                 )
-    known, files = out / "trained_on.json", sorted([item.path, item.label, item.group] for item in own)
-    if known.exists() and json.loads(known.read_text()) != files:
+    known, left_out = out / "trained_on.json", frozenset(item.group for item in apart)
+    trained = {
+        "files": sorted([item.path, item.label, item.group] for item in own),
+        "kept_apart": sorted(left_out),
+        "frames": frames,
+        "more": [str(folder.resolve()) for folder in more],
+        "restored": None if restored is None else str(restored.resolve()),
+    }
+    if known.exists() and json.loads(known.read_text()) != trained:
         raise SystemExit(
-            f"{out} was begun with other files to train on, or other labels or groups of theirs ({known}): some may be"
-            " kept apart by now; give another folder"
+            f"{out} was begun with other files, or other labels or groups of theirs, or other --frames, --more or"
+            f" --restored ({known}): what was trained on may be kept apart by now; give another folder"
         )
-    shipped, named = Detector(), dataset.root.resolve().name
+    shipped, named = Detector(), shown(dataset.root.resolve().name)
     before, before_views = run(dataset.root, apart, out / "before", shipped)
     if (
         max(fewest_groups([item for item in before if item.kind == kind]) for kind in ("image", "video"))
@@ -115,13 +125,13 @@ def finetune(
     faces = out / "faces"
     if not (faces / "landmarks.npz").exists():
         count = prepare(own, dataset.root, faces, Wanted(frames=frames), workers=workers)
-        write_atomically(known, json.dumps(files, indent=1).encode())
+        write_atomically(known, json.dumps(trained, indent=1).encode())
         log.info("%d faces to train on", count)
     entry = checkpoint.find()
     start = read_manifest(entry.path.parent)["models"][entry.name]
     weights = train(
-        out / "run", [faces, *more], restored, as_trained(settings, start), entry.architecture, start=entry.path,
-        workers=workers, measured_pairs=0,
+        out / "run", [faces, *more], restored, as_trained(settings, start), entry.architecture, leave_out=left_out,
+        start=entry.path, workers=workers, measured_pairs=0,
     )  # fmt: skip
     folder = out / "weights"
     trained_on = f"{entry.name}, then {len(own)} files of {named}"
@@ -133,10 +143,14 @@ def finetune(
     calibrated = Detector(weights_folder=folder)
     after = [relabelled(item, calibrated.calibration) for item in after]
     name_before, name_after = f"{named}, before", f"{named}, after; calibrated on these very files"
-    print(f"before\n{write(out / 'before', before, before_views, shipped, name=name_before)}")
-    print(f"after\n{write(out / 'after', after, after_views, calibrated, name=name_after)}")
-    print("The new net's verdicts, ECE and Brier score are of the files it was calibrated on; AUC, AP and EER do not")
-    print("depend on that. manifest.json says under calibration_on_other_groups how its calibration carries over.")
+    read_as: Any = {"layout": dataset.layout, "split": dataset.split}
+    print(f"before\n{write(out / 'before', before, before_views, shipped, name=name_before, **read_as)}")
+    print(f"after\n{write(out / 'after', after, after_views, calibrated, name=name_after, **read_as)}")
+    print(
+        "The new net is measured on the files it was calibrated on. That flatters its verdicts, ECE and Brier score, and\n"
+        "AUC, AP and EER as far as it ranks pictures among videos, and several people or poor faces among others.\n"
+        "manifest.json says under calibration_on_other_groups how its calibration carries over."
+    )
     return folder
 
 
@@ -167,8 +181,10 @@ def main() -> None:
         warm_up=min(2000, arguments.crops // 5),
         whole_share=arguments.whole_share,
     )
+    dataset = read_dataset(arguments.dataset, split=arguments.split)
+    log.info("%s", dataset.summary)
     folder = finetune(
-        read_dataset(arguments.dataset, split=arguments.split),
+        dataset,
         arguments.out,
         name=arguments.name,
         settings=settings,
