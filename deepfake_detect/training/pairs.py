@@ -35,7 +35,7 @@ _REAL_WEIGHTS = {"aaf": 0.3, "utkface": 0.16, "ffhq256": 0.2, "ffhq512": 0.08, "
 _FAKE_WEIGHTS = {"stylegan256": 0.2, "stylegan2_tpdne": 0.45, "mobile_stylegan": 0.16, "stylegan3": 0.12,
                  "studio_gan": 0.08, "generated_photos": 0.2, "flux": 0.04, "diffusion": 0.2, "generated": 0.55,
                  "edited": 0.06, "ciplab": 0.06, "openforensics": 0.06, "inswapper": 0.14, "still_swaps": 0.08,
-                 "talking": 0.3, "swaps": 0.2, "lips": 0.05}  # fmt: skip
+                 "talking": 0.45, "swaps": 0.2, "lips": 0.05}  # fmt: skip
 _TWINS = {"stylegan256": ("ffhq256", "inswapper", "us_officials", "celebahq", "amfd"),
           "stylegan2_tpdne": ("ffhq256", "ffhq512", "ffhq1024", "inswapper", "us_officials", "celebahq", "amfd"),
           "mobile_stylegan": ("ffhq512", "ffhq256", "us_officials", "celebahq"),
