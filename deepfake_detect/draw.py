@@ -333,6 +333,9 @@ def timeline(
     for row in range(half):
         strip[middle - row, left - ramp : left - gap // 2] = _bar_colour(row / half * HOTTEST)
     cv2.line(strip, (left, middle), (right, middle), _GREY, 1)
+    if even:
+        y = middle - round(min(max(even / HOTTEST, -1), 1) * half)
+        cv2.line(strip, (left, y), (right, y), _WHITE, 1)
     judged = {} if track is None else {score.time_s: score.logit for score in track.scores if score.logit is not None}
     room = (right - left) / max(1, len(sampled_s))
     wide = max(0, min(round(2 * unit), int(room / 2.5)))
@@ -346,10 +349,6 @@ def timeline(
         # Never shorter than can be seen, so that no moment looks as if it had not been judged.
         reach = reach if abs(reach) > 1 else (2 if logit > 0 else -2)
         cv2.rectangle(strip, (x - wide, middle), (x + wide, middle - reach), _bar_colour(logit), cv2.FILLED)
-    if even:
-        # Over the bars, so that it shows which reach beyond.
-        y = middle - round(min(max(even / HOTTEST, -1), 1) * half)
-        cv2.line(strip, (left, y), (right, y), _WHITE, 1)
     return result
 
 
