@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -533,7 +533,12 @@ def test_the_strip_shows_where_the_odds_are_even_and_says_who_was_not_judged(mon
     assert (lined.pixels[rows[0], left : right + 1] == 255).all()
     said: list[str] = []
     label = draw._label
-    monkeypatch.setattr(draw, "_label", lambda text, *rest: said.append(text) or label(text, *rest))
+
+    def heard(text: str, *look: Any) -> np.ndarray:
+        said.append(text)
+        return label(text, *look)
+
+    monkeypatch.setattr(draw, "_label", heard)
     unjudged = FaceTrack(2, (Score(0.0, face, 0.1, "too_small"),))
     for shown, title in ((unjudged, "person 2: not judged"), (None, Words()("copy_nobody"))):
         draw.timeline(shown, range(5), **strip)  # type: ignore[arg-type]

@@ -59,8 +59,8 @@ def test_the_nets_that_find_faces_are_vouched_for_too(tmp_path: Path, monkeypatc
     changed = before[:-1] + bytes([before[-1] ^ 1])
     path.write_bytes(changed)
     assert "expected SHA-256" in _model(record, None).message
-    digests = [hashlib.sha256(data).hexdigest() for data in (before, changed)]
-    manifest.write_text(listed.replace(*digests))
+    old, new = (hashlib.sha256(data).hexdigest() for data in (before, changed))
+    manifest.write_text(listed.replace(old, new))
     assert "face finder are others" in _model(record, None).message
     # What was learned from logits does not depend on who found the faces.
     assert checkpoint.find().evidence_sha256 == evidence
