@@ -438,8 +438,11 @@ class _Scene:
         self._others = [person for person in people if person not in self._shown]
         self._top = top
         only = [track for track in report.tracks if options.person in (None, track.id)]
+        # Who is shown alone may be someone who was not judged.
+        track = deciding(only) or (only[0] if len(only) == 1 else None)
+        even = report.calibration.video.even if report.calibration else 0.0
         self._timeline = draw.timeline(
-            deciding(only), sorted(times), span_s=span_s, size=(self.width, strip), unit=unit, words=words
+            track, sorted(times), span_s=span_s, size=(self.width, strip), unit=unit, words=words, even=even
         )
 
     def draw(self, frame: Frame) -> np.ndarray:

@@ -106,8 +106,13 @@ class ManifestEntry:
 
     @property
     def entry_sha256(self) -> str:
-        """SHA-256 of all that its verdicts come from: the same, the graph and the calibration."""
-        return _digest(self.evidence_sha256, self.graph and self.graph.sha256, self.calibration)
+        """SHA-256 of all that its verdicts come from: the same, the graph, the calibration, and the nets that find faces.
+
+        Raises:
+            WeightsError: As `find_face_nets`.
+        """
+        finders = [net.sha256 for net in find_face_nets()]
+        return _digest(self.evidence_sha256, self.graph and self.graph.sha256, self.calibration, finders)
 
     @property
     def tool(self) -> ToolInfo:

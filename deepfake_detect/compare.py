@@ -201,6 +201,8 @@ class Comparison:
         though = words("compare_not_taken_same_frame") if same else ""
         if self.label == "inconclusive" and label_of(self.match.log_odds) == "taken_from_this_photo":
             return words("compare_one_of_many", who=who)
+        if self.label == "inconclusive" and self.score is not None and label_of(self.score) != "inconclusive":
+            return words("compare_one_unclear", who=who)
         if self.label == "inconclusive":
             return words("compare_inconclusive", who=who, rest=though)
         ratio = self.likelihood_ratio
@@ -390,10 +392,9 @@ def label_of(log_odds: float) -> ComparisonLabel:
 
 
 def label_of_all(log_odds: Sequence[float]) -> ComparisonLabel:
-    """The answer for several faces: that of their mean, yet never "not taken" where one alone would be called taken."""
+    """The answer for several faces: that of their mean, yet "not taken" only where each alone would be called so."""
     label, best = label_of(pooled(log_odds)), label_of(max(log_odds))
-    disagree = (label, best) == ("not_taken_from_this_photo", "taken_from_this_photo")
-    return "inconclusive" if disagree else label
+    return "inconclusive" if label == "not_taken_from_this_photo" != best else label
 
 
 def likelihood_ratio(log_odds: float) -> float:

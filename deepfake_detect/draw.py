@@ -295,20 +295,27 @@ def timeline(
     size: tuple[int, int],
     unit: float,
     words: Words,
+    even: float = 0.0,
 ) -> Timeline:
     """The evidence of a person at the moments that were looked at, on the fixed scale, and its legend.
 
     Args:
-        track: The person; None where nobody could be judged.
+        track: The person, judged or not; None where nobody could be judged.
         sampled_s: All moments that were looked at; where the person was not judged there is a dot.
         span_s: Times at the left and right end.
         size: Width and height, pixels.
         unit: How much larger than usual lines and letters are.
         words: What is written comes from them.
+        even: The logit at which the odds are even, where a line is drawn.
     """
     width, height = size
     strip = np.full((height, width, 3), 16, np.uint8)
-    title = words("copy_nobody") if track is None else words("copy_timeline", person=track.id)
+    if track is None:
+        title = words("copy_nobody")
+    elif track.logit is None:
+        title = words("summary_person", person=track.id, said=words("sheet_unjudged"))
+    else:
+        title = words("copy_timeline", person=track.id)
     head = _label(title, 11 * unit, _WHITE, (16, 16, 16), width)
     _put(strip, head, _place(strip, head, 0, 0))
     ends = (words.number(level, "+g") for level in (HOTTEST, 0.0, -HOTTEST))
@@ -326,6 +333,9 @@ def timeline(
     for row in range(half):
         strip[middle - row, left - ramp : left - gap // 2] = _bar_colour(row / half * HOTTEST)
     cv2.line(strip, (left, middle), (right, middle), _GREY, 1)
+    if even:
+        y = middle - round(min(max(even / HOTTEST, -1), 1) * half)
+        cv2.line(strip, (left, y), (right, y), _WHITE, 1)
     judged = {} if track is None else {score.time_s: score.logit for score in track.scores if score.logit is not None}
     room = (right - left) / max(1, len(sampled_s))
     wide = max(0, min(round(2 * unit), int(room / 2.5)))
@@ -368,14 +378,19 @@ def contact_sheet(tracks: Sequence[FaceTrack], *, words: Words, columns: int = 6
     chosen = sorted(strongest, key=lambda track: track.id)
     shown = [(track, telling(track, columns * rows_each)) for track in chosen]
     shown = [(track, scores) for track, scores in shown if scores]
-    height = sum(band + -(-len(scores) // columns) * (2 * tile + band + gap) for _, scores in shown) + 40
+    left_out = len(tracks) - len(chosen)
+    rows = sum(band + -(-len(scores) // columns) * (2 * tile + band + gap) for _, scores in shown)
+    height = rows + (band if left_out else 0) + 40
+    # A picture has no time but 0.
+    timed = any(score.time_s for track in tracks for score in track.scores)
     canvas = Image.new("RGB", (gap + columns * (tile + gap), max(height, 60)), (250, 250, 250))
     pen = ImageDraw.Draw(canvas)
     y = 4
     for track, scores in shown:
         said = words("sheet_unjudged") if track.logit is None else words("sheet_judged", logit=track.logit)
-        span = words("sheet_span", start_s=track.start_s, end_s=track.end_s)
-        line = f"{words('copy_person', person=track.id)}   {said}   {span}"
+        line = f"{words('copy_person', person=track.id)}   {said}"
+        if timed:
+            line += f"   {words('sheet_span', start_s=track.start_s, end_s=track.end_s)}"
         pen.text((gap, y), in_plain_letters(line), (20, 20, 20), font)
         y += band
         for start in range(0, len(scores), columns):
@@ -385,9 +400,13 @@ def contact_sheet(tracks: Sequence[FaceTrack], *, words: Words, columns: int = 6
                 for row, picture in enumerate((score.heatmap.crop.pixels, overlay_crop(score.heatmap))):
                     small = cv2.resize(picture, (tile, tile), interpolation=cv2.INTER_AREA)
                     canvas.paste(Image.fromarray(small), (x, y + row * tile))
-                said = f"{words.number(score.time_s, '.2f')} s   {words.number(score.logit or 0.0, '+.2f')}"
+                said = words.number(score.logit or 0.0, "+.2f")
+                if timed:
+                    said = f"{words.number(score.time_s, '.2f')} s   {said}"
                 pen.text((x, y + 2 * tile + 2), said, (20, 20, 20), font)
             y += 2 * tile + band + gap
+    if left_out:
+        pen.text((gap, y), in_plain_letters(words("page_more_people", people=left_out)), (20, 20, 20), font)
     legend = _legend(canvas.width, canvas.height, font, 1.0, words)
     canvas.paste(Image.fromarray(legend), (0, canvas.height - len(legend)))
     return np.asarray(canvas)

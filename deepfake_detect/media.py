@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     Source = str | PathLike[str] | np.ndarray
 
-# A video of which fewer frames are looked at may hold a forged part that none of them shows.
-_FEW_FRAMES = 16
+# A video of which fewer frames are looked at, or with more seconds between them, may hold a forged part that none shows.
+_FEW_FRAMES, _FAR_APART_S = 16, 5.0
 #: Of a longer video not every second is taken for hashing: decoding it all would take longer than looking at it.
 MOST_SECONDS = 120
 # Time stamps are whole ticks of some clock: a frame this little before a whole second is meant to be there.
@@ -140,8 +140,8 @@ class _Moving(Media):
         first, last = self._within()
         wanted = choose(times, first, last, self._options, keys=self._reader.keys)
         self.planned = len(wanted)
-        if len(wanted) < min(_FEW_FRAMES, last - first):
-            apart = (times[last - 1] - times[first]) / len(wanted)
+        apart = (times[last - 1] - times[first]) / len(wanted)
+        if len(wanted) < last - first and (len(wanted) < _FEW_FRAMES or apart > _FAR_APART_S):
             note = Note("few_frames", {"frames": str(len(wanted)), "apart": f"{apart:.1f}"})
             if note not in self.notes:
                 self.notes.append(note)

@@ -78,9 +78,10 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Person:
-    """One person as the page shows them."""
+    """One person as the page shows them; `brief` where they were judged, and in too few views to decide."""
 
     track: FaceTrack
+    brief: bool
     why: str
     views: tuple[View, ...]
     timeline: Timeline | None
@@ -123,6 +124,7 @@ def html(
         more_people=max(0, len(ordered) - _MOST_PEOPLE),
         legend=_data_uri(_legend()),
         hottest=draw.HOTTEST,
+        even=report.calibration.image.even if report.calibration else None,
         width=_WIDTH,
         height=_HEIGHT,
         facts=_facts(report, created_utc, words),
@@ -233,6 +235,7 @@ def _person(track: FaceTrack, report: Report, options: ReportOptions, words: Wor
     video = report.media is not None and report.media.kind == "video"
     return Person(
         track,
+        bool(track.voting) and track not in verdict.seen_enough(report.tracks),
         ", ".join(reasons),
         tuple(_view(score) for score in drawn),
         _timeline(track, report, words, pictures=moments if options.images else 0) if video and track.voting else None,
@@ -271,8 +274,7 @@ def _timeline(track: FaceTrack, report: Report, words: Words, *, pictures: int) 
     shares = (0, 0.25, 0.5, 0.75, 1)
     # Finer where labels would be equal.
     digits = ".1f" if last - first >= 0.4 else ".2f"
-    bands = report.calibration.bands("video") if report.calibration else None
-    even = -bands.offset / bands.slope if bands else None
+    even = report.calibration.bands("video").even if report.calibration else None
     return Timeline(
         tuple(moments),
         " ".join(f"{moment.x},{moment.y}" for moment in moments),

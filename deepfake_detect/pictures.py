@@ -33,6 +33,8 @@ _TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: 
           5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
           8: Image.Transpose.ROTATE_90}  # fmt: skip
 _ANIMATION_FRAME_S = 0.1
+# Transfer characteristics of ITU-T H.273: PQ and HLG.
+_HDR_TRANSFERS = (16, 18)
 # Tags of TIFF: what a directory holds, with 1 for a smaller copy of another picture, and where there are more directories.
 _NEW_SUBFILE_TYPE, _REDUCED, _SUB_DIRECTORIES = 254, 1, 330
 
@@ -114,6 +116,11 @@ def _read_picture(image: Image.Image) -> tuple[np.ndarray, list[Note]]:
     notes, in_passes = [], _comes_in_passes(image)
     if image.format == "TIFF" and (pages := _pages(image)) > 1:
         notes.append(Note("other_pages", {"pages": str(pages)}))
+    if image.format == "HEIF":
+        if (count := getattr(image, "n_frames", 1)) > 1:
+            notes.append(Note("other_pictures", {"pictures": str(count)}))
+        if image.info.get("nclx_profile", {}).get("transfer_characteristics") in _HDR_TRANSFERS:
+            notes.append(Note("hdr"))
     try:
         image.load()
     except OSError as error:
@@ -133,8 +140,10 @@ def _read_picture(image: Image.Image) -> tuple[np.ndarray, list[Note]]:
             notes.append(Note("picture_coarse"))
         else:
             notes.append(Note("picture_cut_short", {"missing": f"{missing:.0%}"}))
+    if (clear := _clear_share(image)) > 0.5:
+        notes.append(Note("transparent", {"share": f"{clear:.0%}"}))
     turn = _turn_of(image)
-    return _to_rgb(image if turn is None else image.transpose(turn)), notes
+    return _to_rgb(image if turn is None else image.transpose(turn), image.format), notes
 
 
 def _comes_in_passes(image: Image.Image) -> bool:
@@ -173,13 +182,23 @@ def _blank_share(pixels: np.ndarray) -> float:
     return 1.0 - (differs[-1] + 1) / len(rows) if len(differs) else 1.0
 
 
-def _to_rgb(image: Image.Image) -> np.ndarray:
-    """Any mode of Pillow -> uint8 (H, W, 3). Transparent parts show white, as most viewers do."""
+def _clear_share(image: Image.Image) -> float:
+    """The share of the picture that is transparent, or more than half so."""
+    if not image.has_transparency_data:
+        return 0.0
+    opacities = image.convert("RGBA").getchannel("A").histogram()
+    return sum(opacities[:128]) / sum(opacities)
+
+
+def _to_rgb(image: Image.Image, form: str | None) -> np.ndarray:
+    """Any mode of Pillow, of a file in this format -> uint8 (H, W, 3). Transparent parts show white, as in most viewers."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.nan_to_num(np.asarray(image).astype(np.float32))
-        # Integers use the range of 8 to 16 bits, floats often 0 to 1; what is larger is scaled to its own maximum.
+        # Integers use the range of 8 to 16 bits, those of PNG all 16, floats often 0 to 1; what is larger is scaled to its
+        # own maximum.
         most = float(values.max(initial=0))
-        limits = (*((1.0,) if image.mode == "F" else ()), *(2.0**bits - 1 for bits in (8, 10, 12, 14, 16)))
+        bits = (16,) if form == "PNG" else (8, 10, 12, 14, 16)
+        limits = (*((1.0,) if image.mode == "F" else ()), *(2.0**each - 1 for each in bits))
         top = next((limit for limit in limits if most <= limit), most)
         grey = (values.clip(0, top) / top * 255 + 0.5).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
@@ -250,7 +269,8 @@ class Animation:
 
     def _upright(self, i: int) -> np.ndarray:
         self._seek(i)
-        return _to_rgb(self._image if self._turn is None else self._image.transpose(self._turn))
+        image = self._image
+        return _to_rgb(image if self._turn is None else image.transpose(self._turn), image.format)
 
     def _seek(self, i: int) -> None:
         self._image.seek(i)

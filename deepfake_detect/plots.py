@@ -26,6 +26,9 @@ def timeline(report: Report) -> Figure:
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes: Any = figure.subplots()
     axes.axhline(0, color="0.5", linewidth=0.8)
+    if report.calibration and report.media:
+        even = report.calibration.bands(report.media.kind).even
+        axes.axhline(even, color="0.5", linewidth=0.8, linestyle="--", label="even odds")
     for track in report.tracks:
         voting = track.voting
         axes.plot([s.time_s for s in voting], [s.logit for s in voting], marker="o", markersize=3.5, linewidth=1.2,
@@ -58,7 +61,8 @@ def faces(report: Report, *, count: int = 6) -> Figure:
             assert score.heatmap is not None
             grid[2 * row][column].imshow(score.heatmap.crop.pixels)
             grid[2 * row + 1][column].imshow(draw.overlay_crop(score.heatmap))
-            grid[2 * row + 1][column].set_title(f"{score.time_s:.2f} s  {score.logit:+.2f}", fontsize=8)
+            moment = f"{score.time_s:.2f} s  " if report.media and report.media.kind == "video" else ""
+            grid[2 * row + 1][column].set_title(f"{moment}{score.logit:+.2f}", fontsize=8)
         grid[2 * row][0].set_title(f"person {track.id}", loc="left", fontsize=9)
     return figure
 

@@ -228,30 +228,29 @@ class _Entry:
             or key.startswith(_PRIVATE_BEGINNINGS)
             or key.endswith(_PRIVATE_ENDS)
             or self.name in _PRIVATE_NAMES
-            or _PATH.match(self.text.strip()) is not None
-            or (
-                key in _KEYWORDS and re.match(r"pe(ople|rsonen|rsonas)\b", self.text.strip(), re.IGNORECASE) is not None
-            )
+            or _PATH.search(self.text) is not None
+            or (key in _KEYWORDS and _FILED.search(self.text) is not None)
         )
 
 
 # Who took it, whom it shows, where, with which single camera.
 _PRIVATE_NAMES = ("mwg-rs:Name", "photoshop:Source", "Iptc4xmpExt:Name", "regions:Name", "acdsee-rs:Name")
-# Folders bear the names of those who use them. And keywords that are filed under people.
+# Folders bear the names of those who use them. And keywords that are filed under people, families or places.
 _PRIVATE_ENDS = ("projectpath", "filepath", "documentname", "lasturl", "preservedfilename", "rawfilename")
-_PATH = re.compile(r"file:|/home/|/users/|[a-z]:\\", re.IGNORECASE)
+_PATH = re.compile(r"\bfile:|/(home|users|volumes|media|mnt)/|\b[a-z]:[\\/]|(?<!\w)\\\\\w", re.IGNORECASE)
+_FILED = re.compile(r"[|/]|^\s*pe(ople|rsonen|rsonas)\b", re.IGNORECASE)
 _KEYWORDS = frozenset({"tagslist", "hierarchicalsubject", "lastkeywordxmp", "lastkeywordiptc", "keywords", "subject"})
 _PRIVATE_PARTS = (
     "serialnumber", "location", "director", "copyright", "owner", "creatorname", "artist", "author", "country",
     "photographer", "imageeditor", "contributor", "licensor", "imagesupplier", "contactinfo",
 )  # fmt: skip
-_PRIVATE_BEGINNINGS = ("gps", "location", "person", "ciadr", "ciemail", "citel", "ciurl")
+_PRIVATE_BEGINNINGS = ("gps", "location", "patient", "person", "ciadr", "ciemail", "citel", "ciurl")
 _PRIVATE = frozenset({
     "actor", "actors", "artist", "albumartist",
     "author", "authors", "authorsposition", "byline", "bylinetitle", "captionwriter",
     "cameraownername", "city", "composer", "contact", "copyright", "copyrightnotice", "copyrightowner", "country",
     "accountid", "aocreator",
-    "creator", "credit", "director", "filepath", "hostcomputer", "imagecreator", "imagecreatorname",
+    "creator", "credit", "director", "filepath", "hostcomputer", "hostname", "imagecreator", "imagecreatorname",
     "comapplequicktimelocationiso6709", "comapplequicktimeauthor", "comapplequicktimeartist", "ownername", "ownerid",
     "path", "performer", "producer", "provincestate", "publisher", "rights", "serial", "state",
     "sublocation", "usageterms", "webstatement", "writer", "xpauthor", "xyz",
@@ -639,6 +638,8 @@ _GENERATIVE_SOURCES = frozenset({
     "trainedAlgorithmicData",
 })  # fmt: skip
 _FIELDS_OF_INVOKEAI = frozenset({"invokeaimetadata", "invokeaigraph", "invokeaiworkflow", "sdmetadata", "dream"})
+# In the label that Chinese law (GB 45438-2025) wants in generated media; 2 and 3 are for what may be.
+_SAYS_GENERATED = re.compile(r"\bLabel\W{1,8}1\b", re.IGNORECASE)
 _COMFY_GRAPH = re.compile(r'"class_type"|"last_node_id"')
 _DAY = timedelta(days=1)
 
@@ -648,6 +649,8 @@ def _notice(found: _Found, *, camera_expected: bool, form: str) -> None:
     for entry in entries:
         if generator := _generator_by_field(entry):
             found.note("generator_data", field=entry.where, generator=generator)
+        elif entry.key == "aigc":
+            found.note("aigc_label", field=entry.where)
         if entry.key in _GENERATOR_FIELDS and (name := _named(entry, _GENERATORS)):
             found.note("generator_named", field=entry.where, generator=name)
         if entry.key in _SOFTWARE_FIELDS:
@@ -678,10 +681,9 @@ def _generator_by_field(entry: _Entry) -> str | None:
         return "InvokeAI"
     if key == "fooocusscheme":
         return "Fooocus"
-    if key == "description" and re.search(r"\bJob ID: [0-9a-f]{8}-", text):
+    if key == "description" and re.search(r"\bJob ID: [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", text):
         return "Midjourney"
-    # The label that Chinese law (GB 45438-2025) wants in generated media.
-    return "AIGC" if key == "aigc" else None
+    return "AIGC" if key == "aigc" and re.search(_SAYS_GENERATED, text) else None
 
 
 def _merged(notes: Iterable[Note]) -> tuple[Note, ...]:

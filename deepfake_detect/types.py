@@ -31,10 +31,11 @@ Kind = Literal["image", "video"]
 Label = Literal["manipulated", "inconclusive", "no_manipulation_found", "no_face"]
 Exclusion = Literal["too_small", "too_blurred", "too_uncertain"]
 NoteKey = Literal[
-    "changed_before_taken", "credentials_elsewhere", "digital_source_type", "editing_software", "encoded_again",
-    "few_frames", "frames_missing", "frames_not_decoded", "generator_data", "generator_named", "hashes_cut", "hdr",
-    "interlaced", "metadata_cut", "metadata_unreadable", "no_camera_data", "other_faces", "other_pages", "other_videos",
-    "picture_coarse", "picture_cut_short", "size_changes", "times_disagree", "times_start_again", "video_cut_short",
+    "aigc_label", "changed_before_taken", "credentials_elsewhere", "digital_source_type", "editing_software",
+    "encoded_again", "few_frames", "frames_missing", "frames_not_decoded", "generator_data", "generator_named",
+    "hashes_cut", "hdr", "interlaced", "metadata_cut", "metadata_unreadable", "no_camera_data", "other_faces",
+    "other_pages", "other_pictures", "other_videos", "picture_coarse", "picture_cut_short", "size_changes",
+    "times_disagree", "times_start_again", "transparent", "video_cut_short",
 ]  # fmt: skip
 CredentialState = Literal["not_read", "absent", "valid", "invalid", "untrusted"]
 #: MTCNN looks for faces in sizes of the picture, each of which is so much smaller than the one before.
@@ -448,6 +449,11 @@ class Bands:
             raise ValueError(f"largest_ratio must be above 1, found {self.largest_ratio}")
         if not 0 <= self.lower < self.upper <= 1:
             raise ValueError(f"bands must be ordered within 0 to 1, found {self.lower} and {self.upper}")
+
+    @property
+    def even(self) -> float:
+        """The logit at which the odds are even."""
+        return -self.offset / self.slope
 
 
 @dataclass(frozen=True)

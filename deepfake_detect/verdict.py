@@ -33,6 +33,8 @@ _STRETCH_PENALTY, _SHORTEST_OF_MANY, _SMALLEST_PART = 1.0, 8, 1 / 64
 _SHORTEST_STRETCH = 4
 # By how much a variance found from so few means counts more, so that 1.96 deviations make the 95 % of Student's t.
 _FEW_MEANS = {count: (t / 1.96) ** 2 for count, t in ((2, 12.706), (3, 4.303), (4, 3.182), (5, 2.776))}
+# Views of a stretch that are further from its median than so many times the median distance belong to what lies beside it.
+_ELSEWHERE = 4.0
 # Frames of one video differ by so much: the standard deviation of their logits, of 34 validation videos (0.26 to 0.65 in
 # eight of ten). Where a video gave a single view nothing else tells how much another would have said.
 _ONE_FRAME_SD = 0.45
@@ -78,8 +80,7 @@ def _pooled(voting: Sequence[Score]) -> tuple[float | None, Sequence[Score]]:
     """The logit of `pool`, and the views it rests on."""
     if not voting:
         return None, voting
-    logits = np.array([score.logit for score in voting], np.float64).clip(-_LOUDEST, _LOUDEST)
-    weights = np.array([max(score.quality, 0.05) for score in voting], np.float64)
+    logits, weights = _weighed_views(voting)
     mean = float((logits * weights).sum() / weights.sum())
     length, penalty = max(_SHORTEST_STRETCH, math.ceil(len(logits) / 4)), _STRETCH_PENALTY
     if length >= len(logits):
@@ -96,6 +97,12 @@ def _pooled(voting: Sequence[Score]) -> tuple[float | None, Sequence[Score]]:
         if length // 2 < shortest:
             return best, voting[part]
         length, penalty = length // 2, penalty + _STRETCH_PENALTY
+
+
+def _weighed_views(voting: Sequence[Score]) -> tuple[np.ndarray, np.ndarray]:
+    """The logit of each view, as far as one counts, and its weight."""
+    logits = np.array([score.logit for score in voting], np.float64).clip(-_LOUDEST, _LOUDEST)
+    return logits, np.array([max(score.quality, 0.05) for score in voting], np.float64)
 
 
 def _median(values: np.ndarray, weights: np.ndarray) -> float:
@@ -142,7 +149,14 @@ def interval(track: FaceTrack, bands: Bands, *, kind: Kind = "video") -> tuple[f
     """
     if track.logit is None:
         return None
-    logits = np.array([score.logit for score in _pooled(track.voting)[1]], np.float64).clip(-_LOUDEST, _LOUDEST)
+    voting = track.voting
+    views = _pooled(voting)[1]
+    logits, weights = _weighed_views(views)
+    if len(views) < len(voting):
+        # A stretch reaches into what lies beside it, of which its median says nothing.
+        middle = _median(logits, weights)
+        apart = np.abs(logits - middle)
+        logits = np.where(apart > _ELSEWHERE * _median(apart, weights), middle, logits)
     count = len(logits) if len(logits) < 4 else min(5, len(logits) // 2)
     parts = [part.mean() for part in np.array_split(logits, count)]
     if len(parts) > 1:
@@ -380,16 +394,23 @@ def _finding(
     if label == "manipulated":
         moment = strongest_moment(worst)
         return words(f"reason_manipulated_{kind}", **said, time_s=moment.time_s if moment else 0.0)
+    able, alone = seen_enough(tracks), _alone(worst, calibration.bands(kind))
     if label == "no_manipulation_found":
         # Not those of people who could not decide: nobody said that these show nothing.
-        views = sum(len(track.voting) for track in seen_enough(tracks))
-        return words(f"reason_nothing_{'one' if views == 1 else 'many'}_{kind}", **said, views=views)
-    able = seen_enough(tracks)
-    if len(able) > 1 and _alone(worst, calibration.bands(kind)) == "manipulated":
-        return words("reason_one_of_many", who=who, people=len(able))
-    if ratio <= 1 / LEAST_SUPPORT and any((track.probability or 0) > 0.5 for track in seen_in_part(tracks)):
-        return words("reason_glimpsed", who=who)
+        views = sum(len(track.voting) for track in able)
+        some = "one" if views == 1 else "many" if alone == label else "many_but"
+        return words(f"reason_nothing_{some}_{kind}", **said, views=views, person=worst.id)
+    if len(able) > 1 and alone == "manipulated":
+        return _with_cuts(words("reason_one_of_many", who=who, people=len(able)), kind, words)
+    glimpsed = [track for track in seen_in_part(tracks) if _alone(track, calibration.bands(kind)) == "manipulated"]
+    if glimpsed and alone == "no_manipulation_found":
+        return words("reason_glimpsed", who=who, person=max(glimpsed, key=lambda track: track.probability or 0.0).id)
     return words("reason_inconclusive", who=who)
+
+
+def _with_cuts(said: str, kind: Kind, words: Words) -> str:
+    """What counts people, and of a video that this may be too many."""
+    return f"{said} {words('after_cuts')}" if kind == "video" else said
 
 
 def remarks(provenance: Provenance | None, words: Words) -> tuple[str, ...]:
@@ -450,7 +471,8 @@ def _one_of_many(tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibr
     ratio = finding(evidence(able), bands)[1]
     if worst.probability - probability(ratio) < _TOLD_APART:
         return ()
-    return (words("one_of_many", people=len(able), person=worst.id, probability=worst.probability),)
+    said = words("one_of_many", people=len(able), person=worst.id, probability=worst.probability)
+    return (_with_cuts(said, kind, words),)
 
 
 def _main_exclusion(tracks: Sequence[FaceTrack]) -> str:

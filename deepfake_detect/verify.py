@@ -256,11 +256,11 @@ def _model(record: dict[str, Any], weights_folder: Path | None) -> Check:
         if entry.entry_sha256 != used:
             return Check(
                 "model", False, f"{name} was used as manifest.json said then ({used}); it says otherwise here"
-                f" ({entry.entry_sha256}): looks, softness or calibration are others",
+                f" ({entry.entry_sha256}): looks, softness, calibration or face finder are others",
             )  # fmt: skip
         checkpoint.WeightFile(entry.path, entry.sha256).read()
-        if entry.graph is not None:
-            entry.graph.read()
+        for file in (*((entry.graph,) if entry.graph else ()), *checkpoint.find_face_nets()):
+            file.read()
     except DeepfakeDetectError as error:
         return Check("model", False, str(error))
     return Check("model", True, f"{name}, unchanged")

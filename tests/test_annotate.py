@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -520,6 +520,29 @@ def test_the_bar_is_on_the_fixed_scale() -> None:
         assert reach == pytest.approx(half * min(abs(logit) / draw.HOTTEST, 1), abs=1.5)
     assert (line.at(2.2) != line.pixels).any()
     assert draw.timeline(None, (), span_s=(0.0, 0.0), size=(40, 60), unit=1.0, words=Words()).at(0).shape == (60, 40, 3)
+
+
+def test_the_strip_shows_where_the_odds_are_even_and_says_who_was_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    face = Face((0, 0, 10, 10), ((1, 1),) * 5, 0.9)
+    strip = {"span_s": (0.0, 4.0), "size": (400, 120), "unit": 1.0, "words": Words()}
+    track = FaceTrack(1, tuple(Score(float(i), face, 1.0, logit=3.0) for i in range(5)), 3.0, 0.9)
+    plain, lined = (draw.timeline(track, range(5), **strip, even=even) for even in (0.0, -2.0))  # type: ignore[arg-type]
+    left, top, right, bottom = lined.plot
+    rows = np.flatnonzero((plain.pixels != lined.pixels).any((1, 2)))
+    assert rows.tolist() == [(top + bottom) // 2 + round((bottom - top) // 2 / 2)]
+    assert (lined.pixels[rows[0], left : right + 1] == 255).all()
+    said: list[str] = []
+    label = draw._label
+
+    def heard(text: str, *look: Any) -> np.ndarray:
+        said.append(text)
+        return label(text, *look)
+
+    monkeypatch.setattr(draw, "_label", heard)
+    unjudged = FaceTrack(2, (Score(0.0, face, 0.1, "too_small"),))
+    for shown, title in ((unjudged, "person 2: not judged"), (None, Words()("copy_nobody"))):
+        draw.timeline(shown, range(5), **strip)  # type: ignore[arg-type]
+        assert title in said
 
 
 def test_what_cannot_be_encoded_again_is_a_media_error(

@@ -264,6 +264,23 @@ def test_where_one_of_many_would_be_called_taken_it_is_not_said_that_none_was(it
     assert "differs" not in found.reason
 
 
+def test_not_taken_is_said_only_where_each_alone_would_be_called_so() -> None:
+    frames = [0.8, 0.8, 0.8, *[-6.0] * 29]
+    assert label_of(pooled(frames)) == "not_taken_from_this_photo"
+    assert label_of_all(frames) == "inconclusive"
+    assert label_of_all([JUDGEMENT.lower, *[-6.0] * 31]) == "not_taken_from_this_photo"
+    assert label_of_all([0.0, -6.0]) == "inconclusive"
+
+
+def test_where_one_of_many_is_unclear_the_reason_says_that_the_others_differ(
+    itself: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepfake_detect.compare.FaceMatch.log_odds", 0.8)
+    many = replace(itself, label="inconclusive", score=pooled([0.8, *[-6.0] * 31]), compared=32)
+    assert "taken together, the faces compared differ" in many.reason
+    assert "in part only" in replace(many, score=0.8).reason
+
+
 def test_no_figure_speaks_against_its_meaning() -> None:
     assert min(JUDGEMENT.weights) >= 0
     with pytest.raises(ValueError, match="bands must be ordered"):

@@ -204,7 +204,7 @@ def test_other_media_and_another_finding_are_named(folder: Path, tmp_path: Path)
     record["tool"]["entry_sha256"] = "0" * 64
     (target / JSON).write_text(json.dumps(record))
     resummed(target)
-    assert "looks, softness or calibration are others" in bad(verify(target))["model"]
+    assert "looks, softness, calibration or face finder are others" in bad(verify(target))["model"]
     record["tool"]["entry_sha256"] = used
     record["tool"]["model_sha256"] = "0" * 64
     (target / JSON).write_text(json.dumps(record))

@@ -299,6 +299,7 @@ def modes() -> list[tuple[str, Image.Image, tuple[int, int, int]]]:
     return [
         ("PNG", Image.fromarray(np.full((8, 8), 90, np.uint8)), (90, 90, 90)),
         ("PNG", Image.fromarray(np.full((8, 8), 90 * 257, np.uint16)), (90, 90, 90)),
+        ("PNG", Image.fromarray(np.full((8, 8), 20 * 257, np.uint16)), (20, 20, 20)),  # dark, and not of fewer bits
         ("TIFF", Image.fromarray(np.full((8, 8), 90 * 257, np.uint16)), (90, 90, 90)),
         ("TIFF", Image.fromarray(np.full((8, 8), 1445, np.uint16)), (90, 90, 90)),  # 12 bits in 16
         ("TIFF", Image.new("CMYK", (8, 8), (0, 255, 255, 0)), (255, 0, 0)),
@@ -315,6 +316,47 @@ def test_every_mode_becomes_rgb(place: int, tmp_path: Path) -> None:
     (frame,) = frames_of(save(tmp_path / "a", image, kind))
     assert frame.pixels.shape == (8, 8, 3)
     assert np.abs(frame.pixels.astype(int) - expected).max() <= 3
+
+
+def notes_of(path: Path) -> list[tuple[str, dict[str, str]]]:
+    with media.open(path, Options()) as opened:
+        for _ in opened.frames():
+            pass
+        return [(note.key, note.values) for note in opened.notes]
+
+
+def test_of_a_heic_it_is_said_that_it_holds_more_pictures(tmp_path: Path) -> None:
+    pillow_heif.register_heif_opener()
+    several = {"save_all": True, "append_images": [Image.new("RGB", (64, 64))], "primary_index": 0}
+    path = save(tmp_path / "a", Image.fromarray(LEFT_RED), "HEIF", **several)
+    assert notes_of(path) == [("other_pictures", {"pictures": "2"})]
+
+
+@pytest.mark.parametrize(("transfer", "noted"), [(16, ["hdr"]), (18, ["hdr"]), (13, [])])
+def test_of_a_heic_a_high_dynamic_range_is_noted(transfer: int, noted: list[str], tmp_path: Path) -> None:
+    pillow_heif.register_heif_opener()
+    profile = {"color_primaries": 9, "transfer_characteristics": transfer, "matrix_coefficients": 9}
+    path = save(tmp_path / "a", Image.fromarray(LEFT_RED), "HEIF", **profile)
+    assert [key for key, _ in notes_of(path)] == noted
+
+
+@pytest.mark.parametrize(("clear", "noted"), [(8, "100%"), (5, "62%"), (4, None), (0, None)])
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_a_picture_that_is_mostly_transparent_is_noted(
+    mode: str, clear: int, noted: str | None, tmp_path: Path
+) -> None:
+    pixels = np.full((8, 8, 4), 255, np.uint8)
+    pixels[:clear] = 0
+    path = save(tmp_path / "a.png", Image.fromarray(pixels).convert(mode), "PNG")
+    assert notes_of(path) == ([("transparent", {"share": noted})] if noted else [])
+
+
+@pytest.mark.parametrize(("step_s", "count", "apart"), [(6, 40, "7.3"), (1, 40, None), (6, 30, None)])
+def test_frames_that_lie_far_apart_are_noted(step_s: int, count: int, apart: str | None, tmp_path: Path) -> None:
+    stamps = [1000 * step_s * i for i in range(count)]
+    path = write_video(tmp_path / "a.mkv", numbered(count), stamps=stamps, options={"bf": "0"})
+    found = [values for key, values in notes_of(path) if key == "few_frames"]
+    assert found == ([{"frames": "32", "apart": apart}] if apart else [])
 
 
 def test_variable_frame_rate_keeps_its_time_stamps(tmp_path: Path) -> None:

@@ -243,6 +243,30 @@ def test_a_still_picture_has_no_time() -> None:
     assert "svg" not in shown.names
 
 
+def test_a_picture_says_where_the_odds_are_even_and_a_video_what_lies_between_its_frames() -> None:
+    known = report("a.jpg")
+    assert known.media is not None
+    assert known.calibration is not None
+    fit = replace(known.calibration, image=replace(BANDS, slope=2.0, offset=-3.0))
+    still = replace(known, media=replace(known.media, kind="image"), calibration=fit)
+    moving, picture = Page(page(replace(known, calibration=fit))).text, Page(page(still)).text
+    assert [Words()("page_even", even=1.5) in text for text in (moving, picture)] == [False, True]
+    assert [Words()("limit_between") in text for text in (moving, picture)] == [True, False]
+
+
+def test_whoever_does_not_decide_is_told_apart_where_a_figure_stands_beside_the_name() -> None:
+    said = Words()("page_person_brief")
+    known = report(people=2)
+    assert said not in Page(page(known)).text
+    assert Words()("after_cuts") in Page(page(known)).text
+    assert Words()("after_cuts") not in Page(page(report())).text
+    long, short = known.tracks
+    both = replace(known, tracks=(long, replace(short, scores=short.scores[:2])))
+    assert Page(page(both)).text.count(said) == 1
+    assert said in Page(page(both, options=ReportOptions(person=2))).text
+    assert said not in Page(page(both, options=ReportOptions(person=1))).text
+
+
 def test_the_highest_moment_is_named_with_its_own_time() -> None:
     # It lies outside of the stretch on which the person's logit rests, the last one.
     known = report()

@@ -16,7 +16,7 @@ from conftest import SAMPLES, read_rgb, texture
 from deepfake_detect import Detector, Options, ReportOptions, draw
 from deepfake_detect.dossier import examination
 from deepfake_detect.report import SCHEMA_FILE, to_dict, to_json
-from deepfake_detect.types import Bands, ContentCredentials, Crop, Heatmap, OtherGroups, Report
+from deepfake_detect.types import Bands, ContentCredentials, Crop, Face, FaceTrack, Heatmap, OtherGroups, Report, Score
 from deepfake_detect.words import Words
 
 PICTURE, CLIP = SAMPLES / "portrait_forged.jpg", SAMPLES / "clip_forged.mp4"
@@ -138,6 +138,28 @@ def test_annotating_leaves_the_frame_alone(picture: Report) -> None:
     assert drawn.shape == pixels.shape
     assert (drawn != pixels).any()
     assert np.array_equal(pixels, before)
+
+
+def test_a_contact_sheet_has_times_where_there_are_some_and_counts_whom_it_leaves_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("PIL.ImageDraw.ImageDraw.text", lambda _, __, text, *___: said.append(text))
+    face = Face((0, 0, 10, 10), ((1, 1),) * 5, 0.9)
+    heatmap = Heatmap(np.zeros((4, 4), np.float32), Crop(texture(8, 8), np.eye(2, 3)))
+
+    def sheet_of(people: int, time_s: float) -> str:
+        said.clear()
+        scores = (Score(time_s, face, 1.0, logit=1.0, heatmap=heatmap),)
+        draw.contact_sheet([FaceTrack(i + 1, scores, 1.0, 0.7) for i in range(people)], words=Words())
+        return " ".join(said)
+
+    still, moving = sheet_of(1, 0.0), sheet_of(42, 2.0)
+    assert "0.0 s" not in still
+    assert "0.00 s" not in still
+    assert "more" not in still
+    assert "2.0 s to 2.0 s" in moving
+    assert "2 more people" in moving
 
 
 def test_a_contact_sheet_of_nobody_is_still_a_picture() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from deepfake_detect.types import (
     CredentialState,
     Face,
     FaceTrack,
+    Kind,
     Note,
     Provenance,
     Score,
@@ -193,8 +195,21 @@ def test_nothing_is_found_only_where_nobody_seen_for_long_shows_traces(long: int
     people = [track(1, *[-4.0] * long), track(2, *[6.0] * brief)]
     answer = decide(people, kind="video", calibration=CALIBRATION)
     assert answer.label == "inconclusive"
-    assert "someone seen too briefly" in answer.reason
+    assert "that of person 2, seen too briefly" in answer.reason
     assert answer.probability == people[0].probability
+
+
+def test_of_someone_seen_briefly_the_reason_says_no_more_than_is_so() -> None:
+    """Neither that one shows traces who is unclear alone, nor that one shows none who is."""
+    unclear, cold = track(1, *[-1.0] * 32), track(1, *[-4.0] * 32)
+    for long, brief in ((unclear, 0.5), (unclear, 6.0), (cold, 0.5)):
+        people = [long, track(2, *[brief] * 6)]
+        reason = decide(people, kind="video", calibration=CALIBRATION).reason
+        assert "seen too briefly" not in reason
+        told = glimpses(people, kind="video", calibration=CALIBRATION, words=Words())
+        assert bool(told) is (brief > 1)
+    reason = decide([cold, track(2, *[2.0] * 6), track(3, *[6.0] * 6)], kind="video", calibration=CALIBRATION).reason
+    assert "that of person 3, seen too briefly" in reason
 
 
 @pytest.mark.parametrize(("first", "second"), [(4, 2), (3, 2), (2, 1), (5, 2)])
@@ -247,6 +262,26 @@ def test_nothing_is_found_among_however_many_only_where_nobody_alone_shows_trace
     # Who shows a little is no reason to say nothing of the rest.
     little = decide([track(1, *[1.0] * 8), *crowd], kind="video", calibration=CALIBRATION)
     assert little.label == ("no_manipulation_found" if others > 20 else "inconclusive")
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_where_one_alone_is_unclear_the_reason_does_not_speak_of_each(kind: Kind) -> None:
+    crowd = [track(number, -4.0) for number in range(2, 42)]
+    known = {"kind": kind, "calibration": CALIBRATION}
+    assert decide(crowd, **known).reason.startswith("No traces of")  # type: ignore[arg-type]
+    found = decide([track(1, 1.0), *crowd], **known)  # type: ignore[arg-type]
+    assert found.label == "no_manipulation_found"
+    assert found.reason.startswith("Taken together, the 41 views of faces judged show no traces")
+    assert "though the face of person 1 alone is unclear" in found.reason
+
+
+def test_of_a_video_it_is_said_that_one_person_may_be_counted_as_several() -> None:
+    group = [track(1, 3.0), *(track(number, -1.5) for number in range(2, 8))]
+    for kind in get_args(Kind):
+        reason = decide(group, kind=kind, calibration=CALIBRATION).reason
+        (warning,) = warnings([], group, kind=kind, calibration=CALIBRATION, words=Words())
+        for said in (reason, warning):
+            assert said.endswith("After a cut one person may be counted as several.") is (kind == "video")
 
 
 @pytest.mark.parametrize("others", [1, 2, 3, 4, 9, 11])
@@ -370,6 +405,20 @@ def test_an_interval_is_of_the_views_on_which_the_logit_rests() -> None:
     assert bounds is not None
     assert forged.probability is not None
     assert bounds[0] < forged.probability < bounds[1] < bounds[0] + 0.5
+
+
+@pytest.mark.parametrize(("forged", "least"), [(5, 0.3), (6, 0.4)])
+def test_an_interval_does_not_take_in_what_lies_beside_a_short_forged_part(forged: int, least: float) -> None:
+    """A stretch is eight of 32 views: two or three of them may be genuine, and its median is none of theirs."""
+    lows = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        logits = rng.normal(-2, 0.45, 32)
+        logits[9 : 9 + forged] = rng.normal(2.5, 0.45, forged)
+        bounds = interval(track(1, *logits), BANDS)
+        assert bounds is not None
+        lows.append(bounds[0])
+    assert np.median(lows) > least
 
 
 @pytest.mark.parametrize("frames", [2, 3, 4, 6, 8, 10, 32])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ from conftest import SAMPLES
 
 from deepfake_detect import Detector, Options, ReportOptions, checkpoint
 from deepfake_detect.dossier import SUMS, read_sums, save
-from deepfake_detect.verify import verify
+from deepfake_detect.verify import _model, verify
 
 CLIP, WEIGHTS = SAMPLES / "clip_forged.mp4", SAMPLES.parent / "weights"
 
@@ -45,6 +46,24 @@ def test_a_flipped_bit_of_video_media_or_weights_is_named(what: str, folder: Pat
         path.write_bytes(changed)
         assert bad() == {what}
         path.write_bytes(before)
+
+
+def test_the_nets_that_find_faces_are_vouched_for_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = Path(shutil.copytree(WEIGHTS, tmp_path / "weights"))
+    monkeypatch.setattr(checkpoint, "_FOLDERS", (weights,))
+    entry = checkpoint.find()
+    record, evidence = {"tool": dict(vars(entry.tool))}, entry.evidence_sha256
+    assert _model(record, None).good
+    path, manifest = checkpoint.find_face_nets()[2].path, weights / "manifest.json"
+    before, listed = path.read_bytes(), manifest.read_text()
+    changed = before[:-1] + bytes([before[-1] ^ 1])
+    path.write_bytes(changed)
+    assert "expected SHA-256" in _model(record, None).message
+    old, new = (hashlib.sha256(data).hexdigest() for data in (before, changed))
+    manifest.write_text(listed.replace(old, new))
+    assert "face finder are others" in _model(record, None).message
+    # What was learned from logits does not depend on who found the faces.
+    assert checkpoint.find().evidence_sha256 == evidence
 
 
 def test_a_page_is_printed_and_vouched_for_where_weasyprint_is(tmp_path: Path) -> None:
