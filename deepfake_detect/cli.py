@@ -427,7 +427,7 @@ def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> 
     from rich.markup import escape
 
     from .media import shown
-    from .verdict import reason, warnings
+    from .verdict import reason, seen_enough, warnings
 
     verdict, info, calibration = report.verdict, report.media, report.calibration
     if verdict is None or info is None or calibration is None:
@@ -444,8 +444,9 @@ def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> 
         length = words("summary_length", seconds=info.duration_s) if info.duration_s else ""
         frames = len(report.sampled_times_s)
         say(words("summary_video", width=info.width, height=info.height, length=length, frames=frames))
+    able = seen_enough(report.tracks)
     for track in report.tracks:
-        say(_person(track, words, video=video))
+        say(_person(track, words, video=video, brief=bool(track.voting) and track not in able))
         if verbose:
             _list_views(out, track)
     for told in warnings(report.notes, report.tracks, kind=info.kind, calibration=calibration, words=words):
@@ -477,7 +478,12 @@ def _stable(label: str, said: str, words: Words) -> str:
     return stable if words.language == "en" else f"{said} [{stable}]"
 
 
-def _person(track: FaceTrack, words: Words, *, video: bool) -> str:
+def _person(track: FaceTrack, words: Words, *, video: bool, brief: bool) -> str:
+    """What a person shows.
+
+    Args:
+        brief: It is no part of the finding, since others were seen far more.
+    """
     from .verdict import strongest_moment
 
     if track.probability is None:
@@ -491,6 +497,8 @@ def _person(track: FaceTrack, words: Words, *, video: bool) -> str:
             "summary_seen", start_s=track.start_s, end_s=track.end_s, moment_s=moment.time_s, voting=len(track.voting),
             views=len(track.scores),
         )  # fmt: skip
+    if brief:
+        said += f". {words('page_person_brief')}"
     return words("summary_person", person=track.id, said=said)
 
 

@@ -318,7 +318,7 @@ def examination(shown: Report, options: ReportOptions) -> dict[str, Any]:
         "posteriors": [{"prior_odds": odds, "probability": round(chance, 6)} for odds, chance in page.posteriors(ratio)]
         if ratio
         else [],
-        "limits": [english(f"limit_{key}") for key in ("face", "body", "voice", "unknown", "genuine")],
+        "limits": [english(f"limit_{key}") for key in page.limits(shown)],
         "where_to_turn": [english(f"help_{key}") for key in ("adults", "minors", "police", "copy")],
     }
     if shown.provenance is not None:

@@ -135,6 +135,7 @@ def html(
         odds=_odds(ratio, words) if ratio else "",
         person=options.person,
         priors=posteriors(ratio) if ratio else (),
+        limits=limits(report),
         images=options.images,
         rerun=rerun,
         paper=paper,
@@ -202,6 +203,12 @@ def _counted(bands: Bands, rates: Bands | OtherGroups) -> dict[str, float]:
         "genuine": bands.genuine, "false_alarms": alarms, "alarms_low": alarms_low, "alarms_high": alarms_high,
         "manipulated": bands.manipulated, "misses": misses, "misses_low": misses_low, "misses_high": misses_high,
     }  # fmt: skip
+
+
+def limits(report: Report) -> tuple[str, ...]:
+    """What no such finding can say, as the words are named."""
+    everywhere = ("face", "body", "voice", "unknown", "genuine")
+    return (*everywhere, "between") if report.media and report.media.kind == "video" else everywhere
 
 
 def posteriors(ratio: float) -> tuple[tuple[str, float], ...]:

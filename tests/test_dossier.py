@@ -82,7 +82,8 @@ def test_the_record_keeps_the_contract_and_adds_what_one_needs_to_check_it(clip:
     assert known["calibration"]["on_other_groups"].keys() == {"false_alarm_rate", "miss_rate", "inconclusive"}
     assert known["posteriors"][2]["probability"] == pytest.approx(plain["verdict"]["probability"], abs=1e-4)
     assert [entry["time_s"] for entry in known["provenance"]["pdq"]] == [0, 1, 2]
-    assert len(known["limits"]) == 5
+    assert len(known["limits"]) == 6
+    assert known["limits"][-1].startswith("Of a video it judges the frames looked at")
     for face in record["tracks"][0]["faces"]:
         with np.load(folder / face["evidence"]["file"]) as kept:
             assert kept["evidence"].shape == (28, 28)
