@@ -2,6 +2,7 @@
 
 python benchmarks/scan.py kills [FILES] [KILLS]     killed so often at random, is the table that of an unbroken run?
 python benchmarks/scan.py speed [FILES]             files a second: one worker on one core and on two, two workers
+python benchmarks/scan.py ceiling [FILES]           what two processes that know nothing of each other gain over one
 python benchmarks/scan.py rates [PHOTOS] [VIDEOS]   what a core gets done, here and on a Ray cluster of this machine alone
 python benchmarks/scan.py memory [FILES ...]        peak memory of the parent against the number of files
 """
@@ -18,13 +19,19 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import made
 import numpy as np
 
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Barrier
+
+_together: Barrier
 SAMPLE = Path(__file__).parent.parent / "samples" / "portrait_genuine.jpg"
 
 
@@ -101,6 +108,43 @@ def speed(count: int = 1000) -> None:
             print(f"workers: {workers}, cores: {len(cores)}: {rate:.1f} files a second, start included", flush=True)
 
 
+def ceiling(count: int = 300) -> None:
+    """What this machine's second core is worth: the judging alone, without a scan around it, by one process and by two."""
+    with tempfile.TemporaryDirectory() as name:
+        make(Path(name), count)
+        files = sorted(str(path) for path in Path(name).rglob("*.jpg"))
+        rates: dict[int, list[float]] = {1: [], 2: []}
+        for processes in (1, 2, 2, 1, 1, 2):
+            context = get_context("spawn")
+            together = context.Barrier(processes)
+            with ProcessPoolExecutor(processes, context, _meet, (together,)) as pool:
+                spent = list(pool.map(_judged, [files[i::processes] for i in range(processes)]))
+            rates[processes].append(len(files) / max(spent))
+        for processes, found in rates.items():
+            print(f"{processes} alone: {', '.join(f'{rate:.1f}' for rate in sorted(found))} files a second")
+        print(f"medians {sorted(rates[2])[1] / sorted(rates[1])[1]:.2f} times")
+
+
+def _meet(together: Barrier) -> None:
+    global _together
+    _together = together
+
+
+def _judged(files: list[str]) -> float:
+    """Seconds that these files took, from when all processes had loaded their nets."""
+    from deepfake_detect import Options
+    from deepfake_detect.errors import DeepfakeDetectError
+    from deepfake_detect.worker import load
+
+    judge = load(Options(), None)
+    _together.wait()
+    began = time.monotonic()
+    for file in files:
+        with suppress(DeepfakeDetectError):
+            judge(file, lambda _: None)
+    return time.monotonic() - began
+
+
 def copies(file: Path, folder: Path, count: int) -> None:
     """The same again and again, each with an end of its own that no decoder looks at."""
     folder.mkdir()
@@ -169,6 +213,6 @@ def memory(*counts: int) -> None:
 
 
 if __name__ == "__main__":
-    {"kills": kills, "speed": speed, "rates": rates, "memory": memory}[sys.argv[1]](
+    {"kills": kills, "speed": speed, "ceiling": ceiling, "rates": rates, "memory": memory}[sys.argv[1]](
         *(int(text) for text in sys.argv[2:])
     )
