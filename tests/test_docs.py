@@ -277,7 +277,7 @@ def plain(text: str) -> str:
     return re.sub(r"[+-]?\d+(\.\d+)?", "0", re.sub(r"\((no|weak|moderate|moderately strong|strong) support", "(", text))
 
 
-COUNTS = {"a": 1, "an": 1, "half an": 0.5, "two": 2, "three": 3, "ten": 10}
+COUNTS = {"a": 1, "an": 1, "half an": 0.5, "a quarter of an": 0.25, "two": 2, "three": 3, "ten": 10}
 UNITS = {"": 1, "s": 1, "minute": 60, "minutes": 60, "hour": 3600, "kB": 1000, "MiB": 2**20, "GiB": 2**30}
 SERVED = serve_parser().parse_args([])
 # What a page says, its figure in brackets, and what holds.
@@ -322,7 +322,7 @@ PROMISES = [
 def test_figures_that_are_promised_hold(page: str, says: str, holds: float) -> None:
     text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
     (figure,) = re.findall(says, text)
-    count, unit = re.fullmatch(r"(half an|[a-z]+|[\d,]+) ?(\w*)", figure).groups()
+    count, unit = re.fullmatch(r"(half an|a quarter of an|[a-z]+|[\d,]+) ?(\w*)", figure).groups()
     assert (COUNTS.get(count) or int(count.replace(",", ""))) * UNITS[unit] == holds
 
 
