@@ -7,6 +7,8 @@ from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, TypeVar
 
+from .interrupt import unbroken
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
@@ -55,14 +57,8 @@ def ahead(items: Iterator[_Item], *, stopped: Event | None = None, count: int = 
             while True:
                 waiting.get_nowait()
         # Not even a second Ctrl-C may let the file be closed under its hands.
-        interrupt: KeyboardInterrupt | None = None
-        while thread.is_alive():
-            try:
-                thread.join()
-            except KeyboardInterrupt as again:
-                interrupt = again
-        if interrupt is not None:
-            raise interrupt
+        if thread.is_alive():
+            unbroken(thread.join)
 
 
 def waited_for(waiting: Queue[_Item]) -> _Item:

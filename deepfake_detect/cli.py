@@ -427,7 +427,7 @@ def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> 
     from rich.markup import escape
 
     from .media import shown
-    from .verdict import reason, seen_enough, warnings
+    from .verdict import reason, seen_too_briefly, warnings
 
     verdict, info, calibration = report.verdict, report.media, report.calibration
     if verdict is None or info is None or calibration is None:
@@ -444,9 +444,9 @@ def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> 
         length = words("summary_length", seconds=info.duration_s) if info.duration_s else ""
         frames = len(report.sampled_times_s)
         say(words("summary_video", width=info.width, height=info.height, length=length, frames=frames))
-    able = seen_enough(report.tracks)
+    brief = seen_too_briefly(report.tracks)
     for track in report.tracks:
-        say(_person(track, words, video=video, brief=bool(track.voting) and track not in able))
+        say(_person(track, words, video=video, brief=track in brief))
         if verbose:
             _list_views(out, track)
     for told in warnings(report.notes, report.tracks, kind=info.kind, calibration=calibration, words=words):

@@ -6,6 +6,23 @@ import _thread
 import signal
 import sys
 import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def unbroken(do: Callable[[], object]) -> None:
+    """Do it to its end. A Ctrl-C meanwhile has it begun again, and comes out when it is done."""
+    interrupt: KeyboardInterrupt | None = None
+    while True:
+        try:
+            do()
+            break
+        except KeyboardInterrupt as again:
+            interrupt = again
+    if interrupt is not None:
+        raise interrupt
 
 
 class Interrupt:

@@ -110,7 +110,7 @@ def html(
     shown = [track for track in report.tracks if options.person in (None, track.id)]
     decides = verdict.deciding(report.tracks)
     ordered = sorted(shown, key=lambda track: (track is not decides, -(track.probability or 0.0), track.id))
-    people = ordered[:_MOST_PEOPLE]
+    people, brief = ordered[:_MOST_PEOPLE], verdict.seen_too_briefly(report.tracks)
     answer = report.verdict
     ratio = answer.likelihood_ratio if answer else None
     rendered: str = environment.get_template(TEMPLATE).render(
@@ -120,7 +120,10 @@ def html(
         reason=verdict.reason(report, words),
         what_next=_what_next(report, words),
         support=_support(ratio, words) if ratio else "",
-        people=[_person(track, report, options, words, moments=_MOMENTS // len(people)) for track in people],
+        people=[
+            _person(track, report, options, words, moments=_MOMENTS // len(people), brief=track in brief)
+            for track in people
+        ],
         more_people=max(0, len(ordered) - _MOST_PEOPLE),
         legend=_data_uri(_legend()),
         hottest=draw.HOTTEST,
@@ -236,13 +239,15 @@ def _warnings(report: Report, words: Words) -> tuple[str, ...]:
     return verdict.warnings(report.notes, report.tracks, kind=kind, calibration=calibration, words=words)
 
 
-def _person(track: FaceTrack, report: Report, options: ReportOptions, words: Words, *, moments: int) -> Person:
+def _person(
+    track: FaceTrack, report: Report, options: ReportOptions, words: Words, *, moments: int, brief: bool
+) -> Person:
     reasons = sorted({words(f"excluded_{score.excluded}") for score in track.scores if score.excluded})
     drawn = [score for score in draw.telling(track, _TELLING) if options.images]
     video = report.media is not None and report.media.kind == "video"
     return Person(
         track,
-        bool(track.voting) and track not in verdict.seen_enough(report.tracks),
+        brief,
         ", ".join(reasons),
         tuple(_view(score) for score in drawn),
         _timeline(track, report, words, pictures=moments if options.images else 0) if video and track.voting else None,

@@ -288,6 +288,11 @@ def seen_in_part(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
     return _brief(tracks, max(_FEW_FRAMES, _GLIMPSE_SHARE * _most_views(tracks)))
 
 
+def seen_too_briefly(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
+    """Who was judged and may not decide, in however few views."""
+    return _brief(tracks, 1)
+
+
 def _brief(tracks: Sequence[FaceTrack], enough: float) -> list[FaceTrack]:
     """Who was judged in at least so many views, and in too few to decide."""
     too_many = _views_to_decide(tracks)

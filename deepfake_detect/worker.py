@@ -36,6 +36,7 @@ from . import checkpoint, draw, engine, media, verdict
 from .compare import ERROR_RATES, ComparisonLabel, compare
 from .confine import Limits, confine, fence, start_clock, stop_clock
 from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError, WorkerError
+from .interrupt import unbroken
 from .options import EVERY_FRAME, Options, ReportOptions
 from .report import to_dict
 from .source import is_hunger, open_file
@@ -245,15 +246,7 @@ class Pool:
 
     def close(self) -> None:
         """End all workers, and with them the jobs that run. An interrupt comes out when that is done."""
-        interrupt: KeyboardInterrupt | None = None
-        while True:
-            try:
-                self._end_all()
-                break
-            except KeyboardInterrupt as again:
-                interrupt = again
-        if interrupt is not None:
-            raise interrupt
+        unbroken(self._end_all)
 
     def _end_all(self) -> None:
         with self._changed:

@@ -172,25 +172,26 @@ def test_imagenet_weights_fit_by_position() -> None:
     assert state["stages.4.2.layers.2.1.running_var"].min() > 0
 
 
-def test_a_deeper_net_starts_with_what_a_shallower_one_says(tmp_path: Path) -> None:
+def grown(start: Path, **more: int) -> tuple[EvidenceNet, EvidenceNet]:
+    """A small net, and one with more to it that began with its weights, which says the same; both are new each time."""
     torch.manual_seed(0)
-    shallow, deeper = EvidenceNet(TINY).eval(), EvidenceNet(replace(TINY, stages=7)).eval()
-    save_file(shallow.state_dict(), tmp_path / "shallow.safetensors")
-    load_start(deeper, tmp_path / "shallow.safetensors")
+    small, large = EvidenceNet(TINY).eval(), EvidenceNet(replace(TINY, **more)).eval()  # type: ignore[arg-type]
+    save_file(small.state_dict(), start)
+    load_start(large, start)
     crops = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-    assert torch.allclose(shallow(crops)[0], deeper(crops)[0], atol=1e-5)
+    assert torch.allclose(small(crops)[0], large(crops)[0], atol=1e-5)
+    return small, large
+
+
+def test_a_deeper_net_starts_with_what_a_shallower_one_says(tmp_path: Path) -> None:
+    _, deeper = grown(tmp_path / "shallow.safetensors", stages=7)
     assert deeper.state_dict()["stages.6.0.layers.0.1.running_var"].std() > 0  # Not as a new net's: from ImageNet.
     with pytest.raises(ValueError, match="does not fit the architecture"):
         load_start(EvidenceNet(replace(TINY, backbone="lite2")), tmp_path / "shallow.safetensors")
 
 
 def test_a_net_of_colours_alone_can_be_given_the_noise_residual(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    seeing, also = EvidenceNet(TINY).eval(), EvidenceNet(replace(TINY, residual=1)).eval()
-    save_file(seeing.state_dict(), tmp_path / "colours.safetensors")
-    load_start(also, tmp_path / "colours.safetensors")
-    crops = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-    assert torch.allclose(seeing(crops)[0], also(crops)[0], atol=1e-5)
+    seeing, also = grown(tmp_path / "colours.safetensors", residual=1)
     save_file(also.state_dict(), tmp_path / "more.safetensors")
     with pytest.raises(ValueError, match="does not fit the architecture"):
         load_start(seeing, tmp_path / "more.safetensors")

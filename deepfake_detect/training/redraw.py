@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from ..files import write_atomically
 from .data import TrainingFace, read_faces
-from .restore import paste_face, restored_path, take_face
+from .restore import paste_face, resized, restored_path, take_face
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,9 +157,7 @@ def redraw_whole(net: Autoencoder, pixels: np.ndarray, box: np.ndarray, *, side:
     small = cv2.resize(region, (side, side), interpolation=cv2.INTER_AREA)
     tensor = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 127.5 - 1
     drawn = ((net(tensor)[0].permute(1, 2, 0).numpy() + 1) * 127.5 + 0.5).clip(0, 255).astype(np.uint8)
-    shrinks = region.shape[0] < side
-    return paste_face(pixels, cv2.resize(drawn, region.shape[1::-1],
-                                         interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC), place)  # fmt: skip
+    return paste_face(pixels, resized(drawn, region.shape[1::-1]), place)
 
 
 def _genuine(data: Sequence[Path]) -> list[TrainingFace]:

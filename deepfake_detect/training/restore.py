@@ -49,7 +49,7 @@ def redraw(pixels: np.ndarray, box: np.ndarray, *, net: str, side: int) -> np.nd
 def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """What a net has drawn, at (width, height). Areas are averaged where it gets smaller alone: where it gets larger OpenCV
     repeats pixels for that, and their edges would mark every copy."""
-    reduces = size[0] < pixels.shape[1]
+    reduces = size[1] < pixels.shape[0]
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if reduces else cv2.INTER_CUBIC)
 
 
