@@ -22,7 +22,7 @@ from deepfake_detect.training import pairs as pairs_module
 from deepfake_detect.training import retouch as retouch_module
 from deepfake_detect.training.augment import compressed_off_grid, degrade, film
 from deepfake_detect.training.blend import Forgery, alpha_blend, draw_mask, forge, multi_band, poisson, warp_onto
-from deepfake_detect.training.data import TrainingFace, read_picture
+from deepfake_detect.training.data import MESH_PARTS, TrainingFace, read_picture
 from deepfake_detect.training.pairs import IGNORE, PairMaker, ciplab_mask, equally_sharp
 from deepfake_detect.training.restore import restored_path
 from deepfake_detect.types import Architecture
@@ -625,3 +625,41 @@ def test_a_clip_of_many_frames_is_drawn_no_more_often_than_a_picture() -> None:
     rng = np.random.default_rng(0)
     drawn = [pairs_module._choose({"video": {"clip": clip, "picture": picture}}, {}, rng) for _ in range(400)]
     assert 150 < sum(face is picture[0] for face in drawn) < 250
+
+
+def test_a_pair_can_be_had_without_its_wear(drawn_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same crops, and nothing else drawn than for a pair that has the wear alone."""
+    worn, both = (PairMaker([drawn_data], None, Architecture(), unworn=unworn) for unworn in (False, True))
+    changed = 0
+    for seed in range(6):
+        one, other = worn.make(seed), both.make(seed)
+        assert one.unworn is None
+        assert other.unworn is not None
+        assert np.array_equal(one.crops, other.crops)
+        changed += not np.array_equal(other.crops, other.unworn)
+    assert changed
+    monkeypatch.setattr(pairs_module, "degrade", lambda pixels, face_px, seed: pixels)
+    for seed in range(6):
+        pair = both.make(seed)
+        assert pair.unworn is not None
+        assert np.array_equal(pair.crops, pair.unworn)
+
+
+def test_pictures_alone_need_no_mesh_and_say_nothing_of_what_was_altered(drawn_data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "without"
+    shutil.copytree(drawn_data, folder)
+    with np.load(folder / "landmarks.npz") as known:
+        arrays = dict(known)
+    arrays |= {part: np.full_like(arrays[part], np.nan) for part in MESH_PARTS}
+    np.savez(folder / "landmarks.npz", **arrays)
+    index = (folder / "index.csv").read_text()
+    (folder / "index.csv").write_text(index.replace(",real,", ",unknown,").replace(",fake,", ",unknown,"))
+    maker = PairMaker([drawn_data, folder], None, Architecture(), alone_share=1.0)
+    pair = maker.make(3)
+    assert pair.family == "alone"
+    assert (pair.mask == IGNORE).all()
+    assert not any(maker.make(3).crops[i].std() == 0 for i in range(2))
+    shown = {maker.make_of(seed)[1].root for seed in range(20)}
+    assert shown == {drawn_data, folder}
+    used = {face.label for face in PairMaker([drawn_data, folder], None, Architecture())._everyone}
+    assert used == {"real"}

@@ -26,19 +26,22 @@ from deepfake_detect.training import export as export_module
 from deepfake_detect.training.datasets import Dataset, Labelled, read_dataset
 from deepfake_detect.training.evaluate import Item, read_scores, table
 from deepfake_detect.training.export import enter, export, read_manifest, write_manifest
-from deepfake_detect.training.pairs import IGNORE, Pair
+from deepfake_detect.training.pairs import IGNORE, Pair, PairMaker
 from deepfake_detect.training.train import (
+    Learner,
     Settings,
     apart,
     collate,
     forward,
     learning_rate,
+    likeness,
     load_imagenet,
     load_start,
     loss,
     measure,
     parser,
     strangers,
+    taught,
     train,
 )
 from deepfake_detect.types import Architecture, Bands, Calibration, Look, Softness
@@ -220,6 +223,46 @@ def test_loss_counts_a_crop_by_its_weight() -> None:
     masks = torch.ones(2, 4, 4)
     found = loss(maps, logits, masks, labels, torch.tensor([1.0, 0.0]), map_weight=1.0)
     assert found.item() == pytest.approx(2 * math.log(2))
+
+
+def test_a_student_comes_to_say_what_its_teacher_says(drawn_data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    teacher = EvidenceNet(TINY).eval()
+    save_file(teacher.state_dict(), tmp_path / "teacher.safetensors")
+    maker = PairMaker([drawn_data], None, TINY, unworn=True)
+    pairs = [maker.make(seed) for seed in range(8)]
+    learner = Learner(
+        replace(settings(), learning_rate=3e-3, norms="kept"), TINY, None, tmp_path / "teacher.safetensors"
+    )
+    losses = [learner.learn(pairs)[0] for _ in range(12)]
+    assert min(losses[-3:]) < 0.5 * losses[0]
+
+
+def test_a_teacher_sees_crops_before_their_wear_and_their_mirror_images() -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    pair = Pair(np.zeros_like(crops), np.zeros((8, 8), np.float32), "self", unworn=crops)
+    other = replace(pair, unworn=np.ascontiguousarray(crops[:, :, ::-1]))
+    torch.manual_seed(0)
+    net = EvidenceNet(TINY).eval()
+    assert torch.allclose(taught(net, [pair]), taught(net, [other]).flip(-1), atol=1e-5)
+    with torch.no_grad():
+        plain, mirrored = (net(torch.from_numpy(one.unworn).permute(0, 3, 1, 2))[0] for one in (pair, other))
+    assert torch.allclose(taught(net, [pair]), (plain + mirrored.flip(-1)) / 2, atol=1e-5)
+
+
+def test_what_is_alike_costs_nothing_and_what_is_pooled_counts() -> None:
+    maps = torch.zeros(2, 10, 10)
+    assert likeness(maps, maps, map_weight=1.0) == 0
+    hot = maps.clone()
+    hot[:, 0, :8] = 0.5  # Eight of a hundred cells: what is pooled is half a logit apart, the map .04.
+    assert likeness(maps, hot, map_weight=0.0) == pytest.approx(0.125)
+    assert likeness(maps, hot, map_weight=1.0) == pytest.approx(0.125 + 0.01)
+
+
+def test_pictures_alone_need_a_teacher(drawn_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="needs a --teacher"):
+        train(tmp_path / "run", [drawn_data], None, replace(settings(), alone_share=0.5), TINY)
+    assert not (tmp_path / "run").exists()
 
 
 def test_loss_of_a_perfect_answer_is_nothing() -> None:

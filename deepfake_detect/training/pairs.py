@@ -102,14 +102,17 @@ class Pair:
     Attributes:
         crops: uint8 (2, S, S, 3): genuine, forged.
         mask: float32 (S / 8, S / 8): how much of each cell was altered in the forged one; `IGNORE` where unknown.
-        family: Of the forgery: a blend family, or `whole` for what was not blended here.
+        family: Of the forgery: a blend family, or `whole` for what was not blended here; `alone` where the two crops have
+            nothing to do with each other and may both be forged.
         weight: Of the forged half in training, 0 to 1: of what wear has made equal nothing can be learned but doubt.
+        unworn: uint8 (2, S, S, 3): the same crops without the wear that they have in `crops`; None where nobody asked.
     """
 
     crops: np.ndarray
     mask: np.ndarray
     family: str
     weight: float = 1.0
+    unworn: np.ndarray | None = None
 
 
 class PairMaker:
@@ -126,6 +129,9 @@ class PairMaker:
             for the architecture's.
         closest: Narrowest margin where a net has drawn the inside of the face; negative ones leave out its rim. None for
             that of `margins`.
+        unworn: Give every pair as it was before its wear, too.
+        alone_share: Share of pairs that are two pictures as they are, of any label, for a net that learns from a teacher.
+            These need no mesh.
 
     Raises:
         ValueError: There is no genuine face to make pairs of, or no folder `restored`.
@@ -142,10 +148,17 @@ class PairMaker:
         whole_share: float = 0.25,
         margins: tuple[float, float] | None = None,
         closest: float | None = None,
+        unworn: bool = False,
+        alone_share: float = 0.0,
     ) -> None:
         self._architecture, self._whole_share, self._margins = architecture, whole_share, margins
-        self._closest = closest
-        faces = [face for folder in data for face in read_faces(folder, leave_out=leave_out) if face.mesh is not None]
+        self._closest, self._unworn, self._alone_share = closest, unworn, alone_share
+        known = [face for folder in data for face in read_faces(folder, leave_out=leave_out)]
+        self._alone: dict[str, dict[str, list[TrainingFace]]] = {}
+        for face in known:
+            if face.held_back == held_back:
+                self._alone.setdefault(face.source, {}).setdefault(face.group, []).append(face)
+        faces = [face for face in known if face.mesh is not None]
         # By source and group: a clip of eighty frames is no more often seen than a picture.
         self._real: dict[str, dict[str, list[TrainingFace]]] = {}
         self._fake: dict[str, dict[str, list[TrainingFace]]] = {}
@@ -182,9 +195,24 @@ class PairMaker:
     def make_of(self, seed: int) -> tuple[Pair, TrainingFace]:
         """The pair of this seed, and the face its genuine half shows."""
         rng = np.random.default_rng(seed)
+        if self._alone_share and rng.random() < self._alone_share:
+            return self._two_alone(rng)
         if self._fake and rng.random() < self._whole_share:
             return self._whole(rng)
         return self._blend(rng)
+
+    def _two_alone(self, rng: Generator) -> tuple[Pair, TrainingFace]:
+        """Two pictures as they are, every source as often as the root of its groups: of what nobody has labelled there is
+        little of each kind."""
+        weights = {source: math.sqrt(len(groups)) for source, groups in self._alone.items()}
+        faces = [_choose(self._alone, weights, rng) for _ in range(2)]
+        crops = []
+        for face in faces:
+            seed, pixels = int(rng.integers(2**32)), face.read()
+            margin = self._margin(face.box, pixels.shape[:2], seed, drawn=True)
+            crops.append(self._finish_one(pixels, face.box, seed, margin))
+        side = self._architecture.size // 8
+        return _flipped(np.stack(crops), np.full((side, side), IGNORE, np.float32), "alone", rng), faces[0]
 
     def _blend(self, rng: Generator) -> tuple[Pair, TrainingFace]:
         draw = rng.random()
@@ -312,7 +340,7 @@ class PairMaker:
         halves = (forgery.genuine, forgery.forged)
         crops = np.stack([self._finish_one(half, face.box, seed, margin) for half in halves])
         mask = self._cut_mask(forgery.mask, face.box, seed, margin)
-        return _flipped(crops, mask, forgery.family, rng, weight=_visible(crops, mask))
+        return _flipped(crops, mask, forgery.family, rng, weight=_visible(crops[:, 0], mask))
 
     def _margin(self, box: np.ndarray, size: tuple[int, ...], seed: int, *, drawn: bool) -> float:
         """Of the pair of this seed, for a face in a picture of this height and width.
@@ -335,15 +363,18 @@ class PairMaker:
         return margin_within((x0, y0, x1, y1), (size[0], size[1]), margin=wanted, least=least)
 
     def _finish_one(self, pixels: np.ndarray, box: np.ndarray, seed: int, margin: float) -> np.ndarray:
-        """Turn, degrade, then cut: the same for every picture of one seed."""
+        """Turn, degrade, then cut: the same for every picture of one seed. (1, S, S, 3), or with `unworn` (2, S, S, 3)."""
         pixels = _turned(pixels, box, seed, cv2.INTER_CUBIC)
         height, width = pixels.shape[:2]
         longer = float(max(box[2] - box[0], box[3] - box[1]))
-        worn = degrade(pixels, longer, seed)
-        scale = np.tile(np.array([worn.shape[1] / width, worn.shape[0] / height]), 2)
-        x0, y0, x1, y1 = (float(v) for v in _jittered(box, seed) * scale)
-        face = Face((x0, y0, x1, y1), ((0.0, 0.0),) * 5, 1.0)
-        return cut(Frame(worn), face, size=self._architecture.size, margin=margin).pixels
+        states = [degrade(pixels, longer, seed)] + [pixels] * self._unworn
+        crops = []
+        for state in states:
+            scale = np.tile(np.array([state.shape[1] / width, state.shape[0] / height]), 2)
+            x0, y0, x1, y1 = (float(v) for v in _jittered(box, seed) * scale)
+            face = Face((x0, y0, x1, y1), ((0.0, 0.0),) * 5, 1.0)
+            crops.append(cut(Frame(state), face, size=self._architecture.size, margin=margin).pixels)
+        return np.stack(crops)
 
     def _cut_mask(self, mask: np.ndarray, box: np.ndarray, seed: int, margin: float) -> np.ndarray:
         x0, y0, x1, y1 = (float(v) for v in _jittered(box, seed))
@@ -528,10 +559,11 @@ def _retouching(rng: Generator) -> Callable[[np.ndarray, TrainingFace], np.ndarr
 
 
 def _flipped(crops: np.ndarray, mask: np.ndarray, family: str, rng: Generator, *, weight: float = 1.0) -> Pair:
-    """A pair of these, mirrored every other time."""
+    """A pair of these crops (2, 1 or 2, S, S, 3), worn and, where asked for, unworn; mirrored every other time."""
     if rng.random() < 0.5:
-        crops, mask = crops[:, :, ::-1], mask[:, ::-1]
-    return Pair(np.ascontiguousarray(crops), np.ascontiguousarray(mask), family, weight)
+        crops, mask = crops[..., ::-1, :], mask[:, ::-1]
+    worn, *unworn = (np.ascontiguousarray(crops[:, i]) for i in range(crops.shape[1]))
+    return Pair(worn, np.ascontiguousarray(mask), family, weight, *unworn)
 
 
 def _oval_mask(face: TrainingFace, size: tuple[int, int], *, outside: float = 0.0) -> np.ndarray:

@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 _NORMS = ("batch", "strangers", "kept")
 # Of a net: its first weights, (channels, what it sees, 3, 3).
 _STEM = "stem.1.weight"
+# Of a map's cells, those whose mean a student is asked for beside the map: the share that the manifest pools.
+_HOTTEST = 0.08
 
 _maker: PairMaker
 
@@ -59,6 +61,7 @@ class Settings:
         map_weight: Of the map's loss beside the crop's.
         averaging: Of the weights, exponential, per step.
         whole_share: Share of pairs whose forgery is not a blend.
+        alone_share: Share of pairs that are two pictures as they are, with nothing known of them: for a teacher only.
         narrowest: The narrowest margin that pairs draw; 0 for that of the architecture alone.
         widest: The widest one.
         closest: The narrowest one where the inside of the face is altered throughout, -0.3 or more; None for `narrowest`.
@@ -77,6 +80,7 @@ class Settings:
     map_weight: float = 1.0
     averaging: float = 0.998
     whole_share: float = 0.25
+    alone_share: float = 0.0
     narrowest: float = 0.0
     widest: float = 0.0
     closest: float | None = None
@@ -110,6 +114,39 @@ def loss(maps: Tensor, logits: Tensor, masks: Tensor, labels: Tensor, weights: T
     map_loss = (cells * known).sum() / known.sum().clamp(min=1)
     crops = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
     return (crops * weights).sum() / weights.sum() + map_weight * map_loss
+
+
+def likeness(maps: Tensor, wanted: Tensor, *, map_weight: float) -> Tensor:
+    """How far maps are from those that are wanted: Huber's loss, in logits, of what they are pooled to and of their cells.
+
+    The mean of what the teacher says of all crops that look like this one after their wear has the least loss: evidence
+    that is gone leaves neither suspicion nor its opposite. The mean of maps is smoother than each of them, so that what it
+    is pooled to is asked for apart.
+
+    Args:
+        maps: (N, h, w) evidence.
+        wanted: The same, of the teacher.
+        map_weight: Of the cells' part.
+    """
+    pooled = functional.huber_loss(_hottest(maps), _hottest(wanted))
+    return pooled + map_weight * functional.huber_loss(maps, wanted)
+
+
+def _hottest(maps: Tensor) -> Tensor:
+    """The mean of the hottest cells of maps (N, h, w), as the logit is taken in use; (N,)."""
+    cells = maps.flatten(1)
+    return cells.topk(round(_HOTTEST * cells.shape[1]), dim=1).values.mean(1)
+
+
+@torch.no_grad()
+def taught(teacher: nn.Module, pairs: Sequence[Pair]) -> Tensor:
+    """What a teacher says of the crops of pairs before their wear: maps (2N, h, w), means of what it says of each crop and
+    of its mirror image."""
+    unworn = np.concatenate([pair.unworn for pair in pairs if pair.unworn is not None])
+    crops = torch.from_numpy(unworn).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    mirrored = teacher(crops.flip(-1))[0].flip(-1)
+    maps: Tensor = (teacher(crops)[0] + mirrored) / 2
+    return maps
 
 
 def load_imagenet(net: EvidenceNet) -> None:
@@ -302,10 +339,19 @@ class Learner:
 
     Args:
         start: safetensors to start from instead of ImageNet, see `load_start`.
+        teacher: safetensors of the same architecture. The net then learns what these say of the crops before their wear, as
+            in Hinton et al., "Distilling the knowledge in a neural network" (2015), and nothing of labels and masks.
     """
 
-    def __init__(self, settings: Settings, architecture: Architecture, start: Path | None) -> None:
+    def __init__(
+        self, settings: Settings, architecture: Architecture, start: Path | None, teacher: Path | None = None
+    ) -> None:
         torch.manual_seed(settings.seed)
+        self._teacher: EvidenceNet | None = None
+        if teacher is not None:
+            self._teacher = EvidenceNet(architecture)
+            load_start(self._teacher, teacher)
+            self._teacher.eval().to(memory_format=torch.channels_last)
         net = EvidenceNet(architecture)
         if start is None:
             load_imagenet(net)
@@ -329,7 +375,10 @@ class Learner:
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate(self.seen, settings)
         maps, logits = forward(self.net, crops, settings.norms)
-        total = loss(maps, logits, masks, labels, weights, map_weight=settings.map_weight)
+        if self._teacher is not None:
+            total = likeness(maps, taught(self._teacher, pairs), map_weight=settings.map_weight)
+        else:
+            total = loss(maps, logits, masks, labels, weights, map_weight=settings.map_weight)
         self._optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
@@ -371,6 +420,7 @@ def train(
     measured_pairs: int = 400,
     workers: int = 2,
     start: Path | None = None,
+    teacher: Path | None = None,
     stop_after: int | None = None,
 ) -> Path:
     """Train, or go on training.
@@ -383,6 +433,7 @@ def train(
         every: Crops between two rows of the log.
         measured_pairs: Pairs of held-back faces to measure at each row; 0 for none.
         start: safetensors to start from instead of ImageNet, see `load_start`.
+        teacher: safetensors to learn from instead of labels, see `Learner`.
         stop_after: Stop at the first row past so many crops.
 
     Returns:
@@ -394,19 +445,23 @@ def train(
     arguments = (data, restored, architecture)
     margins = (settings.narrowest, settings.widest) if settings.widest else None
     options: dict[str, Any] = {"leave_out": leave_out, "whole_share": settings.whole_share, "margins": margins,
-                               "closest": settings.closest}  # fmt: skip
+                               "closest": settings.closest, "unworn": teacher is not None}  # fmt: skip
+    if settings.alone_share and teacher is None:
+        raise SystemExit(
+            "train: --alone-share needs a --teacher: of pictures as they are no map of what was altered is known"
+        )
     try:
         # A pool whose workers can't make theirs starts others for ever.
-        PairMaker(*arguments, **options)
+        PairMaker(*arguments, **options, alone_share=settings.alone_share)
         held_back = PairMaker(*arguments, **options, held_back=True) if measured_pairs else None
     except ValueError as error:
         raise SystemExit(f"train: {error}") from error
-    _keep_settings(run, settings, architecture, leave_out, start)
+    _keep_settings(run, settings, architecture, leave_out, start, teacher)
     # A forked worker may hang when its parent already has threads, and torch and OpenCV have: they are spawned.
     context = multiprocessing.get_context("spawn")
-    with _own_allocator(context, workers, (arguments, options)) as pool:
+    with _own_allocator(context, workers, (arguments, options | {"alone_share": settings.alone_share})) as pool:
         measured = [held_back.make(seed) for seed in range(measured_pairs)] if held_back else []
-        learner, state = Learner(settings, architecture, start), run / "state.pt"
+        learner, state = Learner(settings, architecture, start, teacher), run / "state.pt"
         if state.exists():
             learner.go_on(state)
         began, since, next_row = time.monotonic(), learner.seen, (learner.seen // every + 1) * every
@@ -436,12 +491,19 @@ def train(
 
 
 def _keep_settings(
-    run: Path, settings: Settings, architecture: Architecture, leave_out: frozenset[str], start: Path | None
+    run: Path,
+    settings: Settings,
+    architecture: Architecture,
+    leave_out: frozenset[str],
+    start: Path | None,
+    teacher: Path | None,
 ) -> None:
     """Make the run's folder, or see that it holds a run with these settings."""
     run.mkdir(parents=True, exist_ok=True)
     record = {"settings": dataclasses.asdict(settings), "architecture": dataclasses.asdict(architecture),
               "leave_out": sorted(leave_out), "start": start.name if start else "imagenet"}  # fmt: skip
+    if teacher is not None:
+        record["teacher"] = teacher.name
     kept = run / "settings.json"
     if kept.exists() and _completed(json.loads(kept.read_text())) != json.loads(json.dumps(record)):
         raise SystemExit(f"{run} holds a run with other settings ({kept}); give another folder, or the settings it has")
@@ -492,6 +554,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("run", type=Path, help="folder of the run; an unfinished one is continued")
     result.add_argument("--restored", type=Path, help="folder filled by restore.py and redraw.py")
     result.add_argument("--start", type=Path, help="weights (safetensors) to start from instead of ImageNet's")
+    result.add_argument(
+        "--teacher",
+        type=Path,
+        help="weights to learn from, by what they say of the crops before their wear, not labels",
+    )
     result.add_argument("--leave-out", type=Path, help="text file of groups not to train on, one a line")
     result.add_argument("--every", type=int, default=10_240, help="crops between two rows of the log (%(default)s)")
     result.add_argument("--measured-pairs", type=int, default=400, help="held-back pairs to measure (%(default)s)")
@@ -531,6 +598,7 @@ def main() -> None:
         measured_pairs=arguments.measured_pairs,
         workers=arguments.workers,
         start=arguments.start,
+        teacher=arguments.teacher,
         stop_after=arguments.stop_after,
     )
     print(weights)
