@@ -28,6 +28,8 @@ _LEAST_OVERLAP = 0.15
 _NOT_SOMEONE_ELSE = 0.66
 _SURELY_THE_SAME = 0.86
 _CLEARLY_BETTER = 0.04
+# Place no longer counts for a face that is surely another person's and so much less like this one.
+_MORE_LIKE_ANOTHER = 0.1
 # Two frames are on different sides of a cut when their small pictures hardly correlate.
 _CUT_BELOW = 0.35
 _LOOKS_PX = 24
@@ -88,14 +90,17 @@ class Tracker:
     ) -> dict[int, _Person]:
         """Best pairs first, each person and each face once."""
         near, far = [], []
-        for person in self._people:
+        alike = np.array([[_correlation(look, person.looks) for look in looks] for person in self._people])
+        for person, row in zip(self._people, alike, strict=True):
             elapsed = time_s - person.time_s
             same_shot = person.shot == self._shot and elapsed <= patience_s
             expected = person.box + person.velocity * min(elapsed, _SHORT_GAP_S)
-            for i, (box, look) in enumerate(zip(boxes, looks, strict=True)):
-                likeness = _correlation(look, person.looks)
+            for i, (box, likeness) in enumerate(zip(boxes, row.tolist(), strict=True)):
                 overlap = max(iou(expected, box), iou(person.box, box)) if same_shot else 0.0
-                if overlap >= _LEAST_OVERLAP and likeness >= _NOT_SOMEONE_ELSE:
+                # Two who have changed places between frames that lie far apart must not change their names.
+                best = float(max(row.max(), alike[:, i].max()))
+                another = best >= _SURELY_THE_SAME and likeness < best - _MORE_LIKE_ANOTHER
+                if overlap >= _LEAST_OVERLAP and likeness >= _NOT_SOMEONE_ELSE and not another:
                     near.append((overlap + 2 * likeness, i, person))
                 elif likeness >= _SURELY_THE_SAME and 0.5 < _width(box) / _width(person.box) < 2:
                     far.append((likeness, i, person))

@@ -199,8 +199,8 @@ def finding(
 
     Args:
         people: Logit and quality of each who decides.
-        brief: Of those who are there for a good part of the time and too little to decide. If one of them would be called
-            manipulated who was alone, or one of several who decide, it is not said that nothing was found.
+        brief: Of what shows for a good part of the time and does not decide, see `shown_in_part`. If one of them would be
+            called manipulated who was alone, or one of several who decide, it is not said that nothing was found.
     """
     odds = [log_odds(logit, bands, quality=quality) for logit, quality in people]
     unlimited = float(np.exp(np.clip(odds, -500, 500)).mean())
@@ -238,7 +238,8 @@ def decide(
     """The media's verdict: whether one of the people is manipulated, see `finding`; the one who shows most is named.
 
     Nothing is found only where nothing was seen: it is inconclusive if someone would be called manipulated who was alone,
-    be it among many, or seen too little to decide, yet for a good part of the time.
+    be it among many, or seen too little to decide, yet for a good part of the time. The same holds of a part, as long, of
+    one who decides: whether two shots show one person or two must not matter.
 
     Args:
         tracks: Judged by `judge`.
@@ -251,7 +252,7 @@ def decide(
         return Verdict(label, None, None, said(label, ratio=None))
     bands = calibration.bands(kind)
     able = seen_enough(tracks)
-    label, ratio = finding(evidence(able), bands, brief=evidence(seen_in_part(tracks)))
+    label, ratio = finding(evidence(able), bands, brief=evidence(shown_in_part(tracks)))
     bounds = worst.interval
     if bounds is not None and len(able) > 1:
         # The others' part of the mean as it is found; of the worst one, its interval.
@@ -286,6 +287,29 @@ def _most_views(tracks: Sequence[FaceTrack]) -> int:
 def seen_in_part(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
     """Who may not decide, and yet was judged in a good part of the views of the one judged most."""
     return _brief(tracks, max(_FEW_FRAMES, _GLIMPSE_SHARE * _most_views(tracks)))
+
+
+def shown_in_part(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
+    """What does not decide and shows for a good part of the time: who is `seen_in_part`, and of each who decides in more
+    views than that the warmest such part, as if someone else had been seen in it."""
+    parts = (_warmest_part(track) for track in seen_enough(tracks))
+    return [*seen_in_part(tracks), *(part for part in parts if part is not None)]
+
+
+def _warmest_part(track: FaceTrack) -> FaceTrack | None:
+    """The neighbouring views of a person, as many as someone must be seen in to be `seen_in_part`, whose median is highest;
+    None where there are no more than these."""
+    voting = track.voting
+    length = max(_FEW_FRAMES, math.ceil(_GLIMPSE_SHARE * len(voting)))
+    if length >= len(voting):
+        return None
+    logits, weights = _weighed_views(voting)
+    last = len(voting) - length
+    # As in `_pooled`.
+    starts = (*range(0, last, max(1, length // 8)), last)
+    start = max(starts, key=lambda first: _median(logits[first : first + length], weights[first : first + length]))
+    part = voting[start : start + length]
+    return replace(track, scores=part, logit=pool(part), probability=None, interval=None)
 
 
 def seen_too_briefly(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
@@ -407,9 +431,19 @@ def _finding(
         return words(f"reason_nothing_{some}_{kind}", **said, views=views, person=worst.id)
     if len(able) > 1 and alone == "manipulated":
         return _with_cuts(words("reason_one_of_many", who=who, people=len(able)), kind, words)
-    glimpsed = [track for track in seen_in_part(tracks) if _alone(track, calibration.bands(kind)) == "manipulated"]
-    if glimpsed and alone == "no_manipulation_found":
-        return words("reason_glimpsed", who=who, person=max(glimpsed, key=lambda track: track.probability or 0.0).id)
+    if alone == "no_manipulation_found":
+        bands = calibration.bands(kind)
+        glimpsed = [track for track in seen_in_part(tracks) if _alone(track, bands) == "manipulated"]
+        if glimpsed:
+            return words(
+                "reason_glimpsed", who=who, person=max(glimpsed, key=lambda track: track.probability or 0.0).id
+            )
+        parts = [part for part in shown_in_part(able) if _alone(part, bands) == "manipulated"]
+        if parts:
+            part = max(parts, key=lambda one: one.logit)
+            who = words("face_only") if len(tracks) == 1 else words("face_of", person=part.id)
+            moment = strongest_moment(part)
+            return words("reason_part", who=who, time_s=moment.time_s if moment else 0.0)
     return words("reason_inconclusive", who=who)
 
 

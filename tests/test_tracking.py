@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import SAMPLES, read_rgb, texture, write_video
 
-from deepfake_detect import Detector, Options, media
+from deepfake_detect import Detector, Options, media, tracking
 from deepfake_detect.tracking import Tracker, appearance, lab
 from deepfake_detect.types import Face, Frame, iou
 
@@ -100,6 +100,24 @@ def test_one_person_sampled_every_few_seconds_is_one_track(tmp_path: Path, detec
 def test_one_still_person_is_one_track(detector: Detector) -> None:
     report = detector.detect(SAMPLES / "clip_genuine.mp4")
     assert [len(track.scores) for track in report.tracks] == [len(report.sampled_times_s)]
+
+
+@pytest.mark.parametrize("likeness", [0.7, 0.75, 0.85])
+def test_two_who_look_alike_and_change_places_between_frames_keep_their_numbers(
+    likeness: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames lie two seconds apart, so that nobody is seen on the way."""
+    looks = {"anna": np.eye(1, 9)[0], "bert": np.array([likeness, np.sqrt(1 - likeness**2), *[0.0] * 7])}
+    places = {0: (0.0, 0.0, 40.0, 40.0), 1: (100.0, 0.0, 140.0, 40.0)}
+    tracker, seen = Tracker(), []
+    for i in range(6):
+        order = ["anna", "bert"] if i < 3 else ["bert", "anna"]
+        shown = iter([looks[name] for name in order])
+        monkeypatch.setattr(tracking, "appearance", lambda pixels, face, shown=shown: next(shown))
+        faces = [Face(box, ((0.0, 0.0),) * 5, 1.0) for box in places.values()]
+        numbers = tracker.update(Frame(texture(64, 160), time_s=2.0 * i), faces)
+        seen.append(dict(zip(order, numbers, strict=True)))
+    assert seen == [{"anna": 1, "bert": 2}] * 6
 
 
 def test_no_number_twice_in_a_frame() -> None:

@@ -94,6 +94,55 @@ def test_a_short_forged_segment_does_not_drown() -> None:
     assert pool(quarter) == pytest.approx(4.0 - 1.0)
 
 
+@pytest.mark.parametrize(
+    ("forged", "logit", "label"),
+    [
+        # More than half of an eighth of the time keeps "nothing found" from being said.
+        (2, 4.0, "no_manipulation_found"),
+        (3, 4.0, "inconclusive"),
+        (4, 1.0, "no_manipulation_found"),
+        (4, 1.5, "inconclusive"),
+        (4, 4.0, "inconclusive"),
+        # More than half of a quarter speaks for the whole, if it is a logit beyond what the label asks for.
+        (5, 2.0, "inconclusive"),
+        (5, 2.5, "manipulated"),
+        (16, 2.0, "inconclusive"),
+        (16, 2.5, "manipulated"),
+    ],
+)
+def test_what_a_forged_part_of_32_views_comes_to(forged: int, logit: float, label: str) -> None:
+    logits = [-3.0] * 32
+    logits[9 : 9 + forged] = [logit] * forged
+    assert decide([track(1, *logits)], kind="video", calibration=CALIBRATION).label == label
+    if 4 <= forged < 16:
+        # Whether a shot of an eighth is taken for another person makes no other answer.
+        two = [track(1, *[-3.0] * (32 - forged)), track(2, *[logit] * forged)]
+        apart = decide(two, kind="video", calibration=CALIBRATION).label
+        assert (apart == "no_manipulation_found") is (label == "no_manipulation_found")
+
+
+def test_a_part_that_shows_traces_is_told_with_its_moment() -> None:
+    logits = [-3.0] * 32
+    logits[20:24] = [2.0, 2.0, 4.0, 2.0]
+    answer = decide([track(1, *logits)], kind="video", calibration=CALIBRATION)
+    assert answer.label == "inconclusive"
+    assert "in a part around 22.0 s" in answer.reason
+    assert answer.probability == track(1, *logits).probability
+    beside = decide([track(1, *[-3.0] * 32), track(2, *logits)], kind="video", calibration=CALIBRATION)
+    assert beside.label == "inconclusive"
+    assert "person 2 shows no traces" in beside.reason
+
+
+def test_the_warmest_of_a_genuine_video_is_no_part() -> None:
+    """Views that scatter as those of genuine validation videos do."""
+    rng = np.random.default_rng(0)
+    labels = [
+        decide([track(1, *(-2.0 + 0.5 * rng.standard_normal(32)))], kind="video", calibration=CALIBRATION).label
+        for _ in range(50)
+    ]
+    assert set(labels) == {"no_manipulation_found"}
+
+
 @pytest.mark.parametrize(("views", "forged", "penalty"), [(320, 40, 2), (320, 20, 3), (3200, 100, 4), (3200, 50, 5)])
 def test_of_many_views_a_smaller_part_speaks_if_it_is_worse_still(views: int, forged: int, penalty: int) -> None:
     logits = [-3.0] * views

@@ -33,7 +33,7 @@ from ..errors import DeepfakeDetectError
 from ..files import NAMES, write_atomically
 from ..media import shown as readable
 from ..options import Options
-from ..verdict import deciding, evidence, finding, log_odds, probability, seen_enough, seen_in_part, wilson
+from ..verdict import deciding, evidence, finding, log_odds, probability, seen_enough, shown_in_part, wilson
 from .datasets import Labelled, read_dataset
 from .metrics import RESAMPLES, Scored, auc, figures, reliability, with_intervals
 
@@ -64,7 +64,7 @@ class Item(Labelled):
         quality: Mean over that person's views, 0 to 1; None likewise.
         model: SHA-256 of all that the logit comes from, see `ManifestEntry.evidence_sha256`.
         others: Of the others who decide with that person, logit:quality of each, with spaces between.
-        brief: Likewise of those who are there for a good part and may not decide.
+        brief: Likewise of what shows for a good part of the time and does not decide, see `verdict.shown_in_part`.
         log_odds: By which the verdict is decided: of the mean of all people's ratios, none of them limited. None where
             nobody could be judged, and in what versions before this column wrote.
         size_bytes: Of the file; None where it could not be read, and in what versions before this column wrote.
@@ -109,7 +109,7 @@ def judge(item: Labelled, report: Report, *, model: str) -> tuple[Item, list[Fra
         quality=worst.quality if worst else None,
         model=model,
         others=_written([track for track in seen_enough(report.tracks) if track is not worst]),
-        brief=_written(seen_in_part(report.tracks)),
+        brief=_written(shown_in_part(report.tracks)),
         size_bytes=report.media.size_bytes if report.media else None,
     )  # fmt: skip
     return judged, [FrameScore(item.path, s.time_s, s.logit) for s in voting if s.logit is not None]
