@@ -789,7 +789,12 @@ def _read_credentials(file: BinaryIO, found: _Found, trust_anchors: str) -> Cont
             store = json.loads(reader.json())
     except (c2pa.C2paError, ValueError) as error:
         return _without_manifest(str(error), found)
-    return _credentials(store)
+    try:
+        return _credentials(store)
+    except _DAMAGE as error:
+        # Whoever signs may put anything into a manifest, and that must cost nobody a verdict.
+        log.debug("c2pa: %s", error)
+        return ContentCredentials("not_read", reason="unreadable")
 
 
 def _without_manifest(error: str, found: _Found) -> ContentCredentials:
@@ -809,7 +814,7 @@ def _credentials(store: dict[str, Any]) -> ContentCredentials:
     failures = tuple(sorted(set(_failures(store.get("validation_results") or {}))))
     state = store.get("validation_state")
     actions = [action for label, data in _assertions(manifest) if label.startswith("c2pa.actions")
-               for action in data.get("actions", ())]  # fmt: skip
+               for action in _actions(data)]  # fmt: skip
     origins = {_last_part(origin) for each in manifests.values() for _, data in _assertions(each)
                for origin in _source_types(data)}  # fmt: skip
     makers = manifest.get("claim_generator_info") or [{"name": manifest.get("claim_generator") or ""}]
@@ -832,10 +837,16 @@ def _assertions(manifest: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
             yield str(assertion.get("label", "")), data
 
 
+def _actions(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """The actions of an assertion. In a vendor's own, anything may bear that name, such as a count."""
+    actions = data.get("actions")
+    return [action for action in actions if isinstance(action, dict)] if isinstance(actions, list) else []
+
+
 def _source_types(data: dict[str, Any]) -> Iterator[str]:
     """Digital source types of an assertion: of its actions, or an IPTC property of its own."""
-    for holder in (data, *(data.get("actions") or ())):
-        for name, value in holder.items() if isinstance(holder, dict) else ():
+    for holder in (data, *_actions(data)):
+        for name, value in holder.items():
             if name.rpartition(":")[2].lower() == "digitalsourcetype" and isinstance(value, str):
                 yield value
 

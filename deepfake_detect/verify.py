@@ -292,7 +292,7 @@ def _again(
     try:
         options = Options(**{**wanted_options, "provenance": before is not None, "trust": None})
         detector = Detector(options, weights=record["tool"]["model"], weights_folder=weights_folder)
-        report = detector.detect(media, progress=progress)
+        report = _detected(detector, media, progress)
     except DeepfakeDetectError as error:
         yield Check("verdict", False, f"can't be repeated: {error}")
         return
@@ -323,6 +323,20 @@ def _again(
     hint = "" if version == __version__ else f" (judged by version {version}, this is {__version__})"
     for difference in differences[:10]:
         yield Check("verdict", False, difference + hint)
+
+
+def _detected(detector: Detector, media: Path, progress: Callable[[float], None] | None) -> Report:
+    """
+    Raises:
+        DeepfakeDetectError: It can't be judged, be it for a fault of this program, which is none of the record's.
+    """
+    try:
+        return detector.detect(media, progress=progress)
+    except DeepfakeDetectError:
+        raise
+    except Exception as error:
+        said = f"internal error ({type(error).__name__}: {error}); please report it"
+        raise MediaError(said, kind="internal") from error
 
 
 def _without_figures(sentences: Sequence[str]) -> list[str]:

@@ -144,6 +144,13 @@ def test_a_report_that_was_not_touched_is_good(folder: Path) -> None:
     assert {"media", "model", JSON, SUMS} - set(found) == {SUMS}
 
 
+def test_an_error_of_the_program_is_not_one_of_the_record(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Detector, "detect", lambda *_, **__: [][0])
+    found = bad(verify(folder, media=CLIP))
+    assert found.keys() == {"verdict"}
+    assert "can't be repeated: internal error (IndexError" in found["verdict"]
+
+
 def test_other_tools_can_check_it(folder: Path) -> None:
     if shutil.which("sha256sum") is None:
         pytest.skip("sha256sum is not installed")

@@ -652,14 +652,22 @@ class Signer:
         self._chain = leaf.public_bytes(pem) + root.public_bytes(pem)
         self._key = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
-    def sign(self, path: Path, mime: str, *, at: str = "", source: str = "trainedAlgorithmicMedia") -> None:
+    def sign(
+        self,
+        path: Path,
+        mime: str,
+        *,
+        at: str = "",
+        source: str = "trainedAlgorithmicMedia",
+        more: tuple[Any, ...] = (),
+    ) -> None:
         """Put a manifest into a file, or the address where one would be."""
         address = f"http://cv.iptc.org/newscodes/digitalsourcetype/{source}"
         action = {"action": "c2pa.created", "digitalSourceType": address, "softwareAgent": {"name": "Maker"}}
         manifest = {
             "claim_generator_info": [{"name": "Maker", "version": "1.0"}],
             "title": "a",
-            "assertions": [{"label": "c2pa.actions", "data": {"actions": [action]}}],
+            "assertions": [{"label": "c2pa.actions", "data": {"actions": [action]}}, *more],
         }
         settings = {"verify": {"verify_after_sign": False}, "builder": {"thumbnail": {"enabled": False}}}
         signed = io.BytesIO()
@@ -705,6 +713,21 @@ def test_a_signer_on_no_list(signed: Path, signer: Signer, c2pa: Any) -> None:
         assert found.state == "untrusted"
         assert found.failures == ("signingCredential.untrusted",)
         assert (found.signer, found.issuer, found.actions) == (HELD.signer, HELD.issuer, HELD.actions)
+
+
+@pytest.mark.parametrize("actions", [5, True, "abc", {"a": 1}, [5], None])
+def test_what_a_vendor_s_assertion_calls_actions_need_be_none(tmp_path: Path, signer: Signer, actions: object) -> None:
+    path = jpeg(tmp_path)
+    signer.sign(path, "image/jpeg", more=({"label": "org.example.x", "data": {"actions": actions}},))
+    found = examine(path, kind="image").content_credentials
+    assert (found.state, found.actions) == ("untrusted", HELD.actions)
+    assert found.digital_source_types == HELD.digital_source_types
+
+
+def test_a_manifest_of_an_odd_shape_is_not_read_and_no_error(signed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "_assertions", lambda _: [("c2pa.actions", 5)])
+    found = examine(signed, kind="image").content_credentials
+    assert found == ContentCredentials("not_read", reason="unreadable")
 
 
 def test_one_changed_byte(signed: Path, signer: Signer) -> None:
