@@ -617,14 +617,59 @@ def test_the_place_of_trusted_certificates_stays_out(tmp_path: Path) -> None:
     assert not any(b"home of somebody" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
-def test_an_earlier_report_is_replaced_and_other_files_stay(picture: Report, clip: Report, tmp_path: Path) -> None:
-    save(clip, tmp_path)
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in names(folder)}
+
+
+def test_an_earlier_report_on_the_same_media_is_replaced_and_other_files_stay(picture: Report, tmp_path: Path) -> None:
+    save(picture, tmp_path)
     (tmp_path / "note.txt").write_text("mine")
     (tmp_path / "evidence/mine.npz").write_text("mine")
-    save(picture, tmp_path)
+    save(picture, tmp_path, ReportOptions(images=False))
     assert {"note.txt", "evidence/mine.npz"} < names(tmp_path)
-    assert "annotated.mp4" not in names(tmp_path)
+    assert "annotated.jpg" not in names(tmp_path)
     assert names(tmp_path) - {"note.txt", "evidence/mine.npz", SUMS} == set(read_sums((tmp_path / SUMS).read_text()))
+
+
+def test_a_finished_report_is_not_replaced_by_one_on_other_media_or_on_an_error(
+    picture: Report, detector: Detector, tmp_path: Path
+) -> None:
+    (failed,) = detector.detect_many([tmp_path / "none.jpg"])
+    other = detector.detect(read_rgb(SAMPLES / "portrait_genuine.jpg"))
+    # What could not be judged is gone without loss.
+    save(failed, tmp_path)
+    before = contents(save(picture, tmp_path))
+    for later in (failed, other):
+        with pytest.raises(OptionsError, match="holds a finished report on portrait_forged"):
+            save(later, tmp_path)
+        assert contents(tmp_path) == before
+    assert not bad(verify(tmp_path))
+    (tmp_path / JSON).write_bytes(before[JSON].replace(b'"path"', b'"pa th"'))
+    with pytest.raises(OptionsError, match="that it no longer names"):
+        save(picture, tmp_path)
+
+
+def test_a_signed_report_is_not_replaced(signed_folder: Path, clip: Report, tmp_path: Path) -> None:
+    folder = shutil.copytree(signed_folder, tmp_path / "copy")
+    with pytest.raises(OptionsError, match="holds a signed report on clip_forged"):
+        save(clip, folder)
+    assert contents(folder) == contents(signed_folder)
+
+
+def test_the_command_says_before_it_judges_that_a_report_is_not_replaced(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = shutil.copytree(folder, tmp_path / "copy")
+    missing = str(tmp_path / "clip_forgd.mp4")
+    # Its name is what it is told first; what was judged before it stays all the same.
+    assert main(["-q", missing, "--report", str(target)]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert "no such file" in first
+    assert "holds a finished report on clip_forged.mp4" in second
+    monkeypatch.setattr(Detector, "__init__", lambda *_, **__: pytest.fail("it is about to judge"))
+    assert main(["-q", str(PICTURE), "--report", str(target)]) == 2
+    assert "holds a finished report on clip_forged.mp4" in capsys.readouterr().err
+    assert contents(target) == contents(folder)
 
 
 def test_nothing_of_an_unfinished_report_stays_behind(
