@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from conftest import SAMPLES, read_rgb
 
-from deepfake_detect import Detector, MediaError, Options, OptionsError, ReportOptions, checkpoint, media
+from deepfake_detect import Detector, MediaError, Options, OptionsError, ReportOptions, __version__, checkpoint, media
 from deepfake_detect.cli import main
 from deepfake_detect.dossier import INCOMPLETE, JSON, SUMS, read_key, read_sums, save, sha256_of, sums_text
 from deepfake_detect.engine import pooled
@@ -140,7 +140,10 @@ def test_a_report_that_was_not_touched_is_good(folder: Path) -> None:
     checks = verify(folder, media=CLIP)
     assert not bad(checks)
     found = {check.name: check.message for check in checks}
-    assert found["verdict"].startswith("found again, with the same figures and maps; the page")
+    assert (
+        found["verdict"]
+        == "found again, with the same figures and 6 maps; the page and its pictures were not made again"
+    )
     assert {"media", "model", JSON, SUMS} - set(found) == {SUMS}
 
 
@@ -294,14 +297,97 @@ def test_figures_in_sentences_may_round_otherwise_and_words_may_not(folder: Path
     assert "warnings: were" in bad(verify(rewritten(folder, tmp_path / "warned", warns), media=CLIP))["verdict"]
 
 
-def test_sentences_of_another_version_are_not_compared(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_not_compared_is_told(folder: Path, tmp_path: Path) -> None:
     def older(record: dict[str, Any]) -> None:
         record["tool"]["version"] = "0.0.1"
         record["verdict"]["reason"], record["warnings"] = "Worded otherwise.", ["So is this."]
 
-    assert not bad(verify(rewritten(folder, tmp_path / "older", older), media=CLIP))
+    def trusting(record: dict[str, Any]) -> None:
+        record["verdict"]["reason"], record["examination"]["options"]["trust"] = "It is genuine.", "x.pem"
+
+    def read_otherwise(record: dict[str, Any]) -> None:
+        record["examination"]["provenance"]["content_credentials"]["reason"] = "elsewhere"
+
+    def alone(record: dict[str, Any]) -> None:
+        record["examination"]["report_options"]["person"] = 1
+
+    def no_crops(record: dict[str, Any]) -> None:
+        record["examination"]["report_options"]["images"] = False
+
+    for change, said in (
+        (older, f"; not compared: sentences (judged by version 0.0.1, this is {__version__})"),
+        (trusting, "; not compared: the reason, notes and Content Credentials (x.pem was trusted)"),
+        (read_otherwise, "; not compared: the reason, notes and Content Credentials (they were read otherwise)"),
+        (alone, "; not compared: crops and the maps of others (person 1 is shown alone)"),
+        (no_crops, "; not compared: crops (none are kept)"),
+    ):
+        checks = verify(rewritten(folder, tmp_path / change.__name__, change), media=CLIP)
+        assert not bad(checks)
+        assert checks[-1].message.endswith(said)
+
+
+def test_maps_that_were_taken_out_are_missed(folder: Path, tmp_path: Path) -> None:
+    def found(name: str, options: dict[str, int], report_options: dict[str, int]) -> list[Check]:
+        def without(record: dict[str, Any]) -> None:
+            record["files"] = {}
+            record["examination"]["options"] |= options
+            record["examination"]["report_options"] |= report_options
+            for face in record["tracks"][0]["faces"]:
+                del face["evidence"]
+
+        target = shutil.copytree(folder, tmp_path / f"before {name}")
+        shutil.rmtree(target / "evidence")
+        for picture in ("annotated.mp4", "contact_sheet.jpg"):
+            (target / picture).unlink()
+        (target / SUMS).write_text(sums_text({one: sha256_of(target / one) for one in ("report.html", JSON)}))
+        target = rewritten(target, tmp_path / name, without)
+        assert not bad(verify(target))
+        return [check for check in verify(target, media=CLIP) if check.name == "verdict"]
+
+    missing = [f"tracks[0].faces[{i}]: has no map" for i in range(6)]
+    checks = found("all", {}, {})
+    assert [check.message for check in checks] == missing
+    assert not any(check.good for check in checks)
+    # Settings that the record itself states, to explain it.
+    (check,) = found("nobody", {}, {"person": 9})
+    assert not check.good
+    assert check.message == "examination.report_options.person: was 9, who was not seen"
+    for name, most, said in (("none kept", 0, "maps (none are kept)"), ("many", 6, "the maps of 6 views")):
+        (check,) = found(name, {"max_heatmaps": most}, {})
+        assert check.good
+        assert " and " not in check.message.partition(";")[0]
+        assert f"; not compared: {said}" in check.message
+
+
+def test_what_stands_twice_in_a_record_must_agree_and_what_stands_once_be_so(folder: Path, tmp_path: Path) -> None:
+    def sized(record: dict[str, Any]) -> None:
+        record["files"]["contact_sheet.jpg"]["size_bytes"] += 1
+
+    def printed(record: dict[str, Any]) -> None:
+        record["tracks"][0]["faces"][3]["evidence"]["sha256"] = "0" * 64
+
+    def unlisted(record: dict[str, Any]) -> None:
+        del record["files"][record["tracks"][0]["faces"][3]["evidence"]["file"]]
+
+    def calibrated(record: dict[str, Any]) -> None:
+        record["tool"]["calibration"] = "certified by somebody"
+
+    def failed(record: dict[str, Any]) -> None:
+        record["error"] = {"kind": "damaged", "message": "It can't be judged."}
+
+    def another_contract(record: dict[str, Any]) -> None:
+        record["schema"] += "0"
+
+    for change, name, said in (
+        (sized, "contact_sheet.jpg", "is not the file that"),
+        (printed, JSON, "states another fingerprint of evidence/person001"),
+        (unlisted, JSON, "states another fingerprint of evidence/person001"),
+        (calibrated, "model", "was calibrated by certified by somebody; it is by"),
+        (failed, "verdict", "error: was {"),
+        (another_contract, "verdict", "schema: was deepfake-detect/10"),
+    ):
+        target = rewritten(folder, tmp_path / change.__name__, change)
+        assert said in bad(verify(target, media=CLIP if name == "verdict" else None))[name]
 
 
 def test_a_report_without_its_page_is_none(folder: Path, tmp_path: Path) -> None:
@@ -354,18 +440,10 @@ def test_what_the_record_speaks_of_must_be_there_though_the_list_is_silent(folde
 
 
 def test_a_map_that_the_net_does_not_give_is_named(folder: Path, tmp_path: Path) -> None:
-    target = shutil.copytree(folder, tmp_path / "copy")
-    evidence = sorted((target / "evidence").iterdir())[1]
-    with np.load(evidence) as kept:
-        arrays = dict(kept)
-    arrays["evidence"] = arrays["evidence"] + 3
-    np.savez_compressed(evidence, **arrays)
-    name = evidence.relative_to(target).as_posix()
-    record = json.loads((target / JSON).read_text())
-    for holder in (record["files"][name], record["tracks"][0]["faces"][1]["evidence"]):
-        holder["sha256"] = sha256_of(evidence)
-    (target / JSON).write_text(json.dumps(record))
-    resummed(target)
+    def hotter(arrays: dict[str, np.ndarray]) -> None:
+        arrays["evidence"] = arrays["evidence"] + 3
+
+    target = kept_otherwise(folder, tmp_path / "copy", hotter)
     assert not bad(verify(target))
     assert "is another: up to 3.00 logits apart" in bad(verify(target, media=CLIP))["verdict"]
 
@@ -375,7 +453,8 @@ def with_map(target: Path, data: bytes, name: str = "") -> None:
     evidence = sorted((target / "evidence").iterdir())[1]
     evidence.write_bytes(data)
     record = json.loads((target / JSON).read_text())
-    record["files"][evidence.relative_to(target).as_posix()]["sha256"] = sha256_of(evidence)
+    known = {"sha256": sha256_of(evidence), "size_bytes": len(data)}
+    record["files"][evidence.relative_to(target).as_posix()] = known
     face = record["tracks"][0]["faces"][1]["evidence"]
     face["sha256"], face["file"] = sha256_of(evidence), name or face["file"]
     (target / JSON).write_text(json.dumps(record))
