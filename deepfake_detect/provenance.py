@@ -102,7 +102,10 @@ def examine(
             found.note("digital_source_type", field="C2PA", type=origin)
     if hashed_s is not None:
         found.note("hashes_cut", seconds=str(hashed_s))
-    metadata = sorted({(_plain(e.group, _MAX_NAME), _plain(e.name, _MAX_NAME), e.shown) for e in found.entries})
+    withheld = frozenset[str]().union(*(e.withheld_words for e in found.entries))
+    metadata = sorted(
+        {(_plain(e.group, _MAX_NAME), _plain(e.name, _MAX_NAME), e.shown(withheld)) for e in found.entries}
+    )
     if found.left_out or len(metadata) > MAX_ENTRIES:
         found.note("metadata_cut", kept=str(min(len(metadata), MAX_ENTRIES)))
     return Provenance(
@@ -214,9 +217,32 @@ class _Entry:
         """The name without its name space, case and separators, such as `creatortool` of `xmp:CreatorTool`."""
         return re.sub(r"[^a-z0-9]", "", self.name.rpartition(":")[2].lower())
 
+    def shown(self, withheld: frozenset[str]) -> str:
+        """The value as it is stated, where `withheld` are the words that other fields withhold."""
+        return WITHHELD if self.is_private or self._says(withheld) else _plain(self.text, MAX_CHARACTERS)
+
     @property
-    def shown(self) -> str:
-        return WITHHELD if self.is_private else _plain(self.text, MAX_CHARACTERS)
+    def withheld_words(self) -> frozenset[str]:
+        """Names and keywords in a private field, which programs write into others side by side with it.
+
+        Single letters and numbers are none. Coordinates and paths are left out: what they are made of stands in harmless
+        fields, too.
+        """
+        if not self.is_private or self.key.startswith("gps") or _PATH.search(self.text):
+            return frozenset()
+        return frozenset(word for word in self._words if _WORD.search(word))
+
+    @property
+    def _words(self) -> frozenset[str]:
+        """What a list or a branch of keywords, or one as XML, is made of."""
+        return frozenset(word.strip().casefold() for word in re.split(r"[|/;,<>]", self.text))
+
+    def _says(self, withheld: frozenset[str]) -> bool:
+        """Whether the value, or one of its keywords, is withheld elsewhere. A camera or program is no person's name."""
+        if self.key in _SOFTWARE_FIELDS - _FREE_TEXT or self.key.endswith(("make", "model")):
+            return False
+        said = self._words if self.key in _KEYWORDS else frozenset({self.text.strip().casefold()})
+        return not said.isdisjoint(withheld)
 
     @property
     def is_private(self) -> bool:
@@ -239,7 +265,11 @@ _PRIVATE_NAMES = ("mwg-rs:Name", "photoshop:Source", "Iptc4xmpExt:Name", "region
 _PRIVATE_ENDS = ("projectpath", "filepath", "documentname", "lasturl", "preservedfilename", "rawfilename")
 _PATH = re.compile(r"\bfile:|/(home|users|volumes|media|mnt)/|\b[a-z]:[\\/]|(?<!\w)\\\\\w", re.IGNORECASE)
 _FILED = re.compile(r"[|/]|^\s*pe(ople|rsonen|rsonas)\b", re.IGNORECASE)
-_KEYWORDS = frozenset({"tagslist", "hierarchicalsubject", "lastkeywordxmp", "lastkeywordiptc", "keywords", "subject"})
+_KEYWORDS = frozenset({
+    "tagslist", "hierarchicalsubject", "lastkeywordxmp", "lastkeywordiptc", "keywords", "subject", "xpkeywords",
+    "catalogsets", "categories",
+})  # fmt: skip
+_WORD = re.compile(r"[^\W\d_]{2}")
 _PRIVATE_PARTS = (
     "serialnumber", "location", "director", "copyright", "owner", "creatorname", "artist", "author", "country",
     "photographer", "imageeditor", "contributor", "licensor", "imagesupplier", "contactinfo",
