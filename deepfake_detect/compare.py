@@ -250,7 +250,7 @@ class Comparison:
             language: Of its words, one of `words.LANGUAGES`.
 
         Raises:
-            OptionsError: No face was compared, so there is nothing to show; or this is a file that was compared.
+            OptionsError: No face was compared, so there is nothing to show; or this is a folder, or a file compared.
             OSError: The file can't be written.
         """
         spare(path, self.suspect.path, self.original.path)
@@ -350,11 +350,13 @@ def compare_faces(suspect: Frame, suspect_face: Face, original: Frame, original_
 
 
 def spare(path: str | PathLike[str], *compared: str) -> None:
-    """Keep what is compared from being replaced.
+    """Keep what is compared from being replaced, and refuse what can be no picture before anything is compared.
 
     Raises:
-        OptionsError: The picture would be written over it.
+        OptionsError: The picture would be written over it, or `path` is a folder.
     """
+    if os.path.isdir(path):
+        raise OptionsError(f"{path}: is a folder; give the name of a picture in it, such as both.png")
     if os.path.realpath(path) in {os.path.realpath(each) for each in compared if each}:
         raise OptionsError(f"{path}: is a file to be compared and would be replaced; give another name")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -197,6 +198,29 @@ def test_what_is_missing_added_or_unfinished_is_named(folder: Path, tmp_path: Pa
     assert SUMS in bad(verify(target))
     with pytest.raises(OptionsError, match="expected the folder of a report"):
         verify(tmp_path / "none")
+
+
+@pytest.mark.parametrize("below", ["", "evidence"])
+def test_a_folder_that_must_not_be_entered_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    target = shutil.copytree(folder, tmp_path / "copy")
+
+    def denied(real: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        # As of a folder whose names can be listed and no more; root, as which tests may run, enters any.
+        def stat(path: Any, *how: Any, **more: Any) -> os.stat_result:
+            if target / below in Path(os.fsdecode(path) if not isinstance(path, int) else "").parents:
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+            return real(path, *how, **more)
+
+        return stat
+
+    for name in ("stat", "lstat"):
+        monkeypatch.setattr(os, name, denied(getattr(os, name)))
+    found = bad(verify(target))
+    assert found
+    unread = {path.relative_to(target).as_posix() for path in target.glob("evidence/*")} if below else {SUMS}
+    assert {name for name, said in found.items() if "Permission denied" in said} == unread
 
 
 def test_other_media_and_another_finding_are_named(folder: Path, tmp_path: Path) -> None:
@@ -927,6 +951,10 @@ def test_the_command_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["compare", str(PICTURE), str(mine), "--out", str(mine)]) == 2
     assert "would be replaced" in capsys.readouterr().err
     assert mine.read_bytes() == genuine.read_bytes()
+    for folder in (str(tmp_path), "."):
+        assert main(["compare", str(PICTURE), str(genuine), "--out", folder]) == 2
+        out, err = capsys.readouterr()
+        assert (out, "is a folder" in err) == ("", True)
     assert main(["compare", str(tmp_path / "none.jpg"), str(genuine)]) == 1
     assert "none.jpg" in capsys.readouterr().err
 
