@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from os import PathLike
 
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
     from .types import FaceTrack, Report, Score
 
@@ -115,7 +115,7 @@ def save(
         listed = sums_text(sums).encode("utf-8")
         if key is not None:
             write_atomically(target / SIGNATURE, key.sign(listed))
-            write_atomically(target / PUBLIC_KEY, _public_pem(key))
+            write_atomically(target / PUBLIC_KEY, public_pem(key.public_key()))
         write_atomically(target / SUMS, listed)
     return target
 
@@ -442,10 +442,11 @@ def read_key(path: str | PathLike[str]) -> Ed25519PrivateKey:
     return key
 
 
-def _public_pem(key: Ed25519PrivateKey) -> bytes:
+def public_pem(key: Ed25519PublicKey) -> bytes:
+    """What is written beside a signature, byte for byte."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _quoted(folder: Path) -> str:

@@ -219,6 +219,15 @@ def _signature(folder: Path, key: Path | None) -> Iterator[Check]:
         yield Check("signature", False, f"{key or dossier.PUBLIC_KEY} is not an Ed25519 key")
         return
     fingerprint = public.public_bytes_raw().hex()
+    if key is not None:
+        # Who knows the right key vouches for the folder to whoever goes by the one in it.
+        try:
+            own = _read(folder, dossier.PUBLIC_KEY)
+        except (MediaError, OSError) as error:
+            yield Check(dossier.PUBLIC_KEY, False, f"missing, or not a file ({_why(error)})")
+        else:
+            if own != dossier.public_pem(public):
+                yield Check(dossier.PUBLIC_KEY, False, "changed: it is not the key given")
     try:
         public.verify(_read(folder, dossier.SIGNATURE), _read(folder, dossier.SUMS))
     except (InvalidSignature, MediaError, OSError):

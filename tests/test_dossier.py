@@ -627,6 +627,18 @@ def test_a_signature_holds_for_its_key_alone(clip: Report, tmp_path: Path) -> No
     public = tmp_path / "another.pub"
     public.write_bytes(another.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo))
     assert "signature" in bad(verify(folder, key=public))
+    # Nor may another lie beside it, for the next to go by.
+    own, others = (folder / "SHA256SUMS.pub").read_bytes(), public.read_bytes()
+    public.write_bytes(own)
+    for beside, said in ((others, "is not the key given"), (b"", "is not the key given"), (None, "missing")):
+        (folder / "SHA256SUMS.pub").unlink()
+        if beside is not None:
+            (folder / "SHA256SUMS.pub").write_bytes(beside)
+        checks = verify(folder, key=public)
+        assert bad(checks).keys() == {"SHA256SUMS.pub"}
+        assert said in bad(checks)["SHA256SUMS.pub"]
+        assert signed(checks)
+    (folder / "SHA256SUMS.pub").write_bytes(own)
     public.write_bytes(mine.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo))
     assert not bad(verify(folder, key=public))
     # Whoever changes a file and the list with it can't sign the list anew.
