@@ -250,7 +250,8 @@ class Comparison:
             language: Of its words, one of `words.LANGUAGES`.
 
         Raises:
-            OptionsError: No face was compared, so there is nothing to show; or this is a folder, or a file compared.
+            OptionsError: No face was compared, so there is nothing to show; or this is a folder, a file compared, or no
+                name of a PNG.
             OSError: The file can't be written.
         """
         spare(path, self.suspect.path, self.original.path)
@@ -353,10 +354,12 @@ def spare(path: str | PathLike[str], *compared: str) -> None:
     """Keep what is compared from being replaced, and refuse what can be no picture before anything is compared.
 
     Raises:
-        OptionsError: The picture would be written over it, or `path` is a folder.
+        OptionsError: The picture would be written over it, or `path` is a folder or no name of a PNG.
     """
     if os.path.isdir(path):
         raise OptionsError(f"{path}: is a folder; give the name of a picture in it, such as both.png")
+    if Path(path).suffix.lower() != ".png":
+        raise OptionsError(f"{path}: expected a name ending in .png, which is what is written")
     if os.path.realpath(path) in {os.path.realpath(each) for each in compared if each}:
         raise OptionsError(f"{path}: is a file to be compared and would be replaced; give another name")
 

@@ -967,6 +967,11 @@ def test_the_command_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert main(["compare", str(PICTURE), str(genuine), "--out", folder]) == 2
         out, err = capsys.readouterr()
         assert (out, "is a folder" in err) == ("", True)
+    for name in ("both.jpg", "both"):
+        assert main(["compare", str(PICTURE), str(genuine), "--out", str(tmp_path / name)]) == 2
+        out, err = capsys.readouterr()
+        assert (out, "expected a name ending in .png" in err) == ("", True)
+    assert names(tmp_path) == {"both.png", "mine.png"}
     assert main(["compare", str(tmp_path / "none.jpg"), str(genuine)]) == 1
     assert "none.jpg" in capsys.readouterr().err
 

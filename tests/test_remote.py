@@ -177,6 +177,18 @@ def test_limits_hold_and_nothing_stays(memory: Any, tmp_path: Path, monkeypatch:
     assert found.file.closed
 
 
+def test_where_no_copy_can_lie_here_the_file_there_is_not_called_gone(
+    memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with (
+        pytest.raises(MediaError, match="no place here for a copy") as caught,
+        remote.fetched("memory://queue/b", limits=Limits(), stopped=lambda: False),
+    ):
+        pass
+    assert caught.value.kind == "unreadable"
+
+
 def test_an_error_of_the_storage_is_a_row_without_signatures(
     memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
