@@ -45,9 +45,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("files", nargs="+", metavar="FILE", help="a picture or a video")
     result.add_argument("--json", action="store_true", help="print one JSON object a line and nothing else")
-    result.add_argument(
-        "--report", type=Path, metavar="DIR", help="write the report into DIR (several files: a folder each)"
-    )
+    result.add_argument("--report", type=Path, metavar="DIR",
+                        help="write the report into DIR (several files: a folder each); a finished one that is signed or"
+                             " on another file is not replaced")  # fmt: skip
     result.add_argument("--fail-on", type=_labels, default=(), metavar="LABEL[,LABEL]",
                         help=f"exit with 3 if one of these occurs: {', '.join(_LABELS)}")  # fmt: skip
     result.add_argument("--weights", type=Path, metavar="DIR",

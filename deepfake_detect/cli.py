@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -179,10 +180,15 @@ class _Stderr(logging.Handler):
 
 def _prepare_report(arguments: argparse.Namespace, contents: ReportOptions) -> Ed25519PrivateKey | None:
     """Whether the report asked for can be had here, and the key to sign it with; nothing of it is loaded without need."""
-    from .dossier import check, read_key
+    from .dossier import check, check_folder, read_key
 
     check(contents)
-    return read_key(arguments.sign) if arguments.sign else None
+    key = read_key(arguments.sign) if arguments.sign else None
+    if len(arguments.files) == 1:
+        # What can't be read or written is told then. Of several, one that can't be saved must not hold up the others.
+        with suppress(MediaError, OSError):
+            check_folder(arguments.report, arguments.files[0])
+    return key
 
 
 def _check_report_arguments(arguments: argparse.Namespace) -> None:

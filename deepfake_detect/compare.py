@@ -160,7 +160,7 @@ class Comparison:
         lacking: Which of the two, `suspect` or `original`, has no face that can be compared; None where faces were.
         compared: How many faces of the suspect media were compared, over all frames.
         error_rates: Of this way of comparing.
-        notes: What the reader must know, such as that a file is cut short.
+        notes: What the reader must know, such as that a file is cut short, each with the side it is about.
     """
 
     label: ComparisonLabel
@@ -173,7 +173,7 @@ class Comparison:
     lacking: Side | None = None
     compared: int = 0
     error_rates: ErrorRates = field(default_factory=lambda: ERROR_RATES)
-    notes: tuple[Note, ...] = ()
+    notes: tuple[tuple[Side, Note], ...] = ()
 
     def __post_init__(self) -> None:
         if self.label not in get_args(ComparisonLabel):
@@ -221,8 +221,9 @@ class Comparison:
         return words("compare_errors", people=known.people, taken=known.false_taken_same_person, missed=known.miss_rate)
 
     def warnings(self, words: Words) -> tuple[str, ...]:
-        """The notes, a sentence each."""
-        return tuple(words(f"note_{note.key}", **note.values) for note in self.notes)
+        """The notes, each with the file that it is about."""
+        about = {"original": "compare_note_original", "suspect": f"compare_note_suspect_{self.suspect.kind}"}
+        return tuple(words(about[side], said=words(f"note_{note.key}", **note.values)) for side, note in self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """What `deepfake-detect compare --json` prints."""
@@ -249,7 +250,8 @@ class Comparison:
             language: Of its words, one of `words.LANGUAGES`.
 
         Raises:
-            OptionsError: No face was compared, so there is nothing to show; or this is a file that was compared.
+            OptionsError: No face was compared, so there is nothing to show; or this is a folder, a file compared, or no
+                name of a PNG.
             OSError: The file can't be written.
         """
         spare(path, self.suspect.path, self.original.path)
@@ -310,11 +312,12 @@ def compare(
                 kind="unsupported",
             )
         photo = next(opened.frames())
-        original_info, notes = opened.info, list(opened.notes)
+        original_info = opened.info
+        notes: list[tuple[Side, Note]] = [("original", note) for note in opened.notes]
     known = finder.find(photo)
     usable = [face for face in known if _worth_comparing(photo, face, options)][:_MOST_KNOWN]
     if left := len(known) - len(usable):
-        notes.append(Note("other_faces", {"faces": str(len(known)), "left": str(left)}))
+        notes.append(("original", Note("other_faces", {"faces": str(len(known)), "left": str(left)})))
     found = _Compared()
     with media.take(suspect, options) as opened:
         for done, frame in enumerate(opened.frames(), 1):
@@ -329,7 +332,7 @@ def compare(
             if progress:
                 progress(min(0.99, done / opened.planned))
         suspect_info = opened.info
-        notes += opened.notes
+        notes += [("suspect", note) for note in opened.notes]
     shown = found.best_frame or found.first
     around = match_frames(shown[0].pixels, shown[1], photo.pixels, known) if shown else None
     label, lacking = _without_a_face(found, known, usable=bool(usable))
@@ -348,11 +351,15 @@ def compare_faces(suspect: Frame, suspect_face: Face, original: Frame, original_
 
 
 def spare(path: str | PathLike[str], *compared: str) -> None:
-    """Keep what is compared from being replaced.
+    """Keep what is compared from being replaced, and refuse what can be no picture before anything is compared.
 
     Raises:
-        OptionsError: The picture would be written over it.
+        OptionsError: The picture would be written over it, or `path` is a folder or no name of a PNG.
     """
+    if os.path.isdir(path):
+        raise OptionsError(f"{path}: is a folder; give the name of a picture in it, such as both.png")
+    if Path(path).suffix.lower() != ".png":
+        raise OptionsError(f"{path}: expected a name ending in .png, which is what is written")
     if os.path.realpath(path) in {os.path.realpath(each) for each in compared if each}:
         raise OptionsError(f"{path}: is a file to be compared and would be replaced; give another name")
 

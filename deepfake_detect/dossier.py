@@ -8,8 +8,8 @@
     SHA256SUMS      fingerprints of all of these, as `sha256sum -c` reads them; on request signed (SHA256SUMS.sig, .pub)
 
 While it is being written it holds a file INCOMPLETE, which goes when all is there. Files of an earlier report in the same
-folder are replaced, finished or not; all other files are left alone, and where one of another origin has a name that would
-be written, nothing is.
+folder are replaced, unless that is finished and either signed or on other media: it may be all that is left of them. All
+other files are left alone, and where one of another origin has a name that would be written, nothing is.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import annotate, checkpoint, draw, media, page, report
+from . import annotate, checkpoint, draw, media, page, report, source
 from .errors import MediaError, OptionsError, WeightsError
 from .files import write_atomically
 from .options import ReportOptions
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from os import PathLike
 
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
     from .types import FaceTrack, Report, Score
 
@@ -75,7 +75,7 @@ def save(
 
     Raises:
         MediaError: The media changed or disappeared since it was judged.
-        OptionsError: There is no such person, or what a PDF needs is missing.
+        OptionsError: There is no such person, what a PDF needs is missing, or the folder holds what is not replaced.
         OSError: The folder can't be written.
     """
     options = options or ReportOptions()
@@ -84,7 +84,8 @@ def save(
         found = ", ".join(str(track.id) for track in judged.tracks) or "nobody"
         raise OptionsError(f"person {options.person}: expected one of those that were seen, found {found}")
     target = Path(folder)
-    earlier = _earlier_files(judged, target)
+    of = None if judged.media is None else judged.media.sha256
+    earlier = _earlier_files(target, None if judged.pixels is not None else judged.path, lambda: of)
     judged = judged if options.person is None else _without_neighbours(judged, options.person)
     shown = judged if options.keep_path else _without_paths(judged, name)
     with _marked_incomplete(target):
@@ -114,7 +115,7 @@ def save(
         listed = sums_text(sums).encode("utf-8")
         if key is not None:
             write_atomically(target / SIGNATURE, key.sign(listed))
-            write_atomically(target / PUBLIC_KEY, _public_pem(key))
+            write_atomically(target / PUBLIC_KEY, public_pem(key.public_key()))
         write_atomically(target / SUMS, listed)
     return target
 
@@ -138,6 +139,21 @@ def check(options: ReportOptions) -> None:
     """
     if options.pdf:
         _pdf_printer()
+
+
+def check_folder(folder: str | PathLike[str], path: str | PathLike[str]) -> None:
+    """Whether a report on a file may be written into a folder, asked before the file is judged, which can take long.
+
+    Raises:
+        MediaError: The file can't be read, and what can be told depends on it.
+        OptionsError: The folder holds what is not replaced.
+    """
+
+    def sha256() -> str:
+        with source.open_file(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    _earlier_files(Path(folder), path, sha256)
 
 
 def may_be_listed(name: str) -> bool:
@@ -177,26 +193,48 @@ def _marked_incomplete(target: Path) -> Iterator[None]:
     mark.unlink()
 
 
-def _earlier_files(judged: Report, target: Path) -> list[Path]:
-    """What an earlier report left here, finished or not, so that nothing of another file stays behind.
+def _earlier_files(target: Path, path: str | PathLike[str] | None, sha256: Callable[[], str | None]) -> list[Path]:
+    """What an earlier report left here, so that nothing of another file stays behind.
+
+    Args:
+        path: Of the file that the new report is on; None where it is a picture from memory.
+        sha256: Of its content, None where it could not be judged. Asked only where there is a report to compare with.
 
     Raises:
-        OptionsError: A file that would be replaced is the media itself or not of a report, or `evidence` leads elsewhere.
+        OptionsError: A file that would be replaced is the media itself, not of a report, or of one that is finished and
+            either signed or on other media; or `evidence` leads elsewhere.
     """
     evidence = target / "evidence"
     if evidence.is_symlink():
         raise OptionsError(f"{target}: its folder evidence is a link and leads elsewhere; give another folder")
-    found = [path for path in (*target.glob("*"), *evidence.glob("*"))
-             if _OWN.fullmatch(path.relative_to(target).as_posix())]  # fmt: skip
-    given = os.path.realpath(judged.path) if judged.pixels is None else ""
-    for path in found:
-        if os.path.realpath(path) == given:
+    found = [each for each in (*target.glob("*"), *evidence.glob("*"))
+             if _OWN.fullmatch(each.relative_to(target).as_posix())]  # fmt: skip
+    given = "" if path is None else os.path.realpath(path)
+    for each in found:
+        if os.path.realpath(each) == given:
             raise OptionsError(
-                f"{path}: is the file to be examined and would be replaced; give another folder for the report"
+                f"{each}: is the file to be examined and would be replaced; give another folder for the report"
             )
-    if found and not (target / INCOMPLETE).exists() and not _is_ours(target / JSON):
+    if not found or os.path.lexists(target / INCOMPLETE):
+        return found
+    if not _is_ours(target / JSON):
         raise OptionsError(f"{found[0]}: was not written by this program and would be replaced; give another folder")
+    name, of = _media_of(target / JSON)
+    signed = os.path.lexists(target / SIGNATURE)
+    # One on a file that could not be judged holds nothing that would be lost.
+    if signed or (of is not None and of != sha256()):
+        what = "signed" if signed else "finished"
+        raise OptionsError(f"{target}: holds a {what} report on {name}; give another folder, or delete it")
     return found
+
+
+def _media_of(path: Path) -> tuple[str, str | None]:
+    """Name and SHA-256 of the media that a report is on: None where they could not be judged, "" where it does not say."""
+    try:
+        known = json.loads(path.read_bytes())["media"]
+        return source.shown(str(known["path"])), known["sha256"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return "a file that it no longer names", ""
 
 
 def _is_ours(path: Path) -> bool:
@@ -404,10 +442,11 @@ def read_key(path: str | PathLike[str]) -> Ed25519PrivateKey:
     return key
 
 
-def _public_pem(key: Ed25519PrivateKey) -> bytes:
+def public_pem(key: Ed25519PublicKey) -> bytes:
+    """What is written beside a signature, byte for byte."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _quoted(folder: Path) -> str:

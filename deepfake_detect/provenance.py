@@ -102,7 +102,10 @@ def examine(
             found.note("digital_source_type", field="C2PA", type=origin)
     if hashed_s is not None:
         found.note("hashes_cut", seconds=str(hashed_s))
-    metadata = sorted({(_plain(e.group, _MAX_NAME), _plain(e.name, _MAX_NAME), e.shown) for e in found.entries})
+    withheld = frozenset[str]().union(*(e.withheld_words for e in found.entries))
+    metadata = sorted(
+        {(_plain(e.group, _MAX_NAME), _plain(e.name, _MAX_NAME), e.shown(withheld)) for e in found.entries}
+    )
     if found.left_out or len(metadata) > MAX_ENTRIES:
         found.note("metadata_cut", kept=str(min(len(metadata), MAX_ENTRIES)))
     return Provenance(
@@ -214,9 +217,32 @@ class _Entry:
         """The name without its name space, case and separators, such as `creatortool` of `xmp:CreatorTool`."""
         return re.sub(r"[^a-z0-9]", "", self.name.rpartition(":")[2].lower())
 
+    def shown(self, withheld: frozenset[str]) -> str:
+        """The value as it is stated, where `withheld` are the words that other fields withhold."""
+        return WITHHELD if self.is_private or self._says(withheld) else _plain(self.text, MAX_CHARACTERS)
+
     @property
-    def shown(self) -> str:
-        return WITHHELD if self.is_private else _plain(self.text, MAX_CHARACTERS)
+    def withheld_words(self) -> frozenset[str]:
+        """Names and keywords in a private field, which programs write into others side by side with it.
+
+        Single letters and numbers are none. Coordinates and paths are left out: what they are made of stands in harmless
+        fields, too.
+        """
+        if not self.is_private or self.key.startswith("gps") or _PATH.search(self.text):
+            return frozenset()
+        return frozenset(word for word in self._words if _WORD.search(word))
+
+    @property
+    def _words(self) -> frozenset[str]:
+        """What a list or a branch of keywords, or one as XML, is made of."""
+        return frozenset(word.strip().casefold() for word in re.split(r"[|/;,<>]", self.text))
+
+    def _says(self, withheld: frozenset[str]) -> bool:
+        """Whether the value, or one of its keywords, is withheld elsewhere. A camera or program is no person's name."""
+        if self.key in _SOFTWARE_FIELDS - _FREE_TEXT or self.key.endswith(("make", "model")):
+            return False
+        said = self._words if self.key in _KEYWORDS else frozenset({self.text.strip().casefold()})
+        return not said.isdisjoint(withheld)
 
     @property
     def is_private(self) -> bool:
@@ -239,7 +265,11 @@ _PRIVATE_NAMES = ("mwg-rs:Name", "photoshop:Source", "Iptc4xmpExt:Name", "region
 _PRIVATE_ENDS = ("projectpath", "filepath", "documentname", "lasturl", "preservedfilename", "rawfilename")
 _PATH = re.compile(r"\bfile:|/(home|users|volumes|media|mnt)/|\b[a-z]:[\\/]|(?<!\w)\\\\\w", re.IGNORECASE)
 _FILED = re.compile(r"[|/]|^\s*pe(ople|rsonen|rsonas)\b", re.IGNORECASE)
-_KEYWORDS = frozenset({"tagslist", "hierarchicalsubject", "lastkeywordxmp", "lastkeywordiptc", "keywords", "subject"})
+_KEYWORDS = frozenset({
+    "tagslist", "hierarchicalsubject", "lastkeywordxmp", "lastkeywordiptc", "keywords", "subject", "xpkeywords",
+    "catalogsets", "categories",
+})  # fmt: skip
+_WORD = re.compile(r"[^\W\d_]{2}")
 _PRIVATE_PARTS = (
     "serialnumber", "location", "director", "copyright", "owner", "creatorname", "artist", "author", "country",
     "photographer", "imageeditor", "contributor", "licensor", "imagesupplier", "contactinfo",
@@ -789,7 +819,12 @@ def _read_credentials(file: BinaryIO, found: _Found, trust_anchors: str) -> Cont
             store = json.loads(reader.json())
     except (c2pa.C2paError, ValueError) as error:
         return _without_manifest(str(error), found)
-    return _credentials(store)
+    try:
+        return _credentials(store)
+    except _DAMAGE as error:
+        # Whoever signs may put anything into a manifest, and that must cost nobody a verdict.
+        log.debug("c2pa: %s", error)
+        return ContentCredentials("not_read", reason="unreadable")
 
 
 def _without_manifest(error: str, found: _Found) -> ContentCredentials:
@@ -809,7 +844,7 @@ def _credentials(store: dict[str, Any]) -> ContentCredentials:
     failures = tuple(sorted(set(_failures(store.get("validation_results") or {}))))
     state = store.get("validation_state")
     actions = [action for label, data in _assertions(manifest) if label.startswith("c2pa.actions")
-               for action in data.get("actions", ())]  # fmt: skip
+               for action in _actions(data)]  # fmt: skip
     origins = {_last_part(origin) for each in manifests.values() for _, data in _assertions(each)
                for origin in _source_types(data)}  # fmt: skip
     makers = manifest.get("claim_generator_info") or [{"name": manifest.get("claim_generator") or ""}]
@@ -832,10 +867,16 @@ def _assertions(manifest: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
             yield str(assertion.get("label", "")), data
 
 
+def _actions(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """The actions of an assertion. In a vendor's own, anything may bear that name, such as a count."""
+    actions = data.get("actions")
+    return [action for action in actions if isinstance(action, dict)] if isinstance(actions, list) else []
+
+
 def _source_types(data: dict[str, Any]) -> Iterator[str]:
     """Digital source types of an assertion: of its actions, or an IPTC property of its own."""
-    for holder in (data, *(data.get("actions") or ())):
-        for name, value in holder.items() if isinstance(holder, dict) else ():
+    for holder in (data, *_actions(data)):
+        for name, value in holder.items():
             if name.rpartition(":")[2].lower() == "digitalsourcetype" and isinstance(value, str):
                 yield value
 

@@ -102,6 +102,11 @@ def fetched(url: str, *, limits: Limits, stopped: Callable[[], bool]) -> Iterato
     with ExitStack() as opened:
         try:
             file = opened.enter_context(tempfile.TemporaryFile())
+        except OSError as error:
+            # Of this machine, where FileNotFoundError says that no folder for temporary files can be written to.
+            said = f"there is no place here for a copy ({error.strerror}); check TMPDIR"
+            raise MediaError(said, kind="unreadable") from error
+        try:
             known = storage.info(rest)
             _check_size(int(known.get("size") or 0), limits)
             _copy(storage, rest, file, limits=limits, stopped=stopped)

@@ -697,7 +697,7 @@ class Report:
         """Write the folder that someone else can check: page, JSON, annotated copy, evidence, fingerprints.
 
         Args:
-            folder: Made when missing.
+            folder: Made when missing. An earlier report on the same media is replaced, unless it is signed.
             options: What it holds, and in which language.
             key: Signs it; `dossier.read_key` reads one.
             name: What the report calls the media, where that is not what the file is called.
@@ -705,7 +705,8 @@ class Report:
 
         Raises:
             MediaError: The media changed or disappeared since it was judged.
-            OptionsError: There is no such person, what a PDF needs is missing, or other files stand where it would write.
+            OptionsError: There is no such person, what a PDF needs is missing, other files stand where it would write, or
+                the folder holds a finished report that is signed or on other media.
             OSError: The folder can't be written.
         """
         from .dossier import save

@@ -9,7 +9,7 @@ import os
 import re
 import zipfile
 import zlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from os import PathLike
 
-    from .types import Report
+    from .types import Heatmap, Report
 
 # Another processor rounds otherwise: so much may a figure differ, by its name; the ratio in proportion.
 _TOLERATED = {"logit": 0.02, "probability": 0.01, "probability_interval": 0.02, "likelihood_ratio": 0.05, "box": 0.5,
               "landmarks": 0.5, "quality": 0.02, "detector_confidence": 0.01}  # fmt: skip
 # And a cell of a map (logits); a crop's mean grey level, and that of a patch of so many pixels; a crop's place (pixels).
 _MAP, _GREY, _PATCH_GREY, _PATCH_PX, _PLACE = 0.1, 2.0, 6.0, 15, 1.0
-_COMPARED = ("media", "verdict", "tracks")
+_COMPARED = ("schema", "media", "verdict", "tracks", "error")
 # Figures within sentences: each is compared where it stands by itself.
 _FIGURE = re.compile(r"[-+]?\d+(?:\.\d+)?")
 # A folder may come from anyone. No list of fingerprints, record or signature is larger, nor an array of a map or a crop.
@@ -77,10 +77,10 @@ def verify(
     """
     folder = Path(folder)
     media, key, weights_folder = (None if path is None else Path(path) for path in (media, key, weights_folder))
-    if not folder.is_dir():
-        raise OptionsError(
-            f"{folder}: expected the folder of a report, found {'a file' if folder.exists() else 'nothing'}"
-        )
+    # Path's own questions raise an error where a folder must not be entered, instead of answering.
+    if not os.path.isdir(folder):
+        found = "a file" if os.path.lexists(folder) else "nothing"
+        raise OptionsError(f"{folder}: expected the folder of a report, found {found}")
     checks = [*_files(folder), *_signature(folder, key)]
     if not all(check.good for check in checks if check.name in (dossier.JSON, dossier.SUMS)):
         # Who knows what it says now.
@@ -155,7 +155,7 @@ def signed(checks: Sequence[Check]) -> bool:
 
 
 def _files(folder: Path) -> Iterator[Check]:
-    if (folder / dossier.INCOMPLETE).exists():
+    if os.path.lexists(folder / dossier.INCOMPLETE):
         yield Check(dossier.INCOMPLETE, False, "the report was not finished; make it again")
     try:
         text = _read(folder, dossier.SUMS).decode("utf-8")
@@ -189,14 +189,14 @@ def _files(folder: Path) -> Iterator[Check]:
     }
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if (path.is_symlink() or not path.is_dir()) and name not in own:
+        if (os.path.islink(path) or not os.path.isdir(path)) and name not in own:  # noqa: PTH114 - as in `verify`
             yield Check(name, False, "added: it is not part of the report")
 
 
 def _signature(folder: Path, key: Path | None) -> Iterator[Check]:
     signature, beside = folder / dossier.SIGNATURE, folder / dossier.PUBLIC_KEY
-    if not signature.exists():
-        if key is not None or beside.exists():
+    if not os.path.lexists(signature):
+        if key is not None or os.path.lexists(beside):
             yield Check("signature", False, f"{dossier.SIGNATURE} is missing")
         return
     try:
@@ -219,6 +219,15 @@ def _signature(folder: Path, key: Path | None) -> Iterator[Check]:
         yield Check("signature", False, f"{key or dossier.PUBLIC_KEY} is not an Ed25519 key")
         return
     fingerprint = public.public_bytes_raw().hex()
+    if key is not None:
+        # Who knows the right key vouches for the folder to whoever goes by the one in it.
+        try:
+            own = _read(folder, dossier.PUBLIC_KEY)
+        except (MediaError, OSError) as error:
+            yield Check(dossier.PUBLIC_KEY, False, f"missing, or not a file ({_why(error)})")
+        else:
+            if own != dossier.public_pem(public):
+                yield Check(dossier.PUBLIC_KEY, False, "changed: it is not the key given")
     try:
         public.verify(_read(folder, dossier.SIGNATURE), _read(folder, dossier.SUMS))
     except (InvalidSignature, MediaError, OSError):
@@ -232,13 +241,18 @@ def _inner_files(folder: Path, record: dict[str, Any], *, told: set[str]) -> Ite
     """The fingerprints that report.json itself states; `told` are the names of which something was said."""
     for name, known in record["files"].items():
         try:
-            same = _sha256(folder, name) == known["sha256"]
+            with _opened(folder, name) as file:
+                found = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size_bytes": file.tell()}
         except (MediaError, OSError):
             if name not in told:
                 yield Check(name, False, f"missing: {dossier.JSON} speaks of it, and {dossier.SUMS} no longer does")
             continue
-        if not same:
+        if found != known:
             yield Check(name, False, f"is not the file that {dossier.JSON} speaks of")
+    for face in (face for track in record["tracks"] for face in track["faces"] if "evidence" in face):
+        name = face["evidence"]["file"]
+        if record["files"].get(name, {}).get("sha256") != face["evidence"]["sha256"]:
+            yield Check(dossier.JSON, False, f"states another fingerprint of {name} beside a face than among its files")
 
 
 def _model(record: dict[str, Any], weights_folder: Path | None) -> Check:
@@ -258,6 +272,10 @@ def _model(record: dict[str, Any], weights_folder: Path | None) -> Check:
                 "model", False, f"{name} was used as manifest.json said then ({used}); it says otherwise here"
                 f" ({entry.entry_sha256}): looks, softness, calibration or face finder are others",
             )  # fmt: skip
+        calibration = record["tool"]["calibration"]
+        if calibration != entry.tool.calibration:
+            found = f"{name} was calibrated by {calibration}; it is by {entry.tool.calibration} here"
+            return Check("model", False, found)
         checkpoint.WeightFile(entry.path, entry.sha256).read()
         for file in (*((entry.graph,) if entry.graph else ()), *checkpoint.find_face_nets()):
             file.read()
@@ -292,7 +310,7 @@ def _again(
     try:
         options = Options(**{**wanted_options, "provenance": before is not None, "trust": None})
         detector = Detector(options, weights=record["tool"]["model"], weights_folder=weights_folder)
-        report = detector.detect(media, progress=progress)
+        report = _detected(detector, media, progress)
     except DeepfakeDetectError as error:
         yield Check("verdict", False, f"can't be repeated: {error}")
         return
@@ -302,7 +320,8 @@ def _again(
         del repeated["media"]["container"]
     before_and_now = ({name: one[name] for name in _COMPARED} for one in (record, repeated))
     differences = list(_differences("", *before_and_now))
-    differences += _other_maps(folder, record, report)
+    maps = _compare_maps(folder, record, report)
+    differences += maps.differences
     version = record["tool"]["version"]
     again = dossier.examination(report, ReportOptions())
     # Whether a signer is trusted depends on what was given as trusted, and what can be read of a manifest on what is
@@ -317,12 +336,34 @@ def _again(
         differences += _differences("verdict.reason", *map(_without_figures, reasons))
     differences += _differences("examination", stated, json.loads(json.dumps(again)), left_out=left_out)
     if not differences:
-        said = "found again, with the same figures and maps; the page and its pictures were not made again"
-        yield Check("verdict", True, said)
+        # What a record says decides what of it can be compared: that must be told, or it could switch off its own check.
+        passed_over = maps.passed_over
+        if worded:
+            passed_over.append(f"sentences (judged by version {str(version)[:40]}, this is {__version__})")
+        if trusted:
+            why = f"{known['trust']} was trusted" if known.get("trust") else "they were read otherwise"
+            passed_over.append(f"the reason, notes and Content Credentials ({why})")
+        count = f" and {maps.same} map{'s' if maps.same > 1 else ''}" if maps.same else ""
+        said = f"found again, with the same figures{count}; the page and its pictures were not made again"
+        yield Check("verdict", True, "; not compared: ".join((said, *passed_over)))
         return
     hint = "" if version == __version__ else f" (judged by version {version}, this is {__version__})"
     for difference in differences[:10]:
         yield Check("verdict", False, difference + hint)
+
+
+def _detected(detector: Detector, media: Path, progress: Callable[[float], None] | None) -> Report:
+    """
+    Raises:
+        DeepfakeDetectError: It can't be judged, be it for a fault of this program, which is none of the record's.
+    """
+    try:
+        return detector.detect(media, progress=progress)
+    except DeepfakeDetectError:
+        raise
+    except Exception as error:
+        said = f"internal error ({type(error).__name__}: {error}); please report it"
+        raise MediaError(said, kind="internal") from error
 
 
 def _without_figures(sentences: Sequence[str]) -> list[str]:
@@ -336,31 +377,66 @@ def _unread(examination: dict[str, Any]) -> Any:
     return credentials.get("reason")
 
 
-def _other_maps(folder: Path, record: dict[str, Any], report: Report) -> Iterator[str]:
-    """Stored maps and crops that are not what the net and the detector give."""
-    # Where one person is shown alone, others' faces are hidden in the crops.
-    alone = record["examination"]["report_options"].get("person") is not None
-    for known, track in zip(record["tracks"], report.tracks, strict=False):
-        for face, score in zip(known["faces"], track.scores, strict=False):
-            if "evidence" not in face or score.heatmap is None:
-                continue
-            name, found = face["evidence"]["file"], score.heatmap
-            try:
-                kept = _arrays(folder, name)
-                evidence, to_frame = kept["evidence"], kept.get("to_frame", np.zeros(0))
-                crop = found.crop.pixels if alone else kept.get("crop", found.crop.pixels)
-            except (MediaError, *_NO_MAP) as error:
-                yield f"the map in {name} can't be read ({_why(error)})"
-                continue
-            if evidence.shape != found.evidence.shape or evidence.dtype.kind != "f":
-                yield f"the map in {name} is another"
-            # Not larger, lest a map without numbers be the same as any.
-            elif not (apart := float(np.abs(evidence - found.evidence).max())) <= _MAP:
-                yield f"the map in {name} is another: up to {apart:.2f} logits apart"
-            if not _same_pixels(crop, found.crop.pixels):
-                yield f"the crop in {name} is another"
-            if not _same_place(to_frame, found.crop.to_frame, side=len(found.crop.pixels)):
-                yield f"the place of the crop in {name} is another"
+@dataclass
+class _Maps:
+    """What came of comparing the maps and crops of a report: how many are the same, what differs, what can't be said."""
+
+    same: int = 0
+    differences: list[str] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
+
+
+def _compare_maps(folder: Path, record: dict[str, Any], report: Report) -> _Maps:
+    """Whether the stored maps and crops are those that the net and the detector give, and all of them are there."""
+    found, shown = _Maps(), record["examination"]["report_options"]
+    person = shown.get("person")
+    with_crops = shown.get("images", True) and person is None
+    if person is not None and person not in [track.id for track in report.tracks]:
+        found.differences.append(f"examination.report_options.person: was {person}, who was not seen")
+    # Of more views than maps are kept, rounding may choose others.
+    few = sum(len(track.heatmaps) for track in report.tracks) < report.options.max_heatmaps
+    others = 0
+    for i, (known, track) in enumerate(zip(record["tracks"], report.tracks, strict=False)):
+        for j, (face, score) in enumerate(zip(known["faces"], track.scores, strict=False)):
+            heatmap = score.heatmap if person in (None, track.id) else None
+            if "evidence" in face and heatmap is not None:
+                differences = list(_other_map(folder, face["evidence"]["file"], heatmap, with_crop=with_crops))
+                found.differences += differences
+                found.same += not differences
+            elif "evidence" in face or heatmap is not None:
+                others += 1
+                if few:
+                    has = "a map, where none is kept" if heatmap is None else "no map"
+                    found.differences.append(f"tracks[{i}].faces[{j}]: has {has}")
+    if person is not None:
+        found.passed_over.append(f"crops and the maps of others (person {person} is shown alone)")
+    elif not with_crops:
+        found.passed_over.append("crops (none are kept)")
+    if report.tracks and not found.same and not others:
+        found.passed_over.append("maps (none are kept)")
+    if others:
+        found.passed_over.append(f"the maps of {others} views (of so many views not each keeps its map)")
+    return found
+
+
+def _other_map(folder: Path, name: str, own: Heatmap, *, with_crop: bool) -> Iterator[str]:
+    """How what was kept of a view differs from what the net and the detector give."""
+    try:
+        kept = _arrays(folder, name)
+        evidence, to_frame = kept["evidence"], kept.get("to_frame", np.zeros(0))
+        crop = kept.get("crop", np.zeros(0)) if with_crop else own.crop.pixels
+    except (MediaError, *_NO_MAP) as error:
+        yield f"the map in {name} can't be read ({_why(error)})"
+        return
+    if evidence.shape != own.evidence.shape or evidence.dtype.kind != "f":
+        yield f"the map in {name} is another"
+    # Not larger, lest a map without numbers be the same as any.
+    elif not (apart := float(np.abs(evidence - own.evidence).max())) <= _MAP:
+        yield f"the map in {name} is another: up to {apart:.2f} logits apart"
+    if not _same_pixels(crop, own.crop.pixels):
+        yield f"the crop in {name} is another"
+    if not _same_place(to_frame, own.crop.to_frame, side=len(own.crop.pixels)):
+        yield f"the place of the crop in {name} is another"
 
 
 def _same_pixels(kept: np.ndarray, own: np.ndarray) -> bool:

@@ -29,7 +29,7 @@ from deepfake_detect.faces import FaceFinder
 from deepfake_detect.training.blend import alpha_blend, draw_mask, match_colour, warp_onto
 from deepfake_detect.training.data import TrainingFace
 from deepfake_detect.training.mean_face import fit_mean_face
-from deepfake_detect.types import Frame
+from deepfake_detect.types import Frame, Note
 from deepfake_detect.words import LANGUAGES, Words
 
 if TYPE_CHECKING:
@@ -139,8 +139,10 @@ def test_of_a_group_photo_every_face_is_compared(
         assert (found.compared, found.notes) == (1, ())
     # Faces too small to be compared are told of.
     picky = Options(min_face_px=round(min(face.size_px for face in faces)) + 2)
-    (note,) = compare(photo, group, options=picky, finder=finder).notes
-    assert (note.key, note.values) == ("other_faces", {"faces": "2", "left": "1"})
+    told = compare(photo, group, options=picky, finder=finder)
+    assert told.notes == (("original", Note("other_faces", {"faces": "2", "left": "1"})),)
+    (said,) = told.warnings(Words())
+    assert said.startswith("About the original photo: It shows 2 faces; 1 of them was not compared")
 
 
 def test_another_person_is_not_taken_and_the_reason_keeps_redrawn_faces_open(
@@ -191,6 +193,18 @@ def test_a_tiny_face_is_inconclusive(which: str, photo: np.ndarray, finder: Face
     assert found.label == "inconclusive"
     assert found.match is None
     assert which in found.reason
+
+
+def test_a_warning_says_which_of_the_two_files_it_is_about(tmp_path: Path, finder: FaceFinder) -> None:
+    whole, cut = SAMPLES / "portrait_forged.jpg", tmp_path / "cut.jpg"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 3 // 4])
+    of_original, of_suspect, of_both = (
+        compare(*pair, finder=finder).to_dict()["warnings"] for pair in ((whole, cut), (cut, whole), (cut, cut))
+    )
+    (original,), (suspect,) = of_original, of_suspect
+    assert original.startswith("About the original photo: The file is cut short")
+    assert suspect == original.replace("original photo", "suspect picture")
+    assert of_both == [original, suspect]
 
 
 def test_what_is_wrong_with_a_file_is_named(tmp_path: Path, photo: np.ndarray, finder: FaceFinder) -> None:

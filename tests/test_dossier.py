@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 from conftest import SAMPLES, read_rgb
 
-from deepfake_detect import Detector, MediaError, Options, OptionsError, ReportOptions, checkpoint, media
+from deepfake_detect import Detector, MediaError, Options, OptionsError, ReportOptions, __version__, checkpoint, media
 from deepfake_detect.cli import main
 from deepfake_detect.dossier import INCOMPLETE, JSON, SUMS, read_key, read_sums, save, sha256_of, sums_text
 from deepfake_detect.engine import pooled
@@ -140,8 +141,18 @@ def test_a_report_that_was_not_touched_is_good(folder: Path) -> None:
     checks = verify(folder, media=CLIP)
     assert not bad(checks)
     found = {check.name: check.message for check in checks}
-    assert found["verdict"].startswith("found again, with the same figures and maps; the page")
+    assert (
+        found["verdict"]
+        == "found again, with the same figures and 6 maps; the page and its pictures were not made again"
+    )
     assert {"media", "model", JSON, SUMS} - set(found) == {SUMS}
+
+
+def test_an_error_of_the_program_is_not_one_of_the_record(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Detector, "detect", lambda *_, **__: [][0])
+    found = bad(verify(folder, media=CLIP))
+    assert found.keys() == {"verdict"}
+    assert "can't be repeated: internal error (IndexError" in found["verdict"]
 
 
 def test_other_tools_can_check_it(folder: Path) -> None:
@@ -187,6 +198,29 @@ def test_what_is_missing_added_or_unfinished_is_named(folder: Path, tmp_path: Pa
     assert SUMS in bad(verify(target))
     with pytest.raises(OptionsError, match="expected the folder of a report"):
         verify(tmp_path / "none")
+
+
+@pytest.mark.parametrize("below", ["", "evidence"])
+def test_a_folder_that_must_not_be_entered_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    target = shutil.copytree(folder, tmp_path / "copy")
+
+    def denied(real: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        # As of a folder whose names can be listed and no more; root, as which tests may run, enters any.
+        def stat(path: Any, *how: Any, **more: Any) -> os.stat_result:
+            if target / below in Path(os.fsdecode(path) if not isinstance(path, int) else "").parents:
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+            return real(path, *how, **more)
+
+        return stat
+
+    for name in ("stat", "lstat"):
+        monkeypatch.setattr(os, name, denied(getattr(os, name)))
+    found = bad(verify(target))
+    assert found
+    unread = {path.relative_to(target).as_posix() for path in target.glob("evidence/*")} if below else {SUMS}
+    assert {name for name, said in found.items() if "Permission denied" in said} == unread
 
 
 def test_other_media_and_another_finding_are_named(folder: Path, tmp_path: Path) -> None:
@@ -287,14 +321,97 @@ def test_figures_in_sentences_may_round_otherwise_and_words_may_not(folder: Path
     assert "warnings: were" in bad(verify(rewritten(folder, tmp_path / "warned", warns), media=CLIP))["verdict"]
 
 
-def test_sentences_of_another_version_are_not_compared(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_not_compared_is_told(folder: Path, tmp_path: Path) -> None:
     def older(record: dict[str, Any]) -> None:
         record["tool"]["version"] = "0.0.1"
         record["verdict"]["reason"], record["warnings"] = "Worded otherwise.", ["So is this."]
 
-    assert not bad(verify(rewritten(folder, tmp_path / "older", older), media=CLIP))
+    def trusting(record: dict[str, Any]) -> None:
+        record["verdict"]["reason"], record["examination"]["options"]["trust"] = "It is genuine.", "x.pem"
+
+    def read_otherwise(record: dict[str, Any]) -> None:
+        record["examination"]["provenance"]["content_credentials"]["reason"] = "elsewhere"
+
+    def alone(record: dict[str, Any]) -> None:
+        record["examination"]["report_options"]["person"] = 1
+
+    def no_crops(record: dict[str, Any]) -> None:
+        record["examination"]["report_options"]["images"] = False
+
+    for change, said in (
+        (older, f"; not compared: sentences (judged by version 0.0.1, this is {__version__})"),
+        (trusting, "; not compared: the reason, notes and Content Credentials (x.pem was trusted)"),
+        (read_otherwise, "; not compared: the reason, notes and Content Credentials (they were read otherwise)"),
+        (alone, "; not compared: crops and the maps of others (person 1 is shown alone)"),
+        (no_crops, "; not compared: crops (none are kept)"),
+    ):
+        checks = verify(rewritten(folder, tmp_path / change.__name__, change), media=CLIP)
+        assert not bad(checks)
+        assert checks[-1].message.endswith(said)
+
+
+def test_maps_that_were_taken_out_are_missed(folder: Path, tmp_path: Path) -> None:
+    def found(name: str, options: dict[str, int], report_options: dict[str, int]) -> list[Check]:
+        def without(record: dict[str, Any]) -> None:
+            record["files"] = {}
+            record["examination"]["options"] |= options
+            record["examination"]["report_options"] |= report_options
+            for face in record["tracks"][0]["faces"]:
+                del face["evidence"]
+
+        target = shutil.copytree(folder, tmp_path / f"before {name}")
+        shutil.rmtree(target / "evidence")
+        for picture in ("annotated.mp4", "contact_sheet.jpg"):
+            (target / picture).unlink()
+        (target / SUMS).write_text(sums_text({one: sha256_of(target / one) for one in ("report.html", JSON)}))
+        target = rewritten(target, tmp_path / name, without)
+        assert not bad(verify(target))
+        return [check for check in verify(target, media=CLIP) if check.name == "verdict"]
+
+    missing = [f"tracks[0].faces[{i}]: has no map" for i in range(6)]
+    checks = found("all", {}, {})
+    assert [check.message for check in checks] == missing
+    assert not any(check.good for check in checks)
+    # Settings that the record itself states, to explain it.
+    (check,) = found("nobody", {}, {"person": 9})
+    assert not check.good
+    assert check.message == "examination.report_options.person: was 9, who was not seen"
+    for name, most, said in (("none kept", 0, "maps (none are kept)"), ("many", 6, "the maps of 6 views")):
+        (check,) = found(name, {"max_heatmaps": most}, {})
+        assert check.good
+        assert " and " not in check.message.partition(";")[0]
+        assert f"; not compared: {said}" in check.message
+
+
+def test_what_stands_twice_in_a_record_must_agree_and_what_stands_once_be_so(folder: Path, tmp_path: Path) -> None:
+    def sized(record: dict[str, Any]) -> None:
+        record["files"]["contact_sheet.jpg"]["size_bytes"] += 1
+
+    def printed(record: dict[str, Any]) -> None:
+        record["tracks"][0]["faces"][3]["evidence"]["sha256"] = "0" * 64
+
+    def unlisted(record: dict[str, Any]) -> None:
+        del record["files"][record["tracks"][0]["faces"][3]["evidence"]["file"]]
+
+    def calibrated(record: dict[str, Any]) -> None:
+        record["tool"]["calibration"] = "certified by somebody"
+
+    def failed(record: dict[str, Any]) -> None:
+        record["error"] = {"kind": "damaged", "message": "It can't be judged."}
+
+    def another_contract(record: dict[str, Any]) -> None:
+        record["schema"] += "0"
+
+    for change, name, said in (
+        (sized, "contact_sheet.jpg", "is not the file that"),
+        (printed, JSON, "states another fingerprint of evidence/person001"),
+        (unlisted, JSON, "states another fingerprint of evidence/person001"),
+        (calibrated, "model", "was calibrated by certified by somebody; it is by"),
+        (failed, "verdict", "error: was {"),
+        (another_contract, "verdict", "schema: was deepfake-detect/10"),
+    ):
+        target = rewritten(folder, tmp_path / change.__name__, change)
+        assert said in bad(verify(target, media=CLIP if name == "verdict" else None))[name]
 
 
 def test_a_report_without_its_page_is_none(folder: Path, tmp_path: Path) -> None:
@@ -347,18 +464,10 @@ def test_what_the_record_speaks_of_must_be_there_though_the_list_is_silent(folde
 
 
 def test_a_map_that_the_net_does_not_give_is_named(folder: Path, tmp_path: Path) -> None:
-    target = shutil.copytree(folder, tmp_path / "copy")
-    evidence = sorted((target / "evidence").iterdir())[1]
-    with np.load(evidence) as kept:
-        arrays = dict(kept)
-    arrays["evidence"] = arrays["evidence"] + 3
-    np.savez_compressed(evidence, **arrays)
-    name = evidence.relative_to(target).as_posix()
-    record = json.loads((target / JSON).read_text())
-    for holder in (record["files"][name], record["tracks"][0]["faces"][1]["evidence"]):
-        holder["sha256"] = sha256_of(evidence)
-    (target / JSON).write_text(json.dumps(record))
-    resummed(target)
+    def hotter(arrays: dict[str, np.ndarray]) -> None:
+        arrays["evidence"] = arrays["evidence"] + 3
+
+    target = kept_otherwise(folder, tmp_path / "copy", hotter)
     assert not bad(verify(target))
     assert "is another: up to 3.00 logits apart" in bad(verify(target, media=CLIP))["verdict"]
 
@@ -368,7 +477,8 @@ def with_map(target: Path, data: bytes, name: str = "") -> None:
     evidence = sorted((target / "evidence").iterdir())[1]
     evidence.write_bytes(data)
     record = json.loads((target / JSON).read_text())
-    record["files"][evidence.relative_to(target).as_posix()]["sha256"] = sha256_of(evidence)
+    known = {"sha256": sha256_of(evidence), "size_bytes": len(data)}
+    record["files"][evidence.relative_to(target).as_posix()] = known
     face = record["tracks"][0]["faces"][1]["evidence"]
     face["sha256"], face["file"] = sha256_of(evidence), name or face["file"]
     (target / JSON).write_text(json.dumps(record))
@@ -517,6 +627,18 @@ def test_a_signature_holds_for_its_key_alone(clip: Report, tmp_path: Path) -> No
     public = tmp_path / "another.pub"
     public.write_bytes(another.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo))
     assert "signature" in bad(verify(folder, key=public))
+    # Nor may another lie beside it, for the next to go by.
+    own, others = (folder / "SHA256SUMS.pub").read_bytes(), public.read_bytes()
+    public.write_bytes(own)
+    for beside, said in ((others, "is not the key given"), (b"", "is not the key given"), (None, "missing")):
+        (folder / "SHA256SUMS.pub").unlink()
+        if beside is not None:
+            (folder / "SHA256SUMS.pub").write_bytes(beside)
+        checks = verify(folder, key=public)
+        assert bad(checks).keys() == {"SHA256SUMS.pub"}
+        assert said in bad(checks)["SHA256SUMS.pub"]
+        assert signed(checks)
+    (folder / "SHA256SUMS.pub").write_bytes(own)
     public.write_bytes(mine.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo))
     assert not bad(verify(folder, key=public))
     # Whoever changes a file and the list with it can't sign the list anew.
@@ -610,14 +732,59 @@ def test_the_place_of_trusted_certificates_stays_out(tmp_path: Path) -> None:
     assert not any(b"home of somebody" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
-def test_an_earlier_report_is_replaced_and_other_files_stay(picture: Report, clip: Report, tmp_path: Path) -> None:
-    save(clip, tmp_path)
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in names(folder)}
+
+
+def test_an_earlier_report_on_the_same_media_is_replaced_and_other_files_stay(picture: Report, tmp_path: Path) -> None:
+    save(picture, tmp_path)
     (tmp_path / "note.txt").write_text("mine")
     (tmp_path / "evidence/mine.npz").write_text("mine")
-    save(picture, tmp_path)
+    save(picture, tmp_path, ReportOptions(images=False))
     assert {"note.txt", "evidence/mine.npz"} < names(tmp_path)
-    assert "annotated.mp4" not in names(tmp_path)
+    assert "annotated.jpg" not in names(tmp_path)
     assert names(tmp_path) - {"note.txt", "evidence/mine.npz", SUMS} == set(read_sums((tmp_path / SUMS).read_text()))
+
+
+def test_a_finished_report_is_not_replaced_by_one_on_other_media_or_on_an_error(
+    picture: Report, detector: Detector, tmp_path: Path
+) -> None:
+    (failed,) = detector.detect_many([tmp_path / "none.jpg"])
+    other = detector.detect(read_rgb(SAMPLES / "portrait_genuine.jpg"))
+    # What could not be judged is gone without loss.
+    save(failed, tmp_path)
+    before = contents(save(picture, tmp_path))
+    for later in (failed, other):
+        with pytest.raises(OptionsError, match="holds a finished report on portrait_forged"):
+            save(later, tmp_path)
+        assert contents(tmp_path) == before
+    assert not bad(verify(tmp_path))
+    (tmp_path / JSON).write_bytes(before[JSON].replace(b'"path"', b'"pa th"'))
+    with pytest.raises(OptionsError, match="that it no longer names"):
+        save(picture, tmp_path)
+
+
+def test_a_signed_report_is_not_replaced(signed_folder: Path, clip: Report, tmp_path: Path) -> None:
+    folder = shutil.copytree(signed_folder, tmp_path / "copy")
+    with pytest.raises(OptionsError, match="holds a signed report on clip_forged"):
+        save(clip, folder)
+    assert contents(folder) == contents(signed_folder)
+
+
+def test_the_command_says_before_it_judges_that_a_report_is_not_replaced(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = shutil.copytree(folder, tmp_path / "copy")
+    missing = str(tmp_path / "clip_forgd.mp4")
+    # Its name is what it is told first; what was judged before it stays all the same.
+    assert main(["-q", missing, "--report", str(target)]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert "no such file" in first
+    assert "holds a finished report on clip_forged.mp4" in second
+    monkeypatch.setattr(Detector, "__init__", lambda *_, **__: pytest.fail("it is about to judge"))
+    assert main(["-q", str(PICTURE), "--report", str(target)]) == 2
+    assert "holds a finished report on clip_forged.mp4" in capsys.readouterr().err
+    assert contents(target) == contents(folder)
 
 
 def test_nothing_of_an_unfinished_report_stays_behind(
@@ -796,6 +963,15 @@ def test_the_command_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["compare", str(PICTURE), str(mine), "--out", str(mine)]) == 2
     assert "would be replaced" in capsys.readouterr().err
     assert mine.read_bytes() == genuine.read_bytes()
+    for folder in (str(tmp_path), "."):
+        assert main(["compare", str(PICTURE), str(genuine), "--out", folder]) == 2
+        out, err = capsys.readouterr()
+        assert (out, "is a folder" in err) == ("", True)
+    for name in ("both.jpg", "both"):
+        assert main(["compare", str(PICTURE), str(genuine), "--out", str(tmp_path / name)]) == 2
+        out, err = capsys.readouterr()
+        assert (out, "expected a name ending in .png" in err) == ("", True)
+    assert names(tmp_path) == {"both.png", "mine.png"}
     assert main(["compare", str(tmp_path / "none.jpg"), str(genuine)]) == 1
     assert "none.jpg" in capsys.readouterr().err
 

@@ -519,6 +519,46 @@ def test_keywords_filed_under_anything_are_withheld_and_others_are_not(tmp_path:
         assert value_of(examine(png(tmp_path, **{name: "sunset"}), kind="image"), "PNG", name) == "sunset"
 
 
+def test_a_name_that_is_withheld_in_one_field_is_in_the_others(tmp_path: Path) -> None:
+    spaces = {"dc": "http://purl.org/dc/elements/1.1/", "lr": "http://ns.adobe.com/lightroom/1.0/",
+              "mediapro": "http://ns.iview-multimedia.com/mediapro/1.0/", "acdsee": "http://ns.acdsee.com/iptc/1.0/",
+              "digiKam": "http://www.digikam.org/ns/1.0/", "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+              "mwg-rs": "http://www.metadataworkinggroup.com/schemas/regions/"}  # fmt: skip
+    tree = "&lt;Categories&gt;&lt;Category&gt;People&lt;Category&gt;Anna Kern&lt;/Category&gt;&lt;/Category&gt;"
+
+    def several(name: str, *values: str) -> str:
+        items = "".join(f"<rdf:li>{value}</rdf:li>" for value in values)
+        return f"<{name}><rdf:Bag>{items}</rdf:Bag></{name}>"
+
+    declared = " ".join(f'xmlns:{key}="{space}"' for key, space in spaces.items())
+    # As photo managers write them for a face that was given a name; and a Chinese one, which may be short.
+    packet = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        f'<rdf:Description rdf:about="" {declared} acdsee:categories="{tree}" mwg-rs:Name="Anna Kern">'
+        + several("dc:subject", "anna kern", "李娜", "beach")
+        + several("lr:hierarchicalSubject", "People|Anna Kern")
+        + several("digiKam:TagsList", "People/Anna Kern")
+        + several("mediapro:CatalogSets", "People|Anna Kern")
+        + several("Iptc4xmpExt:PersonInImage", "李娜")
+        + "</rdf:Description></rdf:RDF></x:xmpmeta>"
+    )
+    tags = Image.Exif()
+    tags.update({ExifTags.Base.Artist: "Anna Kern; Canon", ExifTags.Base.Make: "Canon",
+                 ExifTags.Base.HostComputer: "Phone 12", ExifTags.Base.Model: "Phone 12",
+                 ExifTags.Base.ImageDescription: "Anna Kern"})  # fmt: skip
+    for tag, text in ((ExifTags.Base.XPKeywords, "Anna Kern;sand"), (ExifTags.Base.XPTitle, "By the sea")):
+        tags[tag] = text.encode("utf-16-le")
+    tags.get_ifd(ExifTags.IFD.GPSInfo)[0] = b"\2\3\0\0"
+    tags.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ComponentsConfiguration] = b"\1\2\3\0"
+    path = tmp_path / "a.jpg"
+    Image.fromarray(texture(64, 64)).save(path, exif=tags, xmp=packet.encode())
+    found = examine(path, kind="image")
+    assert not [entry for entry in found.metadata if "kern" in repr(entry).casefold() or "李娜" in repr(entry)]
+    shown = {(name, value) for _, name, value in found.metadata if value != WITHHELD}
+    assert shown >= {("dc:subject", "beach"), ("Make", "Canon"), ("Model", "Phone 12"), ("XPTitle", "By the sea"),
+                     ("ComponentsConfiguration", "4 bytes")}  # fmt: skip
+
+
 def test_a_video_encoded_again(tmp_path: Path) -> None:
     found = examine(video(tmp_path), kind="video")
     assert noted(found) == []
@@ -652,14 +692,22 @@ class Signer:
         self._chain = leaf.public_bytes(pem) + root.public_bytes(pem)
         self._key = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
-    def sign(self, path: Path, mime: str, *, at: str = "", source: str = "trainedAlgorithmicMedia") -> None:
+    def sign(
+        self,
+        path: Path,
+        mime: str,
+        *,
+        at: str = "",
+        source: str = "trainedAlgorithmicMedia",
+        more: tuple[Any, ...] = (),
+    ) -> None:
         """Put a manifest into a file, or the address where one would be."""
         address = f"http://cv.iptc.org/newscodes/digitalsourcetype/{source}"
         action = {"action": "c2pa.created", "digitalSourceType": address, "softwareAgent": {"name": "Maker"}}
         manifest = {
             "claim_generator_info": [{"name": "Maker", "version": "1.0"}],
             "title": "a",
-            "assertions": [{"label": "c2pa.actions", "data": {"actions": [action]}}],
+            "assertions": [{"label": "c2pa.actions", "data": {"actions": [action]}}, *more],
         }
         settings = {"verify": {"verify_after_sign": False}, "builder": {"thumbnail": {"enabled": False}}}
         signed = io.BytesIO()
@@ -705,6 +753,21 @@ def test_a_signer_on_no_list(signed: Path, signer: Signer, c2pa: Any) -> None:
         assert found.state == "untrusted"
         assert found.failures == ("signingCredential.untrusted",)
         assert (found.signer, found.issuer, found.actions) == (HELD.signer, HELD.issuer, HELD.actions)
+
+
+@pytest.mark.parametrize("actions", [5, True, "abc", {"a": 1}, [5], None])
+def test_what_a_vendor_s_assertion_calls_actions_need_be_none(tmp_path: Path, signer: Signer, actions: object) -> None:
+    path = jpeg(tmp_path)
+    signer.sign(path, "image/jpeg", more=({"label": "org.example.x", "data": {"actions": actions}},))
+    found = examine(path, kind="image").content_credentials
+    assert (found.state, found.actions) == ("untrusted", HELD.actions)
+    assert found.digital_source_types == HELD.digital_source_types
+
+
+def test_a_manifest_of_an_odd_shape_is_not_read_and_no_error(signed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "_assertions", lambda _: [("c2pa.actions", 5)])
+    found = examine(signed, kind="image").content_credentials
+    assert found == ContentCredentials("not_read", reason="unreadable")
 
 
 def test_one_changed_byte(signed: Path, signer: Signer) -> None:

@@ -177,6 +177,18 @@ def test_limits_hold_and_nothing_stays(memory: Any, tmp_path: Path, monkeypatch:
     assert found.file.closed
 
 
+def test_where_no_copy_can_lie_here_the_file_there_is_not_called_gone(
+    memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with (
+        pytest.raises(MediaError, match="no place here for a copy") as caught,
+        remote.fetched("memory://queue/b", limits=Limits(), stopped=lambda: False),
+    ):
+        pass
+    assert caught.value.kind == "unreadable"
+
+
 def test_an_error_of_the_storage_is_a_row_without_signatures(
     memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,3 +255,20 @@ def test_s3(bucket: Any, tmp_path: Path) -> None:
     again = rows(*urls, out=tmp_path / "there/out.jsonl", workers=1)
     changed = [path for path, row in again.items() if row != found[path]]
     assert changed == ["s3://evidence/queue/text"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_s3_is_asked_three_times_for_a_file(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket.pipe("evidence/a", b"content")
+    asked, call = list[str](), type(bucket)._call_s3
+
+    async def noted(storage: Any, method: str, *how: Any, **more: Any) -> Any:
+        asked.append(method)
+        return await call(storage, method, *how, **more)
+
+    monkeypatch.setattr(type(bucket), "_call_s3", noted)
+    with remote.fetched("s3://evidence/a", limits=Limits(), stopped=lambda: False) as (file, _):
+        assert file.read() == b"content"
+    # As docs/cluster.md reckons with.
+    assert asked == ["head_object", "head_object", "get_object"]
