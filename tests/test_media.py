@@ -359,6 +359,15 @@ def test_frames_that_lie_far_apart_are_noted(step_s: int, count: int, apart: str
     assert found == ([{"frames": "32", "apart": apart}] if apart else [])
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_frames_far_apart_and_coded_out_of_order_are_no_clock_that_starts_again(codec: str, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", numbered(12), stamps=[1000 * i for i in range(12)], codec=codec)
+    with media.open(path, Options()) as opened:
+        assert [(frame.time_s, number_of(frame.pixels)) for frame in opened.frames()] == [(i, i) for i in range(12)]
+        assert opened.info.duration_s == pytest.approx(12.0, abs=1)
+        assert opened.notes == []
+
+
 def test_variable_frame_rate_keeps_its_time_stamps(tmp_path: Path) -> None:
     stamps = [0, 40, 80, 400, 440, 1000, 1040, 3000]
     path = write_video(tmp_path / "a.mkv", numbered(8), stamps=stamps)
