@@ -137,6 +137,10 @@ class Video:
         self.times = array("d", (stamp * self._base for stamp in self._index.stamps))
         # The last frame is shown for as long as any other, or as the file says.
         present = max(self.times[-1] + (1 / fps if fps else 0.0), self._index.end * self._base) - self.times[0]
+        if claimed and "mp4" not in container.format.name:
+            # Of the others some say how long the video is, some where it ends on their clock, as Matroska and ASF do when
+            # FFmpeg writes them. No loss is claimed that only one of the two would explain.
+            claimed -= max(0.0, self.times[0])
         duration = max(claimed or 0.0, present)
         width, height = self._frame_size()
         self.info = MediaInfo(identity.path, "video", identity.size, identity.sha256, width, height,

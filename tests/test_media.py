@@ -583,6 +583,25 @@ def test_a_video_cut_short_says_how_much_is_missing(name: str, tmp_path: Path) -
         assert {note.key for note in opened.notes} & {"video_cut_short", "frames_missing"}, opened.notes
 
 
+@pytest.mark.parametrize("name", ["a.mkv", "a.wmv", "a.mp4", "a.ts"])
+def test_a_video_that_begins_late_is_no_shorter_for_it(name: str, tmp_path: Path) -> None:
+    path = write_video(tmp_path / name, numbered(50), stamps=[10_000 + 40 * i for i in range(50)])
+    with media.open(path, Options()) as opened:
+        assert opened.span_s == pytest.approx((10.0, 11.96), abs=0.1)
+        assert opened.info.duration_s == pytest.approx(2.0, abs=0.1)
+        assert opened.notes == []
+
+
+def test_of_a_video_that_begins_late_no_more_is_missing_than_was_cut_off(tmp_path: Path) -> None:
+    grainy = [texture(96, 128, seed) for seed in range(100)]
+    path = write_video(tmp_path / "a.mkv", grainy, stamps=[10_000 + 40 * i for i in range(100)])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with media.open(path, Options()) as opened:
+        (note,) = opened.notes
+    assert (note.key, note.values["claimed"]) == ("video_cut_short", "4.0")
+    assert 35 <= int(note.values["missing"].rstrip("%")) <= 65
+
+
 def test_a_picture_cut_short_says_how_much_is_missing(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     whole = cv2.imencode(".jpg", texture(200, 200), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
