@@ -449,8 +449,11 @@ def test_what_the_net_was_not_shown_is_noted_once(params: str, noted: str | None
         assert [note.key for note in opened.notes] == ([noted] if noted else [])
 
 
-def write_sizes(path: Path, *sizes: tuple[int, int]) -> Path:
+def write_sizes(
+    path: Path, *sizes: tuple[int, int], drawn: Callable[[int, int], list[np.ndarray]] | None = None
+) -> Path:
     """A stream that changes its size on the way, as calls and recordings of screens do: six frames of each."""
+    drawn = drawn or (lambda width, height: numbered(6, height=height, width=width))
     count = 0
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
@@ -459,7 +462,7 @@ def write_sizes(path: Path, *sizes: tuple[int, int]) -> Path:
             encoder = av.CodecContext.create("libx264", "w")
             encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
             encoder.time_base, encoder.framerate, encoder.options = Fraction(1, 25), Fraction(25), {"bf": "0"}
-            pictures = [av.VideoFrame.from_ndarray(p, format="rgb24") for p in numbered(6, height=height, width=width)]
+            pictures = [av.VideoFrame.from_ndarray(pixels, format="rgb24") for pixels in drawn(width, height)]
             for packet in [p for picture in (*pictures, None) for p in encoder.encode(picture)]:
                 packet.pts = packet.dts = count
                 packet.time_base, packet.stream = Fraction(1, 25), stream
@@ -477,6 +480,35 @@ def test_all_frames_are_of_the_size_that_is_stated(sizes: tuple[tuple[int, int],
         assert [note.key for note in opened.notes] == ["size_changes"]
     first, last = (frames[i].pixels.astype(int) for i in (5, 11))
     assert np.abs(first - last)[8:-8].mean() < 12  # The same picture, half as fine.
+
+
+def disc(width: int, height: int) -> list[np.ndarray]:
+    """Six times a white disc in the middle of a grey picture."""
+    pixels = np.full((height, width, 3), 60, np.uint8)
+    cv2.circle(pixels, (width // 2, height // 2), 30, (255, 255, 255), -1)
+    return [pixels] * 6
+
+
+@pytest.mark.parametrize("size", [None, (80, 48)])
+@pytest.mark.parametrize("sizes", [((160, 96), (96, 160)), ((96, 160), (160, 96))], ids=["wide", "high"])
+def test_who_turns_a_phone_is_not_squeezed(
+    sizes: tuple[tuple[int, int], ...], size: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    size = size if sizes[0] == (160, 96) else size and size[::-1]
+    with media.open(write_sizes(tmp_path / "a.ts", *sizes, drawn=disc), Options()) as opened:
+        parts = opened.stretch(size=size) if size else opened.frames()
+        frames = [part.pixels for part in parts if isinstance(part, Frame)]
+        assert [note.key for note in opened.notes] == ["size_changes"]
+    width, height = size or sizes[0]
+    assert [pixels.shape for pixels in frames] == [(height, width, 3)] * 12
+    diameters = []
+    for pixels in frames:
+        y, x = np.nonzero(pixels[..., 0] > 150)
+        assert (x.max() + x.min(), y.max() + y.min()) == pytest.approx((width, height), abs=3)  # In the middle.
+        assert x.max() - x.min() == pytest.approx(y.max() - y.min(), abs=2)
+        assert pixels[[0, 0, -1, -1], [0, -1, 0, -1]].mean() == pytest.approx(60, abs=5)  # Around it nothing new.
+        diameters.append(int(x.max() - x.min()) + 1)
+    assert diameters == pytest.approx([61 * width / sizes[0][0]] * 6 + [61 * 0.6 * width / sizes[0][0]] * 6, abs=2)
 
 
 def test_frames_that_nobody_needs_are_not_decoded(tmp_path: Path) -> None:
