@@ -235,7 +235,7 @@ class Animation:
         width, height = (image if self._turn is None else image.transpose(self._turn)).size
         codec = (image.format or "").lower()
         self.info = MediaInfo(identity.path, "video", identity.size, identity.sha256, width, height,
-                              round(clock, 6), round(len(self.times) / clock, 6), codec)  # fmt: skip
+                              round(clock, 6), round(len(self.times) / clock, 6), codec, start_s=0.0)  # fmt: skip
         self.notes: list[Note] = []
         if damaged:
             missing = count - len(self.times)

@@ -148,7 +148,7 @@ class Video:
         width, height = self._frame_size()
         self.info = MediaInfo(identity.path, "video", identity.size, identity.sha256, width, height,
                               round(duration, 6), round(fps, 6) if fps else None, codec,
-                              container.format.name)  # fmt: skip
+                              container.format.name, round(self.times[0], 6))  # fmt: skip
         self.notes: list[Note] = []
         if claimed and claimed - present > max(_TOLERATED_LOSS_S, 0.02 * claimed):
             lost = 1 - present / claimed

@@ -620,6 +620,7 @@ def test_a_video_that_begins_late_is_no_shorter_for_it(name: str, tmp_path: Path
     path = write_video(tmp_path / name, numbered(50), stamps=[10_000 + 40 * i for i in range(50)])
     with media.open(path, Options()) as opened:
         assert opened.span_s == pytest.approx((10.0, 11.96), abs=0.1)
+        assert opened.info.start_s == opened.span_s[0]
         assert opened.info.duration_s == pytest.approx(2.0, abs=0.1)
         assert opened.notes == []
 
