@@ -41,7 +41,9 @@ _NEW_SUBFILE_TYPE, _REDUCED, _SUB_DIRECTORIES = 254, 1, 330
 
 def is_picture(head: bytes) -> bool:
     """Whether a file that begins like that is for Pillow to read."""
-    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")):
+    # TIFF has two orders of bytes, each with addresses of 32 or, where it may be larger, of 64 bits.
+    tiff = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", *tiff)):
         return True
     if (
         head.startswith(b"BM")

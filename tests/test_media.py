@@ -112,6 +112,7 @@ def save(path: Path, image: Image.Image, kind: str, **options: object) -> Path:
         ("GIF", "gif", {}),
         ("BMP", "bmp", {}),
         ("TIFF", "tiff", {}),
+        ("TIFF", "tiff", {"big_tiff": True}),
         ("HEIF", "heif", {"quality": 95}),
         ("AVIF", "avif", {"quality": 95}),
     ],
