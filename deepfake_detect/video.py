@@ -298,9 +298,9 @@ class Video:
         if got < len(sampled):
             self._note_lost(len(sampled) - got, len(sampled))
 
-    def _note_once(self, key: NoteKey) -> None:
+    def _note_once(self, key: NoteKey, **values: str) -> None:
         if all(note.key != key for note in self.notes):
-            self.notes.append(Note(key))
+            self.notes.append(Note(key, values))
 
     def _note_lost(self, missing: int, frames: int) -> None:
         self.notes.append(Note("frames_not_decoded", {"missing": str(missing), "frames": str(frames)}))
@@ -373,9 +373,19 @@ class Video:
             wanted = {"width": width, "height": height, "interpolation": "BICUBIC" if inner == own else "AREA"}
         if frame.colorspace not in _MATRICES:
             frame.colorspace = _UNSAID_MATRIX
-        pixels = self._converter.reformat(frame, format="rgb24", **wanted).to_ndarray()
+        pixels = self._on_white(frame, wanted)
         seen = pixels[:, ::-1] if _is_mirrored(frame) else pixels
         return _framed(np.ascontiguousarray(np.rot90(seen, turns)), size or said)
+
+    def _on_white(self, frame: av.VideoFrame, wanted: dict[str, Any]) -> np.ndarray:
+        """The frame as RGB. What is transparent shows white, as in pictures."""
+        if not any(part.is_alpha for part in frame.format.components):
+            return self._converter.reformat(frame, format="rgb24", **wanted).to_ndarray()
+        pixels = self._converter.reformat(frame, format="rgba", **wanted).to_ndarray()
+        opacity = pixels[..., 3:].astype(np.uint16)
+        if (clear := float((opacity < 128).mean())) > 0.5:
+            self._note_once("transparent", share=f"{clear:.0%}")
+        return ((pixels[..., :3] * opacity + 255 * (255 - opacity) + 127) // 255).astype(np.uint8)
 
     @property
     def keys(self) -> Sequence[int]:

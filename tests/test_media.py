@@ -341,15 +341,67 @@ def test_of_a_heic_a_high_dynamic_range_is_noted(transfer: int, noted: list[str]
     assert [key for key, _ in notes_of(path)] == noted
 
 
+@pytest.mark.parametrize(("transfer", "noted"), [(16, ["hdr"]), (18, ["hdr"]), (13, [])])
+@pytest.mark.parametrize("count", [1, 3])
+def test_of_an_avif_a_high_dynamic_range_is_noted(count: int, transfer: int, noted: list[str], tmp_path: Path) -> None:
+    frames = [Image.fromarray(pixels) for pixels in numbered(count)]
+    path = save(tmp_path / "a", frames[0], "AVIF", save_all=True, append_images=frames[1:], duration=100)
+    # Pillow writes that the values are those of sRGB (ISO 14496-12, 12.1.5).
+    primaries, srgb = b"colrnclx\0\1", b"\0\x0d"
+    data = path.read_bytes()
+    assert primaries + srgb in data
+    path.write_bytes(data.replace(primaries + srgb, primaries + transfer.to_bytes(2, "big")))
+    assert [key for key, _ in notes_of(path)] == noted
+    with media.open(path, Options()) as opened:
+        assert (opened.info.codec, [number_of(frame.pixels) for frame in opened.frames()]) == (
+            "avif",
+            list(range(count)),
+        )
+
+
 @pytest.mark.parametrize(("clear", "noted"), [(8, "100%"), (5, "62%"), (4, None), (0, None)])
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_a_picture_that_is_mostly_transparent_is_noted(
     mode: str, clear: int, noted: str | None, tmp_path: Path
 ) -> None:
-    pixels = np.full((8, 8, 4), 255, np.uint8)
-    pixels[:clear] = 0
-    path = save(tmp_path / "a.png", Image.fromarray(pixels).convert(mode), "PNG")
+    path = save(tmp_path / "a.png", partly_clear(clear).convert(mode), "PNG")
     assert notes_of(path) == ([("transparent", {"share": noted})] if noted else [])
+
+
+def partly_clear(rows: int, *, grey: int = 255) -> Image.Image:
+    """Eight rows of which these first ones are black, if only one could see them."""
+    pixels = np.full((8, 8, 4), (grey, grey, grey, 255), np.uint8)
+    pixels[:rows] = 0
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize(("clear", "noted"), [(7, "88%"), (5, "62%"), (4, None)])
+@pytest.mark.parametrize("kind", ["WEBP", "PNG", "GIF"])
+def test_an_animation_that_is_mostly_transparent_is_noted(
+    kind: str, clear: int, noted: str | None, tmp_path: Path
+) -> None:
+    frames = [partly_clear(clear, grey=grey) for grey in (90, 140, 190)]
+    more = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    path = save(tmp_path / "a", frames[0], kind, save_all=True, append_images=frames[1:], duration=100, **more)
+    assert notes_of(path) == ([("transparent", {"share": noted})] if noted else [])
+    with media.open(path, Options()) as opened:
+        assert len(list(opened.frames())) == 3
+
+
+@pytest.mark.parametrize(("clear", "noted"), [(8, "100%"), (5, "62%"), (4, None)])
+def test_what_is_transparent_in_a_video_is_looked_at_as_white(clear: int, noted: str | None, tmp_path: Path) -> None:
+    pixels = np.full((96, 128, 4), (255, 40, 80, 120), np.uint8)
+    pixels[: 12 * clear] = (0, 10, 10, 10)
+    with av.open(str(tmp_path / "a.mov"), "w") as container:
+        stream = container.add_stream("qtrle", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "argb"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="argb")))
+        container.mux(stream.encode(None))
+    shown = [frame.pixels for frame in frames_of(tmp_path / "a.mov")]
+    assert len(shown) == 3
+    assert all((one[: 12 * clear] == 255).all() and (one[12 * clear :] == (40, 80, 120)).all() for one in shown)
+    assert notes_of(tmp_path / "a.mov") == ([("transparent", {"share": noted})] if noted else [])
 
 
 @pytest.mark.parametrize(("step_s", "count", "apart"), [(6, 40, "7.3"), (1, 40, None), (6, 30, None)])
