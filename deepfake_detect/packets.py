@@ -55,9 +55,12 @@ def list_packets(container: av.container.InputContainer, stream: av.video.stream
             if stamp is None:
                 continue
             clock = packet.dts if packet.dts is not None else stamp
-            if before is not None and clock < before - back:
-                index.starts_again, counted_on = True, index.end - stamp
-            before = clock
+            # Only when packets are decoded goes one way; when they are shown, which is all that Matroska says of the first
+            # few, goes back and forth by as long as frames lie apart.
+            if packet.dts is not None:
+                if before is not None and packet.dts < before - back:
+                    index.starts_again, counted_on = True, index.end - stamp
+                before = packet.dts
             stamp += counted_on
             index.stamps.append(stamp)
             index.end = max(index.end, stamp + (packet.duration or 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pillow_heif
@@ -41,7 +41,9 @@ _NEW_SUBFILE_TYPE, _REDUCED, _SUB_DIRECTORIES = 254, 1, 330
 
 def is_picture(head: bytes) -> bool:
     """Whether a file that begins like that is for Pillow to read."""
-    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")):
+    # TIFF has two orders of bytes, each with addresses of 32 or, where it may be larger, of 64 bits.
+    tiff = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", *tiff)):
         return True
     if (
         head.startswith(b"BM")
@@ -93,7 +95,7 @@ def open_picture(file: io.BufferedReader, identity: Identity, options: Options) 
                 raise identity.error(found, kind="unsupported")
             if image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False):
                 return Animation(file, image, identity, options)
-            pixels, notes = _read_picture(image)
+            pixels, notes = _read_picture(image, file)
         except _ERRORS as error:
             raise identity.damaged("picture", error) from error
     codec = (image.format or "").lower().replace("mpo", "jpeg")
@@ -112,15 +114,14 @@ def _is_raw(image: Image.Image) -> bool:
     return bool(tags.get(_NEW_SUBFILE_TYPE) == _REDUCED and _SUB_DIRECTORIES in tags)
 
 
-def _read_picture(image: Image.Image) -> tuple[np.ndarray, list[Note]]:
+def _read_picture(image: Image.Image, file: io.BufferedReader) -> tuple[np.ndarray, list[Note]]:
     notes, in_passes = [], _comes_in_passes(image)
     if image.format == "TIFF" and (pages := _pages(image)) > 1:
         notes.append(Note("other_pages", {"pages": str(pages)}))
-    if image.format == "HEIF":
-        if (count := getattr(image, "n_frames", 1)) > 1:
-            notes.append(Note("other_pictures", {"pictures": str(count)}))
-        if image.info.get("nclx_profile", {}).get("transfer_characteristics") in _HDR_TRANSFERS:
-            notes.append(Note("hdr"))
+    if image.format == "HEIF" and (count := getattr(image, "n_frames", 1)) > 1:
+        notes.append(Note("other_pictures", {"pictures": str(count)}))
+    if _is_hdr(image, file):
+        notes.append(Note("hdr"))
     try:
         image.load()
     except OSError as error:
@@ -140,8 +141,7 @@ def _read_picture(image: Image.Image) -> tuple[np.ndarray, list[Note]]:
             notes.append(Note("picture_coarse"))
         else:
             notes.append(Note("picture_cut_short", {"missing": f"{missing:.0%}"}))
-    if (clear := _clear_share(image)) > 0.5:
-        notes.append(Note("transparent", {"share": f"{clear:.0%}"}))
+    notes += _transparent(image)
     turn = _turn_of(image)
     return _to_rgb(image if turn is None else image.transpose(turn), image.format), notes
 
@@ -182,12 +182,28 @@ def _blank_share(pixels: np.ndarray) -> float:
     return 1.0 - (differs[-1] + 1) / len(rows) if len(differs) else 1.0
 
 
-def _clear_share(image: Image.Image) -> float:
-    """The share of the picture that is transparent, or more than half so."""
+def _is_hdr(image: Image.Image, file: io.BufferedReader) -> bool:
+    """Whether a picture was made for a high dynamic range, as HEIC and AVIF say."""
+    profile: dict[str, Any] | None = image.info.get("nclx_profile")
+    if image.format == "AVIF":
+        # Pillow keeps this to itself; what reads HEIC knows the boxes of AVIF, too, and decodes nothing until asked.
+        try:
+            file.seek(0)
+            profile = pillow_heif.open_heif(file).info.get("nclx_profile")
+        except MemoryError:
+            raise
+        except _ERRORS as error:
+            log.debug("colours: %s", error)
+    return (profile or {}).get("transfer_characteristics") in _HDR_TRANSFERS
+
+
+def _transparent(image: Image.Image) -> list[Note]:
+    """What there is to say where most of a picture is transparent, or more than half so."""
     if not image.has_transparency_data:
-        return 0.0
+        return []
     opacities = image.convert("RGBA").getchannel("A").histogram()
-    return sum(opacities[:128]) / sum(opacities)
+    clear = sum(opacities[:128]) / sum(opacities)
+    return [Note("transparent", {"share": f"{clear:.0%}"})] if clear > 0.5 else []
 
 
 def _to_rgb(image: Image.Image, form: str | None) -> np.ndarray:
@@ -218,12 +234,15 @@ class Animation:
     def __init__(self, file: io.BufferedReader, image: Image.Image, identity: Identity, options: Options) -> None:
         self._file, self._image, self._identity, self._options = file, image, identity, options
         self.times, clock = array("d"), 0.0
+        self.notes: list[Note] = []
         damaged = False
         count: int = image.n_frames  # type: ignore[attr-defined]
         for i in range(count):
             try:
                 self._seek(i)
                 image.load()
+                if i == 0:
+                    self.notes += _transparent(image)
             except _ERRORS as error:
                 if not self.times or is_hunger(error):
                     raise identity.damaged("animation", error) from error
@@ -235,8 +254,9 @@ class Animation:
         width, height = (image if self._turn is None else image.transpose(self._turn)).size
         codec = (image.format or "").lower()
         self.info = MediaInfo(identity.path, "video", identity.size, identity.sha256, width, height,
-                              round(clock, 6), round(len(self.times) / clock, 6), codec)  # fmt: skip
-        self.notes: list[Note] = []
+                              round(clock, 6), round(len(self.times) / clock, 6), codec, start_s=0.0)  # fmt: skip
+        if _is_hdr(image, file):
+            self.notes.append(Note("hdr"))
         if damaged:
             missing = count - len(self.times)
             self.notes.append(Note("frames_missing", {"missing": str(missing), "frames": str(count)}))

@@ -47,7 +47,7 @@ def to_json(report: Report, *, indent: int | None = None) -> str:
 
 def _media(report: Report) -> dict[str, Any]:
     info = report.media
-    names = ("kind", "size_bytes", "sha256", "width", "height", "duration_s", "fps", "codec", "container")
+    names = ("kind", "size_bytes", "sha256", "width", "height", "start_s", "duration_s", "fps", "codec", "container")
     known = {name: getattr(info, name, None) for name in names}
     return {"path": report.path, **known, "sampled_times_s": [round(t, 6) for t in report.sampled_times_s]}
 

@@ -63,6 +63,7 @@ class MediaInfo:
         codec: Such as `h264` or `jpeg`.
         container: Of a video, as FFmpeg names it, with all that are read alike: `mov,mp4,m4a,3gp,3g2,mj2`; None where the
             codec says it, as for a picture.
+        start_s: Time stamp of the first frame, from which `Options.start_s` and `end_s` count; None for a picture.
     """
 
     path: str
@@ -75,6 +76,7 @@ class MediaInfo:
     fps: float | None = None
     codec: str = ""
     container: str | None = None
+    start_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:

@@ -195,7 +195,8 @@ def finding(
 
     That is as many times more probable as the people's ratios are on average: the worst of many faces is always bad, and of
     ten people one must speak ten times as strongly as one who is alone. Each ratio is limited before it is stated, and what
-    is stated must bear the label, too: of ten people one alone can't make media manipulated, however loudly it speaks.
+    is stated must bear the label, too: of so many people that the largest ratio, shared by all, bears it no longer, one
+    alone can't make media manipulated, however loudly it speaks.
 
     Args:
         people: Logit and quality of each who decides.

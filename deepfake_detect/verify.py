@@ -315,9 +315,9 @@ def _again(
         yield Check("verdict", False, f"can't be repeated: {error}")
         return
     repeated = to_dict(report)
-    if "container" not in record["media"]:
-        # Older reports do not state it.
-        del repeated["media"]["container"]
+    # Older reports do not state them.
+    for name in {"container", "start_s"} - set(record["media"]):
+        del repeated["media"][name]
     before_and_now = ({name: one[name] for name in _COMPARED} for one in (record, repeated))
     differences = list(_differences("", *before_and_now))
     maps = _compare_maps(folder, record, report)

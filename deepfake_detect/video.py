@@ -17,6 +17,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import av
+import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
@@ -48,6 +49,8 @@ _HDR_CURVES = (16, 18)
 _TOLERATED_LOSS_S = 0.5
 # Discs and cameras have pixels from 0.9 to 2.2 times as wide as high.
 _WIDEST_PIXEL = 3
+# So near are the proportions of sizes that a call uses in turn: encoders round sides.
+_SAME_SHAPE = 0.98
 # So far apart may sound and picture of one moment lie in a file.
 _SOUND_LEADS_S = 1.0
 
@@ -137,11 +140,15 @@ class Video:
         self.times = array("d", (stamp * self._base for stamp in self._index.stamps))
         # The last frame is shown for as long as any other, or as the file says.
         present = max(self.times[-1] + (1 / fps if fps else 0.0), self._index.end * self._base) - self.times[0]
+        if claimed and "mp4" not in container.format.name:
+            # Of the others some say how long the video is, some where it ends on their clock, as Matroska and ASF do when
+            # FFmpeg writes them. No loss is claimed that only one of the two would explain.
+            claimed -= max(0.0, self.times[0])
         duration = max(claimed or 0.0, present)
         width, height = self._frame_size()
         self.info = MediaInfo(identity.path, "video", identity.size, identity.sha256, width, height,
                               round(duration, 6), round(fps, 6) if fps else None, codec,
-                              container.format.name)  # fmt: skip
+                              container.format.name, round(self.times[0], 6))  # fmt: skip
         self.notes: list[Note] = []
         if claimed and claimed - present > max(_TOLERATED_LOSS_S, 0.02 * claimed):
             lost = 1 - present / claimed
@@ -291,9 +298,9 @@ class Video:
         if got < len(sampled):
             self._note_lost(len(sampled) - got, len(sampled))
 
-    def _note_once(self, key: NoteKey) -> None:
+    def _note_once(self, key: NoteKey, **values: str) -> None:
         if all(note.key != key for note in self.notes):
-            self.notes.append(Note(key))
+            self.notes.append(Note(key, values))
 
     def _note_lost(self, missing: int, frames: int) -> None:
         self.notes.append(Note("frames_not_decoded", {"missing": str(missing), "frames": str(frames)}))
@@ -352,21 +359,33 @@ class Video:
             self._note_once("interlaced")
         turns, wanted = _turns(frame), dict[str, Any]()
         width, height = self._size(frame)
+        own = inner = (height, width) if turns % 2 else (width, height)
         said = (self.info.width, self.info.height)
-        if size is None and ((height, width) if turns % 2 else (width, height)) != said:
+        if own != said:
             # A box means nothing unless all frames are of the size that is stated.
             self._note_once("size_changes")
-            size = said
+            inner = _fitted(own, said)
         if size is not None:
-            width, height = size[::-1] if turns % 2 else size
+            inner = max(1, round(inner[0] * size[0] / said[0])), max(1, round(inner[1] * size[1] / said[1]))
+        width, height = inner[::-1] if turns % 2 else inner
         if (width, height) != (frame.width, frame.height):
             check_pixels(self._identity.name, width, height, self._options)
-            wanted = {"width": width, "height": height, "interpolation": "AREA" if size is not None else "BICUBIC"}
+            wanted = {"width": width, "height": height, "interpolation": "BICUBIC" if inner == own else "AREA"}
         if frame.colorspace not in _MATRICES:
             frame.colorspace = _UNSAID_MATRIX
-        pixels = self._converter.reformat(frame, format="rgb24", **wanted).to_ndarray()
+        pixels = self._on_white(frame, wanted)
         seen = pixels[:, ::-1] if _is_mirrored(frame) else pixels
-        return np.ascontiguousarray(np.rot90(seen, turns))
+        return _framed(np.ascontiguousarray(np.rot90(seen, turns)), size or said)
+
+    def _on_white(self, frame: av.VideoFrame, wanted: dict[str, Any]) -> np.ndarray:
+        """The frame as RGB. What is transparent shows white, as in pictures."""
+        if not any(part.is_alpha for part in frame.format.components):
+            return self._converter.reformat(frame, format="rgb24", **wanted).to_ndarray()
+        pixels = self._converter.reformat(frame, format="rgba", **wanted).to_ndarray()
+        opacity = pixels[..., 3:].astype(np.uint16)
+        if (clear := float((opacity < 128).mean())) > 0.5:
+            self._note_once("transparent", share=f"{clear:.0%}")
+        return ((pixels[..., :3] * opacity + 255 * (255 - opacity) + 127) // 255).astype(np.uint8)
 
     @property
     def keys(self) -> Sequence[int]:
@@ -473,6 +492,23 @@ def _is_mirrored(frame: av.VideoFrame) -> bool:
         return False
     a, b, _, c, d = (int(value) for value in np.frombuffer(data, np.int32)[:5])
     return a * d - b * c < 0
+
+
+def _fitted(size: tuple[int, int], room: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of what is as large as there is room for and keeps its shape; those of the room where that is the
+    same but for rounding."""
+    scale = min(room[0] / size[0], room[1] / size[1])
+    width, height = (max(1, round(side * scale)) for side in size)
+    return room if width > _SAME_SHAPE * room[0] and height > _SAME_SHAPE * room[1] else (width, height)
+
+
+def _framed(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture in the middle of one of this width and height; beyond its edge the edge repeats, as in a crop."""
+    right, below = size[0] - pixels.shape[1], size[1] - pixels.shape[0]
+    if not (right or below):
+        return pixels
+    left, above = right // 2, below // 2
+    return cv2.copyMakeBorder(pixels, above, below - above, left, right - left, cv2.BORDER_REPLICATE)
 
 
 def _pixel_aspect(stream: av.video.stream.VideoStream) -> float:

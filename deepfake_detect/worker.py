@@ -667,6 +667,7 @@ def _report(said: dict[str, Any], path: str) -> Report:
             fps=_if_any(info["fps"], _number),
             codec=_text(info["codec"]),
             container=_if_any(info["container"], _text),
+            start_s=_if_any(info["start_s"], _number),
         ),
         sampled_times_s=tuple(_number(time_s) for time_s in info["sampled_times_s"]),
         verdict=Verdict(

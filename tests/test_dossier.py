@@ -283,11 +283,12 @@ def test_whatever_the_record_says_is_compared(folder: Path, tmp_path: Path) -> N
     assert "verdict.reason" in found(verdict={**record["verdict"], "reason": "It is genuine."})
 
 
-def test_a_report_that_does_not_state_its_container_is_good_and_another_container_is_named(
+def test_a_report_that_does_not_state_container_and_start_is_good_and_another_container_is_named(
     folder: Path, tmp_path: Path
 ) -> None:
     def older(record: dict[str, Any]) -> None:
         assert "mp4" in record["media"].pop("container").split(",")
+        assert record["media"].pop("start_s") == 0
 
     def other(record: dict[str, Any]) -> None:
         record["media"]["container"] = "avi"

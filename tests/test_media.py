@@ -112,6 +112,7 @@ def save(path: Path, image: Image.Image, kind: str, **options: object) -> Path:
         ("GIF", "gif", {}),
         ("BMP", "bmp", {}),
         ("TIFF", "tiff", {}),
+        ("TIFF", "tiff", {"big_tiff": True}),
         ("HEIF", "heif", {"quality": 95}),
         ("AVIF", "avif", {"quality": 95}),
     ],
@@ -340,15 +341,67 @@ def test_of_a_heic_a_high_dynamic_range_is_noted(transfer: int, noted: list[str]
     assert [key for key, _ in notes_of(path)] == noted
 
 
+@pytest.mark.parametrize(("transfer", "noted"), [(16, ["hdr"]), (18, ["hdr"]), (13, [])])
+@pytest.mark.parametrize("count", [1, 3])
+def test_of_an_avif_a_high_dynamic_range_is_noted(count: int, transfer: int, noted: list[str], tmp_path: Path) -> None:
+    frames = [Image.fromarray(pixels) for pixels in numbered(count)]
+    path = save(tmp_path / "a", frames[0], "AVIF", save_all=True, append_images=frames[1:], duration=100)
+    # Pillow writes that the values are those of sRGB (ISO 14496-12, 12.1.5).
+    primaries, srgb = b"colrnclx\0\1", b"\0\x0d"
+    data = path.read_bytes()
+    assert primaries + srgb in data
+    path.write_bytes(data.replace(primaries + srgb, primaries + transfer.to_bytes(2, "big")))
+    assert [key for key, _ in notes_of(path)] == noted
+    with media.open(path, Options()) as opened:
+        assert (opened.info.codec, [number_of(frame.pixels) for frame in opened.frames()]) == (
+            "avif",
+            list(range(count)),
+        )
+
+
 @pytest.mark.parametrize(("clear", "noted"), [(8, "100%"), (5, "62%"), (4, None), (0, None)])
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_a_picture_that_is_mostly_transparent_is_noted(
     mode: str, clear: int, noted: str | None, tmp_path: Path
 ) -> None:
-    pixels = np.full((8, 8, 4), 255, np.uint8)
-    pixels[:clear] = 0
-    path = save(tmp_path / "a.png", Image.fromarray(pixels).convert(mode), "PNG")
+    path = save(tmp_path / "a.png", partly_clear(clear).convert(mode), "PNG")
     assert notes_of(path) == ([("transparent", {"share": noted})] if noted else [])
+
+
+def partly_clear(rows: int, *, grey: int = 255) -> Image.Image:
+    """Eight rows of which these first ones are black, if only one could see them."""
+    pixels = np.full((8, 8, 4), (grey, grey, grey, 255), np.uint8)
+    pixels[:rows] = 0
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize(("clear", "noted"), [(7, "88%"), (5, "62%"), (4, None)])
+@pytest.mark.parametrize("kind", ["WEBP", "PNG", "GIF"])
+def test_an_animation_that_is_mostly_transparent_is_noted(
+    kind: str, clear: int, noted: str | None, tmp_path: Path
+) -> None:
+    frames = [partly_clear(clear, grey=grey) for grey in (90, 140, 190)]
+    more = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    path = save(tmp_path / "a", frames[0], kind, save_all=True, append_images=frames[1:], duration=100, **more)
+    assert notes_of(path) == ([("transparent", {"share": noted})] if noted else [])
+    with media.open(path, Options()) as opened:
+        assert len(list(opened.frames())) == 3
+
+
+@pytest.mark.parametrize(("clear", "noted"), [(8, "100%"), (5, "62%"), (4, None)])
+def test_what_is_transparent_in_a_video_is_looked_at_as_white(clear: int, noted: str | None, tmp_path: Path) -> None:
+    pixels = np.full((96, 128, 4), (255, 40, 80, 120), np.uint8)
+    pixels[: 12 * clear] = (0, 10, 10, 10)
+    with av.open(str(tmp_path / "a.mov"), "w") as container:
+        stream = container.add_stream("qtrle", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "argb"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="argb")))
+        container.mux(stream.encode(None))
+    shown = [frame.pixels for frame in frames_of(tmp_path / "a.mov")]
+    assert len(shown) == 3
+    assert all((one[: 12 * clear] == 255).all() and (one[12 * clear :] == (40, 80, 120)).all() for one in shown)
+    assert notes_of(tmp_path / "a.mov") == ([("transparent", {"share": noted})] if noted else [])
 
 
 @pytest.mark.parametrize(("step_s", "count", "apart"), [(6, 40, "7.3"), (1, 40, None), (6, 30, None)])
@@ -357,6 +410,15 @@ def test_frames_that_lie_far_apart_are_noted(step_s: int, count: int, apart: str
     path = write_video(tmp_path / "a.mkv", numbered(count), stamps=stamps, options={"bf": "0"})
     found = [values for key, values in notes_of(path) if key == "few_frames"]
     assert found == ([{"frames": "32", "apart": apart}] if apart else [])
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_frames_far_apart_and_coded_out_of_order_are_no_clock_that_starts_again(codec: str, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", numbered(12), stamps=[1000 * i for i in range(12)], codec=codec)
+    with media.open(path, Options()) as opened:
+        assert [(frame.time_s, number_of(frame.pixels)) for frame in opened.frames()] == [(i, i) for i in range(12)]
+        assert opened.info.duration_s == pytest.approx(12.0, abs=1)
+        assert opened.notes == []
 
 
 def test_variable_frame_rate_keeps_its_time_stamps(tmp_path: Path) -> None:
@@ -440,8 +502,11 @@ def test_what_the_net_was_not_shown_is_noted_once(params: str, noted: str | None
         assert [note.key for note in opened.notes] == ([noted] if noted else [])
 
 
-def write_sizes(path: Path, *sizes: tuple[int, int]) -> Path:
+def write_sizes(
+    path: Path, *sizes: tuple[int, int], drawn: Callable[[int, int], list[np.ndarray]] | None = None
+) -> Path:
     """A stream that changes its size on the way, as calls and recordings of screens do: six frames of each."""
+    drawn = drawn or (lambda width, height: numbered(6, height=height, width=width))
     count = 0
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
@@ -450,7 +515,7 @@ def write_sizes(path: Path, *sizes: tuple[int, int]) -> Path:
             encoder = av.CodecContext.create("libx264", "w")
             encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
             encoder.time_base, encoder.framerate, encoder.options = Fraction(1, 25), Fraction(25), {"bf": "0"}
-            pictures = [av.VideoFrame.from_ndarray(p, format="rgb24") for p in numbered(6, height=height, width=width)]
+            pictures = [av.VideoFrame.from_ndarray(pixels, format="rgb24") for pixels in drawn(width, height)]
             for packet in [p for picture in (*pictures, None) for p in encoder.encode(picture)]:
                 packet.pts = packet.dts = count
                 packet.time_base, packet.stream = Fraction(1, 25), stream
@@ -468,6 +533,35 @@ def test_all_frames_are_of_the_size_that_is_stated(sizes: tuple[tuple[int, int],
         assert [note.key for note in opened.notes] == ["size_changes"]
     first, last = (frames[i].pixels.astype(int) for i in (5, 11))
     assert np.abs(first - last)[8:-8].mean() < 12  # The same picture, half as fine.
+
+
+def disc(width: int, height: int) -> list[np.ndarray]:
+    """Six times a white disc in the middle of a grey picture."""
+    pixels = np.full((height, width, 3), 60, np.uint8)
+    cv2.circle(pixels, (width // 2, height // 2), 30, (255, 255, 255), -1)
+    return [pixels] * 6
+
+
+@pytest.mark.parametrize("size", [None, (80, 48)])
+@pytest.mark.parametrize("sizes", [((160, 96), (96, 160)), ((96, 160), (160, 96))], ids=["wide", "high"])
+def test_who_turns_a_phone_is_not_squeezed(
+    sizes: tuple[tuple[int, int], ...], size: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    size = size if sizes[0] == (160, 96) else size and size[::-1]
+    with media.open(write_sizes(tmp_path / "a.ts", *sizes, drawn=disc), Options()) as opened:
+        parts = opened.stretch(size=size) if size else opened.frames()
+        frames = [part.pixels for part in parts if isinstance(part, Frame)]
+        assert [note.key for note in opened.notes] == ["size_changes"]
+    width, height = size or sizes[0]
+    assert [pixels.shape for pixels in frames] == [(height, width, 3)] * 12
+    diameters = []
+    for pixels in frames:
+        y, x = np.nonzero(pixels[..., 0] > 150)
+        assert (x.max() + x.min(), y.max() + y.min()) == pytest.approx((width, height), abs=3)  # In the middle.
+        assert x.max() - x.min() == pytest.approx(y.max() - y.min(), abs=2)
+        assert pixels[[0, 0, -1, -1], [0, -1, 0, -1]].mean() == pytest.approx(60, abs=5)  # Around it nothing new.
+        diameters.append(int(x.max() - x.min()) + 1)
+    assert diameters == pytest.approx([61 * width / sizes[0][0]] * 6 + [61 * 0.6 * width / sizes[0][0]] * 6, abs=2)
 
 
 def test_frames_that_nobody_needs_are_not_decoded(tmp_path: Path) -> None:
@@ -572,6 +666,26 @@ def test_a_video_cut_short_says_how_much_is_missing(name: str, tmp_path: Path) -
     assert 30 <= len(frames) <= 70
     if name != "a.ts":  # A transport stream does not say how long it was to be.
         assert {note.key for note in opened.notes} & {"video_cut_short", "frames_missing"}, opened.notes
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.wmv", "a.mp4", "a.ts"])
+def test_a_video_that_begins_late_is_no_shorter_for_it(name: str, tmp_path: Path) -> None:
+    path = write_video(tmp_path / name, numbered(50), stamps=[10_000 + 40 * i for i in range(50)])
+    with media.open(path, Options()) as opened:
+        assert opened.span_s == pytest.approx((10.0, 11.96), abs=0.1)
+        assert opened.info.start_s == opened.span_s[0]
+        assert opened.info.duration_s == pytest.approx(2.0, abs=0.1)
+        assert opened.notes == []
+
+
+def test_of_a_video_that_begins_late_no_more_is_missing_than_was_cut_off(tmp_path: Path) -> None:
+    grainy = [texture(96, 128, seed) for seed in range(100)]
+    path = write_video(tmp_path / "a.mkv", grainy, stamps=[10_000 + 40 * i for i in range(100)])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with media.open(path, Options()) as opened:
+        (note,) = opened.notes
+    assert (note.key, note.values["claimed"]) == ("video_cut_short", "4.0")
+    assert 35 <= int(note.values["missing"].rstrip("%")) <= 65
 
 
 def test_a_picture_cut_short_says_how_much_is_missing(tmp_path: Path) -> None:

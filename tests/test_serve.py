@@ -32,6 +32,8 @@ from test_jobs import JPEG, Full, StubPool, until
 
 from deepfake_detect.cli import main
 from deepfake_detect.errors import OptionsError
+from deepfake_detect.media import choose
+from deepfake_detect.options import Options
 from deepfake_detect.report import SCHEMA_FILE
 from deepfake_detect.server import endpoints, guard, listener, login, serve, upload, visits, website
 from deepfake_detect.server.guard import LOOPBACK, Rate
@@ -646,9 +648,22 @@ def test_a_timeline_follows_the_copy_and_survives_nonsense() -> None:
         {**record, "tracks": [{"id": 1, "faces": [{"time_s": 10**400, "logit": 1}]}]},
         {**record, "tracks": [{"id": 1, "faces": 1}]},
         {**record, "media": {"sampled_times_s": [10**400], "duration_s": 2}},
+        {**record, "media": {"sampled_times_s": [10, 11], "start_s": "x", "duration_s": 2}},
         {**record, "tracks": []},
     ):
         assert timeline(nonsense) is None
+
+
+def test_a_moment_is_that_of_the_copy_wherever_the_first_look_lies() -> None:
+    times = [9 + i / 25 for i in range(15000)]
+    seen = [times[i] for i in choose(times, 0, 15000, Options(), keys=range(0, 15000, 275))]
+    faces = [{"time_s": time_s, "logit": 1.0} for time_s in seen]
+    record = {
+        "media": {"sampled_times_s": seen, "start_s": 9.0, "duration_s": 600.0}, "tracks": [{"id": 1, "faces": faces}]
+    }  # fmt: skip
+    found = timeline(record)
+    assert found is not None
+    assert found.moments[0].time_s == pytest.approx(seen[0] - 9)
 
 
 # What is refused

@@ -613,7 +613,8 @@ def pictured() -> Report:
     scores = (Score(0.0, face, 0.5, logit=1.25), Score(1.0, face, 0.1, "too_blurred"))
     track = FaceTrack(1, scores, 1.25, 0.75, (0.5, 0.9))
     return Report(
-        "clip.mp4", TOOL, MediaInfo("clip.mp4", "video", 9, "0" * 64, 64, 48, 2.0, 25.0, "h264"), (0.0, 1.0),
+        "clip.mp4", TOOL,
+        MediaInfo("clip.mp4", "video", 9, "0" * 64, 64, 48, 2.0, 25.0, "h264", start_s=0.5), (0.5, 1.5),
         Verdict("manipulated", 0.75, 3.0, "So it is.", (0.5, 0.9)), (track,), ("Few frames.",), timing_s={"total": 1.5},
     )  # fmt: skip
 
@@ -635,9 +636,9 @@ def test_a_record_comes_through_as_it_was_without_what_does_not_belong_there() -
 @pytest.mark.parametrize("nonsense", [{"a": 1}, 10**400, "x" * 10**6, None, True, [[]]], ids=type)
 @pytest.mark.parametrize(
     "where",
-    ["tool.version", "media.size_bytes", "media.fps", "media.codec", "media.container", "media.sampled_times_s.0",
-     "verdict.reason", "verdict.label", "verdict.probability", "verdict.likelihood_ratio", "tracks.0.id",
-     "tracks.0.probability_interval.0", "tracks.0.faces.0.time_s", "tracks.0.faces.0.box.0",
+    ["tool.version", "media.size_bytes", "media.start_s", "media.fps", "media.codec", "media.container",
+     "media.sampled_times_s.0", "verdict.reason", "verdict.label", "verdict.probability", "verdict.likelihood_ratio",
+     "tracks.0.id", "tracks.0.probability_interval.0", "tracks.0.faces.0.time_s", "tracks.0.faces.0.box.0",
      "tracks.0.faces.0.landmarks.0", "warnings", "warnings.0", "timing_s.total"],
 )  # fmt: skip
 def test_no_nonsense_in_place_of_a_value_comes_through(where: str, nonsense: object) -> None:
@@ -646,7 +647,7 @@ def test_no_nonsense_in_place_of_a_value_comes_through(where: str, nonsense: obj
     for name in names[:-1]:
         part = part[int(name) if isinstance(part, list) else name]
     part[int(names[-1]) if isinstance(part, list) else names[-1]] = nonsense
-    if where in ("media.fps", "media.container") and nonsense is None:
+    if where in ("media.start_s", "media.fps", "media.container") and nonsense is None:
         assert understood(record).record["media"][names[-1]] is None
         return
     with pytest.raises((KeyError, TypeError, ValueError)):

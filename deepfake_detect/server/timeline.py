@@ -45,8 +45,10 @@ def timeline(record: dict[str, Any]) -> Timeline | None:
     try:
         times = [float(time_s) for time_s in record["media"]["sampled_times_s"]]
         duration = max(float(record["media"]["duration_s"] or 0), times[-1] - times[0], 0.001)
-        # The copy begins at 0, whenever the media say that they begin. Frames are looked at in the middle of their parts.
-        begin = max(0.0, times[0] - (duration - (times[-1] - times[0])) / 2)
+        # The copy begins at 0, whenever the media say that they begin. Older records don't: about so long before the first
+        # frame that was looked at.
+        begin = record["media"].get("start_s")
+        begin = max(0.0, times[0] - (duration - (times[-1] - times[0])) / 2) if begin is None else float(begin)
         people = [_moments(track, begin) for track in record["tracks"][:_MOST_DRAWN]]
     except (KeyError, TypeError, ValueError, IndexError, OverflowError):
         return None
