@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections import defaultdict, deque
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -28,7 +28,6 @@ from .words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-    from concurrent.futures import Future
     from os import PathLike
 
     from .engine import Examiner
@@ -51,6 +50,13 @@ def _waited_for(report: Future[Report]) -> Report:
     while not wait([report], timeout=0.5).done:
         pass
     return report.result()
+
+
+def _done(report: Report) -> Future[Report]:
+    """One that need not be waited for."""
+    done: Future[Report] = Future()
+    done.set_result(report)
+    return done
 
 
 class Detector:
@@ -96,13 +102,13 @@ class Detector:
         """Judge one picture or video.
 
         Args:
-            source: A path, or a picture as uint8 (H, W, 3) RGB.
+            source: A path, or a picture as uint8 (H, W, 3) RGB, of which the report keeps a copy.
             progress: Called with the share that is done, 0 to 1.
 
         Raises:
             MediaError: The file can't be read. An error is never turned into a score.
         """
-        return self._detect(source, progress, Event())
+        return self._detect(media.kept(source, self.options), progress, Event())
 
     def _detect(self, source: Source, progress: Progress | None, left: Event) -> Report:
         """As `detect`; gives up as soon as nobody waits any more."""
@@ -193,7 +199,7 @@ class Detector:
         awaited, over = 0, False
         at_work: set[Event] = set()
 
-        def judge(number: int, source: Source) -> Report:
+        def judge(number: int, source: Source, kept: Source) -> Report:
             def tell(share: float) -> None:
                 if over:
                     raise LeftError
@@ -206,7 +212,7 @@ class Detector:
             try:
                 if over:
                     raise LeftError
-                return self._report(source, tell, left)
+                return self._report(kept, tell, left)
             finally:
                 at_work.discard(left)
 
@@ -214,7 +220,13 @@ class Detector:
             try:
                 begun: deque[Future[Report]] = deque()
                 for number, source in enumerate(sources):
-                    begun.append(pool.submit(judge, number, source))
+                    try:
+                        # Before the next is asked for: it may come in the same array.
+                        kept = media.kept(source, self.options)
+                    except Exception as error:
+                        begun.append(_done(self._failed(source, error)))
+                    else:
+                        begun.append(pool.submit(judge, number, source, kept))
                     if len(begun) > _AT_A_TIME:
                         yield _waited_for(begun.popleft())
                         awaited += 1
@@ -231,17 +243,19 @@ class Detector:
         """As `detect`, with an error as a report of its own."""
         try:
             return self._detect(source, progress, left)
-        except DeepfakeDetectError as error:
-            return self._failed(source, Failure(error.kind, str(error)))
         except LeftError:
             raise
         except Exception as error:
-            # A bug, ours or a decoder's. It must not cost the files that come after, and is told as what it is.
-            log.debug("internal error", exc_info=True)
-            found = f"{_shown(source)}: internal error ({type(error).__name__}); please report it, --verbose shows more"
-            return self._failed(source, Failure("internal", found))
+            return self._failed(source, error)
 
-    def _failed(self, source: Source, failure: Failure) -> Report:
+    def _failed(self, source: Source, error: Exception) -> Report:
+        if isinstance(error, DeepfakeDetectError):
+            failure = Failure(error.kind, str(error))
+        else:
+            # A bug, ours or a decoder's. It must not cost the files that come after, and is told as what it is.
+            log.debug("internal error", exc_info=error)
+            found = f"{_shown(source)}: internal error ({type(error).__name__}); please report it, --verbose shows more"
+            failure = Failure("internal", found)
         path = "<array>" if isinstance(source, np.ndarray) else os.fspath(source)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return Report(path=path, tool=self.tool, error=failure, options=self.options, created_utc=now)

@@ -247,6 +247,20 @@ def take(source: Source, options: Options, *, left: Event | None = None) -> Medi
     return from_array(source, options) if isinstance(source, np.ndarray) else open(source, options, left=left)
 
 
+def kept(source: Source, options: Options) -> Source:
+    """The same, as it will be whatever its caller does in the meantime: of a picture in memory a copy.
+
+    Raises:
+        MediaError: The array has another shape or type.
+    """
+    if not isinstance(source, np.ndarray):
+        return source
+    _check_array(source, options)
+    copy = np.array(source, order="C")
+    copy.setflags(write=False)
+    return copy
+
+
 def from_array(pixels: np.ndarray, options: Options) -> Media:
     """Take an RGB picture from memory.
 
@@ -256,6 +270,16 @@ def from_array(pixels: np.ndarray, options: Options) -> Media:
     Raises:
         MediaError: The array has another shape or type.
     """
+    _check_array(pixels, options)
+    height, width = pixels.shape[:2]
+    data = np.ascontiguousarray(pixels)
+    info = MediaInfo(
+        "<array>", "image", data.nbytes, hashlib.sha256(data.data).hexdigest(), width, height, codec="array"
+    )
+    return _Still(Picture(info, data), Event())
+
+
+def _check_array(pixels: np.ndarray, options: Options) -> None:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
         raise MediaError(
             f"array: expected uint8 (height, width, 3) in RGB order, found {pixels.dtype} {pixels.shape}; convert it",
@@ -263,10 +287,6 @@ def from_array(pixels: np.ndarray, options: Options) -> Media:
         )
     height, width = pixels.shape[:2]
     check_pixels("array", width, height, options)
-    data = np.ascontiguousarray(pixels)
-    info = MediaInfo("<array>", "image", data.nbytes, hashlib.sha256(data.tobytes()).hexdigest(), width, height,
-                     codec="array")  # fmt: skip
-    return _Still(Picture(info, data), Event())
 
 
 def within(times: Sequence[float], options: Options, *, end_s: float, name: str) -> tuple[int, int]:

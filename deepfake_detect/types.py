@@ -662,7 +662,7 @@ class Report:
         calibration: What was learned about this net's errors; None when the file could not be judged.
         provenance: Fingerprints and metadata of the file, where they were asked for.
         created_utc: When it was examined, ISO 8601.
-        pixels: The picture, where it was given as an array: there is no file to read it from again.
+        pixels: A copy of the picture, where it was given as an array: there is no file to read it from again.
     """
 
     path: str

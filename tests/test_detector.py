@@ -15,6 +15,7 @@ from conftest import SAMPLES, read_rgb, texture
 from deepfake_detect import Detector
 from deepfake_detect.errors import WeightsError
 from deepfake_detect.media import Opening
+from deepfake_detect.options import ReportOptions
 from deepfake_detect.report import to_dict
 
 if TYPE_CHECKING:
@@ -44,6 +45,32 @@ def test_many_are_judged_as_each_alone(detector: Detector) -> None:
                 assert all(
                     np.array_equal(a.evidence, b.evidence) for a, b in zip(track.heatmaps, alone.heatmaps, strict=True)
                 )
+
+
+def test_one_array_that_is_filled_again_and_again_gives_what_an_array_each_gives(detector: Detector) -> None:
+    pictures = [read_rgb(SAMPLES / f"portrait_{kind}.jpg") for kind in ("forged", "genuine", "forged")]
+
+    def refilled() -> Iterator[np.ndarray]:
+        one = np.empty_like(pictures[0])
+        for picture in pictures:
+            one[:] = picture
+            yield one
+
+    found, wanted = (list(detector.detect_many(each)) for each in (refilled(), pictures))
+    assert [said(report) for report in found] == [said(report) for report in wanted]
+    assert said(wanted[0])["media"] != said(wanted[1])["media"]
+
+
+def test_what_becomes_of_an_array_later_changes_no_report(detector: Detector, tmp_path: Path) -> None:
+    picture = read_rgb(SAMPLES / "portrait_genuine.jpg")
+    copies = []
+    for name in ("before", "after"):
+        report = detector.detect(picture)
+        if name == "after":
+            picture[:] = 0
+        report.save(tmp_path / name, options=ReportOptions(whole_frames=True))
+        copies.append((tmp_path / name / "annotated.jpg").read_bytes())
+    assert copies[0] == copies[1]
 
 
 def test_sources_are_taken_as_they_are_needed(detector: Detector) -> None:
