@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import logging
-import os
 import time
 from collections import defaultdict, deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -120,7 +119,7 @@ class Detector:
         times: list[float] = []
         hashes: list[HashedMoment] = []
         # Where a picture in memory comes from nobody can say.
-        file = None if isinstance(source, np.ndarray) or not self.options.provenance else source
+        file = None if isinstance(source, np.ndarray) or not self.options.provenance else opened.info.path
         decoded = opened.frames(each_second=file is not None)
         if file is not None:
             decoded = _hashing(decoded, hashes)
@@ -249,16 +248,18 @@ class Detector:
             return self._failed(source, error)
 
     def _failed(self, source: Source, error: Exception) -> Report:
+        name = media.name_of(source)
         if isinstance(error, DeepfakeDetectError):
             failure = Failure(error.kind, str(error))
         else:
             # A bug, ours or a decoder's. It must not cost the files that come after, and is told as what it is.
             log.debug("internal error", exc_info=error)
-            found = f"{_shown(source)}: internal error ({type(error).__name__}); please report it, --verbose shows more"
+            found = (
+                f"{media.shown(name)}: internal error ({type(error).__name__}); please report it, --verbose shows more"
+            )
             failure = Failure("internal", found)
-        path = "<array>" if isinstance(source, np.ndarray) else os.fspath(source)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return Report(path=path, tool=self.tool, error=failure, options=self.options, created_utc=now)
+        return Report(path=name, tool=self.tool, error=failure, options=self.options, created_utc=now)
 
 
 def _beside(items: Generator[_Item, None, None], opened: media.Media) -> Generator[_Item, None, None]:
@@ -291,10 +292,6 @@ def _read_trust(name: str | None) -> str:
             return file.read()
     except (OSError, ValueError) as error:
         raise OptionsError(f"trust: expected a file of certificates in PEM, found {name} ({error})") from error
-
-
-def _shown(source: Source) -> str:
-    return "<array>" if isinstance(source, np.ndarray) else media.shown(os.fspath(source))
 
 
 @dataclass

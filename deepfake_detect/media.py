@@ -173,9 +173,9 @@ def open(path: str | PathLike[str], options: Options, *, left: Event | None = No
         left: As `Media.left`; opening, too, then ends in the middle of its way, by a `LeftError`.
 
     Raises:
-        MediaError: It is not there, not a file, empty, or neither a picture nor a video that can be read.
+        MediaError: It is no path, not there, not a file, empty, or neither a picture nor a video that can be read.
     """
-    name = os.fspath(path)
+    name = _path(path)
     file = open_file(name, left=left)
     try:
         size = os.fstat(file.fileno()).st_size
@@ -206,7 +206,7 @@ class Opening:
     """
 
     def __init__(self, path: str | PathLike[str], options: Options) -> None:
-        self._path = os.fspath(path)
+        self._path = _path(path)
         self.left = Event()
         self._opened: Queue[Media | BaseException] = Queue()
         Thread(target=self._open, args=(options,), name="open", daemon=True).start()
@@ -245,6 +245,30 @@ def take(source: Source, options: Options, *, left: Event | None = None) -> Medi
     if isinstance(source, Opening):
         return source.take()
     return from_array(source, options) if isinstance(source, np.ndarray) else open(source, options, left=left)
+
+
+def _path(source: object) -> str:
+    try:
+        # Given as bytes it is the same path.
+        return os.fsdecode(source)  # type: ignore[arg-type]
+    except TypeError as error:
+        kind = type(source)
+        raise MediaError(
+            f"{name_of(source)}: expected a path, or an array of uint8 (height, width, 3) in RGB order, found"
+            f" {kind.__module__}.{kind.__qualname__}; of a picture that Pillow opened"
+            " numpy.asarray(picture.convert('RGB')) makes one",
+            kind="unsupported",
+        ) from error
+
+
+def name_of(source: object) -> str:
+    """What a source is called, whatever it is: its path, or what else it is in angle brackets."""
+    if isinstance(source, np.ndarray):
+        return "<array>"
+    try:
+        return os.fsdecode(source)  # type: ignore[arg-type]
+    except TypeError:
+        return f"<{type(source).__name__}>"
 
 
 def kept(source: Source, options: Options) -> Source:

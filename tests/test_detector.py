@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from conftest import SAMPLES, read_rgb, texture
+from PIL import Image
 
 from deepfake_detect import Detector
-from deepfake_detect.errors import WeightsError
+from deepfake_detect.errors import MediaError, WeightsError
 from deepfake_detect.media import Opening
 from deepfake_detect.options import ReportOptions
 from deepfake_detect.report import to_dict
@@ -71,6 +72,21 @@ def test_what_becomes_of_an_array_later_changes_no_report(detector: Detector, tm
         report.save(tmp_path / name, options=ReportOptions(whole_frames=True))
         copies.append((tmp_path / name / "annotated.jpg").read_bytes())
     assert copies[0] == copies[1]
+
+
+def test_what_is_neither_a_path_nor_an_array_costs_no_other_file(detector: Detector) -> None:
+    good = SAMPLES / "portrait_genuine.jpg"
+    with Image.open(good) as picture:
+        sources: list[Any] = [good, picture, None, os.fsencode(good), b"missing.jpg", 5, good]
+        reports = list(detector.detect_many(sources))
+        assert [(report.path, report.error and report.error.kind) for report in reports] == [
+            (str(good), None), ("<JpegImageFile>", "unsupported"), ("<NoneType>", "unsupported"), (str(good), None),
+            ("missing.jpg", "not_found"), ("<int>", "unsupported"), (str(good), None),
+        ]  # fmt: skip
+        assert said(reports[3]) == said(reports[0])
+        with pytest.raises(MediaError, match=r"found PIL\.JpegImagePlugin\.JpegImageFile; .* makes one"):
+            detector.detect(sources[1])
+        assert detector.detect(np.asarray(picture.convert("RGB"))).error is None
 
 
 def test_sources_are_taken_as_they_are_needed(detector: Detector) -> None:
