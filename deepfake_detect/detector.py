@@ -44,10 +44,21 @@ log = logging.getLogger(__name__)
 _AT_A_TIME = 2
 
 
+class _TellingError(Exception):
+    """The caller's own `progress` raised something, which is no fault of the file."""
+
+    def __init__(self, raised: Exception) -> None:
+        super().__init__(raised)
+        self.raised = raised
+
+
 def _waited_for(report: Future[Report]) -> Report:
     """Its result. A wait without an end can't be interrupted on Windows, before Python 3.14."""
     while not wait([report], timeout=0.5).done:
         pass
+    error = report.exception()
+    if isinstance(error, _TellingError):
+        raise error.raised
     return report.result()
 
 
@@ -193,7 +204,8 @@ class Detector:
         were asked for may be there.
 
         Args:
-            progress: Called with the source whose report is waited for and the share that is done, from another thread.
+            progress: Called with the source whose report is waited for and the share that is done, from another thread;
+                what it raises ends all and comes out here.
         """
         awaited, over = 0, False
         at_work: set[Event] = set()
@@ -203,7 +215,10 @@ class Detector:
                 if over:
                     raise LeftError
                 if progress and number == awaited:
-                    progress(source, share)
+                    try:
+                        progress(source, share)
+                    except Exception as error:
+                        raise _TellingError(error) from error
 
             # One for each: where a file's frames are all there, its own is set, too.
             left = source.left if isinstance(source, media.Opening) else Event()
@@ -239,10 +254,10 @@ class Detector:
                 pool.shutdown(cancel_futures=True)
 
     def _report(self, source: Source, progress: Progress, left: Event) -> Report:
-        """As `detect`, with an error as a report of its own."""
+        """As `detect`, with an error of the file as a report of its own."""
         try:
             return self._detect(source, progress, left)
-        except LeftError:
+        except (LeftError, _TellingError):
             raise
         except Exception as error:
             return self._failed(source, error)

@@ -126,6 +126,19 @@ def test_progress_is_told_of_the_file_that_is_waited_for(detector: Detector) -> 
         assert shares == sorted(shares)
 
 
+@pytest.mark.parametrize("name", ["portrait_genuine.jpg", "clip_genuine.mp4"])
+def test_what_the_callers_progress_raises_ends_all_and_is_no_fault_of_the_file(detector: Detector, name: str) -> None:
+    def cancel(*_: object) -> None:
+        # Even one of ours is the caller's.
+        raise MediaError("enough", kind="damaged")
+
+    reports = detector.detect_many([SAMPLES / name] * 4, progress=cancel)
+    with pytest.raises(MediaError, match=r"^enough$"):
+        next(reports)
+    assert list(reports) == []
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("judge", "ahead"))]
+
+
 def test_an_error_while_faces_are_looked_for_reaches_the_caller(
     detector: Detector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
