@@ -207,6 +207,9 @@ class Detector:
             progress: Called with the source whose report is waited for and the share that is done, from another thread;
                 what it raises ends all and comes out here.
         """
+        if isinstance(sources, str | bytes):
+            # It would be taken for a list of its letters.
+            raise TypeError(f"sources: expected several, found one, {sources!r}; put it into a list")
         awaited, over = 0, False
         at_work: set[Event] = set()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import threading
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +16,9 @@ from conftest import SAMPLES, read_rgb, texture
 from PIL import Image
 
 from deepfake_detect import Detector
-from deepfake_detect.errors import MediaError, WeightsError
+from deepfake_detect.errors import MediaError, OptionsError, WeightsError
 from deepfake_detect.media import Opening
-from deepfake_detect.options import ReportOptions
+from deepfake_detect.options import Options, ReportOptions
 from deepfake_detect.report import to_dict
 
 if TYPE_CHECKING:
@@ -87,6 +89,20 @@ def test_what_is_neither_a_path_nor_an_array_costs_no_other_file(detector: Detec
         with pytest.raises(MediaError, match=r"found PIL\.JpegImagePlugin\.JpegImageFile; .* makes one"):
             detector.detect(sources[1])
         assert detector.detect(np.asarray(picture.convert("RGB"))).error is None
+
+
+@pytest.mark.parametrize("one", ["a.mp4", b"a.mp4"])
+def test_one_name_is_no_list_of_its_letters(one: Any, detector: Detector) -> None:
+    with pytest.raises(TypeError, match=r"found one, .*a\.mp4"):
+        next(detector.detect_many(one))
+
+
+def test_certificates_may_be_named_as_a_path(tmp_path: Path) -> None:
+    pem = tmp_path / "a.pem"
+    assert Options(trust=pem) == Options(trust=str(pem))  # type: ignore[arg-type]
+    json.dumps(asdict(Options(trust=pem)))  # type: ignore[arg-type]
+    with pytest.raises(OptionsError, match="trust: expected the name of a file, found 5"):
+        Options(trust=5)  # type: ignore[arg-type]
 
 
 def test_sources_are_taken_as_they_are_needed(detector: Detector) -> None:
