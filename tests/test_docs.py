@@ -326,6 +326,16 @@ def test_figures_that_are_promised_hold(page: str, says: str, holds: float) -> N
     assert (COUNTS.get(count) or int(count.replace(",", ""))) * UNITS[unit] == holds
 
 
+def test_whoever_has_a_mac_with_an_intel_chip_is_told_before_installing() -> None:
+    asked = re.search(r"onnxruntime>=1\.(\d+)", (ROOT / "setup.cfg").read_text(encoding="utf-8"))
+    # 1.23 is the last that has a wheel for them.
+    assert asked is not None
+    assert int(asked[1]) > 23
+    for page in ("install", "first-time"):
+        text = (ROOT / f"docs/howto/{page}.md").read_text(encoding="utf-8")
+        assert 0 < text.find("Intel chip") < text.find("pip install")
+
+
 def test_a_token_that_is_made_has_the_bits_that_are_promised() -> None:
     (bits,) = re.findall(r"the one that is made has (\d+) bits", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
     made = serve.secured(serve.Place(host="0.0.0.0"), serve.Settings()).token
