@@ -326,6 +326,16 @@ def test_figures_that_are_promised_hold(page: str, says: str, holds: float) -> N
     assert (COUNTS.get(count) or int(count.replace(",", ""))) * UNITS[unit] == holds
 
 
+def test_how_long_an_hour_takes_is_what_was_measured() -> None:
+    (said,) = re.findall(
+        r"of an hour of 1080p .* all is done in ([\d.]+) s", (ROOT / "docs/cluster.md").read_text("utf-8")
+    )
+    (measured,) = re.findall(
+        r"^\| seconds of 1080p \| 3600 \| ([\d.]+) \|", (ROOT / "benchmarks/README.md").read_text("utf-8"), re.M
+    )
+    assert said == f"{float(measured):.1f}"
+
+
 def test_whoever_has_a_mac_with_an_intel_chip_is_told_before_installing() -> None:
     asked = re.search(r"onnxruntime>=1\.(\d+)", (ROOT / "setup.cfg").read_text(encoding="utf-8"))
     # 1.23 is the last that has a wheel for them.
