@@ -311,6 +311,8 @@ PROMISES = [
     ("docs/serving.md", r"Beyond (500) requests at a time", listener._MOST_CONNECTIONS),
     ("docs/serving.md", r"`--time-limit`, (half an hour) with its report", SERVED.time_limit),
     ("docs/cluster.md", r"the scan waits (15 minutes) for one", cluster._LOADING_S),
+    ("docs/howto/first-time.md", r"(a minute) after you close the page", serve.Settings().page_gone_s),
+    ("docs/howto/first-time.md", r"\((a quarter of an hour) after it was lost", visits._HEARD_S),
     ("docs/howto/judge.md", r"(32) frames are looked at", Options().frames),
     ("docs/howto/verify.md", r"by (2) grey levels on average", verify._GREY),
     ("docs/howto/verify.md", r"and (6) in any patch", verify._PATCH_GREY),
