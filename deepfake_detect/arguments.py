@@ -150,7 +150,8 @@ def scan_parser() -> argparse.ArgumentParser:
     result.add_argument("--follow-links", action="store_true", help="follow links found in folders, too")
     result.add_argument("--restart", action="store_true", help="forget what is known, and judge everything anew")
     result.add_argument("--retry", action="store_true",
-                        help="judge anew what took too long or too much memory, or crashed")  # fmt: skip
+                        help="judge anew what took too long or too much memory, crashed, could not be read or met a fault"
+                             " of this program")  # fmt: skip
     result.add_argument("--no-images", action="store_true", help="no crops of faces on the page, nor in the journal")
     result.add_argument(
         "--lang", choices=LANGUAGES, default="en", help="of page, summary and progress (default %(default)s)"

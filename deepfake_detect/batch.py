@@ -37,6 +37,7 @@ from .worker import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from os import PathLike
 
     from .cluster import Actor
     from .confine import Limits
@@ -68,7 +69,7 @@ class Progress:
 
 
 def scan(
-    paths: Iterable[str],
+    paths: Iterable[str | PathLike[str]],
     out: Path,
     *,
     options: Options | None = None,
@@ -113,6 +114,8 @@ def scan(
         WorkerError: No worker can be started.
         OSError: The output can't be written.
     """
+    if isinstance(paths, str | bytes | os.PathLike):
+        raise TypeError(f"paths: expected several, found one, {paths!r}; put it into a list")
     out, options, words = Path.cwd() / out, options or Options(), Words(language)
     page, beside = out.with_name(PAGE), out.with_name(out.name + ".journal")
     table.check_way(out, page, beside)

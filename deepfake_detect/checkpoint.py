@@ -33,6 +33,11 @@ _MOST_LOOKS = 16
 _FOLDERS = (Path(__file__).parent / "weights", Path(__file__).parent.parent / "weights")
 
 
+def remedy(path: Path) -> str:
+    """What to do about a file of weights that is no good: those that someone exported come with no installation."""
+    return "install again" if path.parent in _FOLDERS else "copy or export that folder again"
+
+
 @dataclass(frozen=True)
 class WeightFile:
     """A file and what the manifest promises of it."""
@@ -48,14 +53,14 @@ class WeightFile:
         """
         # A device or a pipe would never end.
         if self.path.exists() and not self.path.is_file():
-            raise WeightsError(f"{self.path}: expected a file, found something else; install again")
+            raise WeightsError(f"{self.path}: expected a file, found something else; {remedy(self.path)}")
         try:
             data = self.path.read_bytes()
         except OSError as error:
-            raise WeightsError(f"{self.path}: can't be read ({error.strerror}); install again") from error
+            raise WeightsError(f"{self.path}: can't be read ({error.strerror}); {remedy(self.path)}") from error
         found = hashlib.sha256(data).hexdigest()
         if found != self.sha256:
-            raise WeightsError(f"{self.path}: expected SHA-256 {self.sha256}, found {found}; install again")
+            raise WeightsError(f"{self.path}: expected SHA-256 {self.sha256}, found {found}; {remedy(self.path)}")
         return data
 
 
@@ -183,8 +188,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         if path.exists() and not path.is_file():
             raise ValueError("it is no file")
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise WeightsError(
+            f"{folder}: holds no manifest.json; give the folder that export or finetune wrote, such as tuned/weights"
+        ) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: can't be read as JSON ({error}); install again") from error
+        raise WeightsError(f"{path}: can't be read as JSON ({error}); {remedy(path)}") from error
     return manifest
 
 
@@ -270,5 +279,5 @@ def read(entry: ManifestEntry) -> dict[str, torch.Tensor]:
         tensors = load(data)
     except (SafetensorError, RuntimeError, *_SENSELESS) as error:
         found = " ".join(str(error).split())[:300]
-        raise WeightsError(f"{entry.path}: expected a safetensors file ({found}); install again") from error
+        raise WeightsError(f"{entry.path}: expected a safetensors file ({found}); {remedy(entry.path)}") from error
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}

@@ -72,7 +72,16 @@ def _dispatch(given: list[str]) -> int:
         name = within.prog.split()[-1]
         if given[:1] == [name]:
             return commands[name](within.parse_args(given[1:]))
-    return _run(parser().parse_args(given))
+    of_files = parser()
+    arguments, unknown = of_files.parse_known_args(given)
+    first = arguments.files[0]
+    if first in commands and not os.path.lexists(first):
+        # Other programs take options before a command.
+        said = f"{first}: no such file; the command of that name comes first: deepfake-detect {first} ..., then its options"
+        return _stop(said, WRONG_USAGE)
+    if unknown:
+        of_files.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return _run(arguments)
 
 
 def _run(arguments: argparse.Namespace) -> int:

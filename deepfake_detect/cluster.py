@@ -12,6 +12,7 @@ An actor that is lost, with its machine or alone, is replaced wherever there is 
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from .content import Answer, Content
     from .worker import Judge
+
+log = logging.getLogger(__name__)
 
 # A machine may have to be started for an actor, and loads the net from a cold disk.
 _LOADING_S = 900
@@ -122,7 +125,7 @@ class Cluster:
             WorkerError: None can be started, or this was closed.
             WeightsError, OptionsError: As `worker.Pool.judge`.
         """
-        handle = self._taken()
+        handle = self._answering()
         good = False
         try:
             yield Actor(self._ray, handle, self._begun_well)
@@ -131,16 +134,7 @@ class Cluster:
             self._begun_badly(error)
             raise
         finally:
-            with self._changed:
-                self._busy.discard(handle)
-                if good:
-                    self._idle.append(handle)
-                elif not self._closed:
-                    # Of what it may still be doing nobody wants to know.
-                    self._wanted += 1
-                    self._end(handle)
-                self._none_since_s = time.monotonic()
-                self._changed.notify_all()
+            self._give_back(handle, good=good)
 
     def close(self) -> None:
         """End all actors, and with them what they do."""
@@ -163,6 +157,32 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _answering(self) -> Any:
+        """A free actor that is there. Those that idled on a machine that was lost are no loss of any file."""
+        while True:
+            handle, there = self._taken(), False
+            try:
+                self._ray.get(handle.here.remote())
+                there = True
+                return handle
+            except self._ray.exceptions.RayError as error:
+                log.debug("an idle actor was lost: %s", _first_line(error))
+            finally:
+                if not there:
+                    self._give_back(handle, good=False)
+
+    def _give_back(self, handle: Any, *, good: bool) -> None:
+        with self._changed:
+            self._busy.discard(handle)
+            if good:
+                self._idle.append(handle)
+            elif not self._closed:
+                # Of what it may still be doing nobody wants to know.
+                self._wanted += 1
+                self._end(handle)
+            self._none_since_s = time.monotonic()
+            self._changed.notify_all()
 
     def _taken(self) -> Any:
         with self._changed:
@@ -378,6 +398,9 @@ class _Examiner:
         except DeepfakeDetectError as error:
             return _Unable(error.kind, str(error))
         return _Ready(self._pool.tool, os.uname().nodename if hasattr(os, "uname") else "another machine")
+
+    def here(self) -> None:
+        """Answers."""
 
     def look(self, files: list[tuple[str, bool]]) -> list[Look | Failure] | _Unable:
         self._open.close()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import heapq
 import logging
-import os
 import time
 from collections import defaultdict, deque
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -28,7 +27,6 @@ from .words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-    from concurrent.futures import Future
     from os import PathLike
 
     from .engine import Examiner
@@ -46,11 +44,29 @@ log = logging.getLogger(__name__)
 _AT_A_TIME = 2
 
 
+class _TellingError(Exception):
+    """The caller's own `progress` raised something, which is no fault of the file."""
+
+    def __init__(self, raised: Exception) -> None:
+        super().__init__(raised)
+        self.raised = raised
+
+
 def _waited_for(report: Future[Report]) -> Report:
     """Its result. A wait without an end can't be interrupted on Windows, before Python 3.14."""
     while not wait([report], timeout=0.5).done:
         pass
+    error = report.exception()
+    if isinstance(error, _TellingError):
+        raise error.raised
     return report.result()
+
+
+def _done(report: Report) -> Future[Report]:
+    """One that need not be waited for."""
+    done: Future[Report] = Future()
+    done.set_result(report)
+    return done
 
 
 class Detector:
@@ -96,13 +112,13 @@ class Detector:
         """Judge one picture or video.
 
         Args:
-            source: A path, or a picture as uint8 (H, W, 3) RGB.
+            source: A path, or a picture as uint8 (H, W, 3) RGB, of which the report keeps a copy.
             progress: Called with the share that is done, 0 to 1.
 
         Raises:
             MediaError: The file can't be read. An error is never turned into a score.
         """
-        return self._detect(source, progress, Event())
+        return self._detect(media.kept(source, self.options), progress, Event())
 
     def _detect(self, source: Source, progress: Progress | None, left: Event) -> Report:
         """As `detect`; gives up as soon as nobody waits any more."""
@@ -114,7 +130,7 @@ class Detector:
         times: list[float] = []
         hashes: list[HashedMoment] = []
         # Where a picture in memory comes from nobody can say.
-        file = None if isinstance(source, np.ndarray) or not self.options.provenance else source
+        file = None if isinstance(source, np.ndarray) or not self.options.provenance else opened.info.path
         decoded = opened.frames(each_second=file is not None)
         if file is not None:
             decoded = _hashing(decoded, hashes)
@@ -188,17 +204,24 @@ class Detector:
         were asked for may be there.
 
         Args:
-            progress: Called with the source whose report is waited for and the share that is done, from another thread.
+            progress: Called with the source whose report is waited for and the share that is done, from another thread;
+                what it raises ends all and comes out here.
         """
+        if isinstance(sources, str | bytes):
+            # It would be taken for a list of its letters.
+            raise TypeError(f"sources: expected several, found one, {sources!r}; put it into a list")
         awaited, over = 0, False
         at_work: set[Event] = set()
 
-        def judge(number: int, source: Source) -> Report:
+        def judge(number: int, source: Source, kept: Source) -> Report:
             def tell(share: float) -> None:
                 if over:
                     raise LeftError
                 if progress and number == awaited:
-                    progress(source, share)
+                    try:
+                        progress(source, share)
+                    except Exception as error:
+                        raise _TellingError(error) from error
 
             # One for each: where a file's frames are all there, its own is set, too.
             left = source.left if isinstance(source, media.Opening) else Event()
@@ -206,7 +229,7 @@ class Detector:
             try:
                 if over:
                     raise LeftError
-                return self._report(source, tell, left)
+                return self._report(kept, tell, left)
             finally:
                 at_work.discard(left)
 
@@ -214,7 +237,13 @@ class Detector:
             try:
                 begun: deque[Future[Report]] = deque()
                 for number, source in enumerate(sources):
-                    begun.append(pool.submit(judge, number, source))
+                    try:
+                        # Before the next is asked for: it may come in the same array.
+                        kept = media.kept(source, self.options)
+                    except Exception as error:
+                        begun.append(_done(self._failed(source, error)))
+                    else:
+                        begun.append(pool.submit(judge, number, source, kept))
                     if len(begun) > _AT_A_TIME:
                         yield _waited_for(begun.popleft())
                         awaited += 1
@@ -228,23 +257,27 @@ class Detector:
                 pool.shutdown(cancel_futures=True)
 
     def _report(self, source: Source, progress: Progress, left: Event) -> Report:
-        """As `detect`, with an error as a report of its own."""
+        """As `detect`, with an error of the file as a report of its own."""
         try:
             return self._detect(source, progress, left)
-        except DeepfakeDetectError as error:
-            return self._failed(source, Failure(error.kind, str(error)))
-        except LeftError:
+        except (LeftError, _TellingError):
             raise
         except Exception as error:
-            # A bug, ours or a decoder's. It must not cost the files that come after, and is told as what it is.
-            log.debug("internal error", exc_info=True)
-            found = f"{_shown(source)}: internal error ({type(error).__name__}); please report it, --verbose shows more"
-            return self._failed(source, Failure("internal", found))
+            return self._failed(source, error)
 
-    def _failed(self, source: Source, failure: Failure) -> Report:
-        path = "<array>" if isinstance(source, np.ndarray) else os.fspath(source)
+    def _failed(self, source: Source, error: Exception) -> Report:
+        name = media.name_of(source)
+        if isinstance(error, DeepfakeDetectError):
+            failure = Failure(error.kind, str(error))
+        else:
+            # A bug, ours or a decoder's. It must not cost the files that come after, and is told as what it is.
+            log.debug("internal error", exc_info=error)
+            found = (
+                f"{media.shown(name)}: internal error ({type(error).__name__}); please report it, --verbose shows more"
+            )
+            failure = Failure("internal", found)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return Report(path=path, tool=self.tool, error=failure, options=self.options, created_utc=now)
+        return Report(path=name, tool=self.tool, error=failure, options=self.options, created_utc=now)
 
 
 def _beside(items: Generator[_Item, None, None], opened: media.Media) -> Generator[_Item, None, None]:
@@ -277,10 +310,6 @@ def _read_trust(name: str | None) -> str:
             return file.read()
     except (OSError, ValueError) as error:
         raise OptionsError(f"trust: expected a file of certificates in PEM, found {name} ({error})") from error
-
-
-def _shown(source: Source) -> str:
-    return "<array>" if isinstance(source, np.ndarray) else media.shown(os.fspath(source))
 
 
 @dataclass

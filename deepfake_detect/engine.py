@@ -222,7 +222,9 @@ class OnnxEngine:
         try:
             return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # what it raises has no common class of its own
-            raise WeightsError(f"{file.path}: ONNX Runtime can't read it ({_brief(error)}); install again") from error
+            raise WeightsError(
+                f"{file.path}: ONNX Runtime can't read it ({_brief(error)}); {checkpoint.remedy(file.path)}"
+            ) from error
 
 
 def _quiet_onnxruntime() -> ModuleType:
@@ -246,14 +248,18 @@ class _Net:
     def __init__(self, session: onnxruntime.InferenceSession, path: Path) -> None:
         inputs = session.get_inputs()
         if len(inputs) != 1:
-            raise WeightsError(f"{path}: expected a graph with one input, found {len(inputs)}; install again")
+            raise WeightsError(
+                f"{path}: expected a graph with one input, found {len(inputs)}; {checkpoint.remedy(path)}"
+            )
         self._session, self._input, self.path = session, inputs[0].name, path
 
     def __call__(self, values: np.ndarray) -> list[np.ndarray]:
         try:
             return list(self._session.run(None, {self._input: values}))
         except Exception as error:  # what it raises has no common class of its own
-            raise WeightsError(f"{self.path}: ONNX Runtime can't run it ({_brief(error)}); install again") from error
+            raise WeightsError(
+                f"{self.path}: ONNX Runtime can't run it ({_brief(error)}); {checkpoint.remedy(self.path)}"
+            ) from error
 
 
 class _EvidenceGraph:
@@ -267,7 +273,10 @@ class _EvidenceGraph:
             count = min(batch_size, len(crops) - start)
             found, wanted = [part.shape for part in batch], [(count, self._side, self._side), (count,)]
             if found != wanted:
-                raise WeightsError(f"{self._net.path}: expected maps and logits {wanted}, found {found}; install again")
+                path = self._net.path
+                raise WeightsError(
+                    f"{path}: expected maps and logits {wanted}, found {found}; {checkpoint.remedy(path)}"
+                )
             maps.append(batch[0])
             logits.append(batch[1])
         return np.concatenate(maps), np.concatenate(logits)

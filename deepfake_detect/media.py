@@ -173,9 +173,9 @@ def open(path: str | PathLike[str], options: Options, *, left: Event | None = No
         left: As `Media.left`; opening, too, then ends in the middle of its way, by a `LeftError`.
 
     Raises:
-        MediaError: It is not there, not a file, empty, or neither a picture nor a video that can be read.
+        MediaError: It is no path, not there, not a file, empty, or neither a picture nor a video that can be read.
     """
-    name = os.fspath(path)
+    name = _path(path)
     file = open_file(name, left=left)
     try:
         size = os.fstat(file.fileno()).st_size
@@ -206,7 +206,7 @@ class Opening:
     """
 
     def __init__(self, path: str | PathLike[str], options: Options) -> None:
-        self._path = os.fspath(path)
+        self._path = _path(path)
         self.left = Event()
         self._opened: Queue[Media | BaseException] = Queue()
         Thread(target=self._open, args=(options,), name="open", daemon=True).start()
@@ -247,6 +247,44 @@ def take(source: Source, options: Options, *, left: Event | None = None) -> Medi
     return from_array(source, options) if isinstance(source, np.ndarray) else open(source, options, left=left)
 
 
+def _path(source: object) -> str:
+    try:
+        # Given as bytes it is the same path.
+        return os.fsdecode(source)  # type: ignore[arg-type]
+    except TypeError as error:
+        kind = type(source)
+        raise MediaError(
+            f"{name_of(source)}: expected a path, or an array of uint8 (height, width, 3) in RGB order, found"
+            f" {kind.__module__}.{kind.__qualname__}; of a picture that Pillow opened"
+            " numpy.asarray(picture.convert('RGB')) makes one",
+            kind="unsupported",
+        ) from error
+
+
+def name_of(source: object) -> str:
+    """What a source is called, whatever it is: its path, or what else it is in angle brackets."""
+    if isinstance(source, np.ndarray):
+        return "<array>"
+    try:
+        return os.fsdecode(source)  # type: ignore[arg-type]
+    except TypeError:
+        return f"<{type(source).__name__}>"
+
+
+def kept(source: Source, options: Options) -> Source:
+    """The same, as it will be whatever its caller does in the meantime: of a picture in memory a copy.
+
+    Raises:
+        MediaError: The array has another shape or type.
+    """
+    if not isinstance(source, np.ndarray):
+        return source
+    _check_array(source, options)
+    copy = np.array(source, order="C")
+    copy.setflags(write=False)
+    return copy
+
+
 def from_array(pixels: np.ndarray, options: Options) -> Media:
     """Take an RGB picture from memory.
 
@@ -256,6 +294,16 @@ def from_array(pixels: np.ndarray, options: Options) -> Media:
     Raises:
         MediaError: The array has another shape or type.
     """
+    _check_array(pixels, options)
+    height, width = pixels.shape[:2]
+    data = np.ascontiguousarray(pixels)
+    info = MediaInfo(
+        "<array>", "image", data.nbytes, hashlib.sha256(data.data).hexdigest(), width, height, codec="array"
+    )
+    return _Still(Picture(info, data), Event())
+
+
+def _check_array(pixels: np.ndarray, options: Options) -> None:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
         raise MediaError(
             f"array: expected uint8 (height, width, 3) in RGB order, found {pixels.dtype} {pixels.shape}; convert it",
@@ -263,10 +311,6 @@ def from_array(pixels: np.ndarray, options: Options) -> Media:
         )
     height, width = pixels.shape[:2]
     check_pixels("array", width, height, options)
-    data = np.ascontiguousarray(pixels)
-    info = MediaInfo("<array>", "image", data.nbytes, hashlib.sha256(data.tobytes()).hexdigest(), width, height,
-                     codec="array")  # fmt: skip
-    return _Still(Picture(info, data), Event())
 
 
 def within(times: Sequence[float], options: Options, *, end_s: float, name: str) -> tuple[int, int]:

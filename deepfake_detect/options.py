@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, fields
 
 from .errors import OptionsError
@@ -26,6 +27,13 @@ _RANGES: dict[str, tuple[float, float]] = {
     "batch_size": (1, 4096),
     "threads": (1, 1024),
 }
+
+
+def _text(path: str | os.PathLike[str]) -> str:
+    try:
+        return os.fsdecode(path)
+    except TypeError as error:
+        raise OptionsError(f"trust: expected the name of a file, found {path!r}") from error
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,9 @@ class Options:
             wanted, kinds = ("a whole number", int) if str(item.type).startswith("int") else ("a number", (int, float))
             if isinstance(value, bool) or not isinstance(value, kinds) or not lowest <= value <= highest:
                 raise OptionsError(f"{item.name}: expected {wanted} from {lowest:g} to {highest:g}, found {value!r}")
+        if self.trust is not None:
+            # A record of the run holds text.
+            object.__setattr__(self, "trust", _text(self.trust))
         if self.engine not in ENGINES:
             raise OptionsError(f"engine: expected one of {', '.join(ENGINES)}, found {self.engine!r}")
         if self.engine == "onnx" and self.device != "cpu":

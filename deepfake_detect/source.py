@@ -92,7 +92,7 @@ def _check_regular(name: str, found: os.stat_result) -> None:
         return
     what = "is not a regular file (a pipe, socket or device); save it to a file first"
     if stat.S_ISDIR(found.st_mode):
-        what = "is a folder; give the files in it"
+        what = "is a folder; give the files in it, or judge all of them with scan"
     elif stat.S_ISLNK(found.st_mode):
         what = "is a link; give the file that it leads to"
     raise MediaError(f"{shown(name)}: {what}", kind="not_a_file")

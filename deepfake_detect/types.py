@@ -657,14 +657,15 @@ class Report:
         tracks: The people, in order of appearance.
         warnings: What the reader must know, such as that the file is cut short; in English.
         notes: What of that is about the file: for other languages.
-        timing_s: Seconds by stage; the only part in which two runs differ. Frames are decoded, searched and judged side by
-            side, so the stages add up to more than `total`; `decode` is the search's wait for the decoder.
+        timing_s: Seconds by stage; but for `created_utc` the only part in which two runs differ. Frames are decoded,
+            searched and judged side by side, so the stages add up to more than `total`; `decode` is the search's wait for
+            the decoder.
         error: Why the file could not be judged.
         options: Settings of the run.
         calibration: What was learned about this net's errors; None when the file could not be judged.
         provenance: Fingerprints and metadata of the file, where they were asked for.
         created_utc: When it was examined, ISO 8601.
-        pixels: The picture, where it was given as an array: there is no file to read it from again.
+        pixels: A copy of the picture, where it was given as an array: there is no file to read it from again.
     """
 
     path: str

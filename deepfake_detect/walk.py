@@ -51,7 +51,7 @@ class Walk:
         follow: Whether links found in folders are followed; those named are.
     """
 
-    def __init__(self, paths: Iterable[str], own: set[str], *, follow: bool) -> None:
+    def __init__(self, paths: Iterable[str | os.PathLike[str]], own: set[str], *, follow: bool) -> None:
         self._paths, self._own, self._follow = paths, own, follow
         self._own_names = {Path(path).name for path in own}
         # Folders that were looked at, by device and number, and what was wanted of them then.
@@ -60,7 +60,9 @@ class Walk:
         self._closed, self._listed = set[Path](), set[Path]()
 
     def __iter__(self) -> Iterator[Sighting]:
-        for path in self._paths:
+        for given in self._paths:
+            # A `Name` stays one.
+            path = os.fsdecode(given)
             if remote.is_url(path) and not os.path.lexists(path):
                 yield from self._elsewhere(path)
             else:

@@ -85,7 +85,7 @@ class Job:
     """One file to judge.
 
     Attributes:
-        path: Its name.
+        path: Its name; a `Path` becomes text.
         descriptor: The file itself, already open, which is then read in place of whatever bears the name; it stays the
             caller's. None to have it opened.
         follow: Whether the name may be a link.
@@ -105,6 +105,10 @@ class Job:
     lies_at: Path | None = None
     original: Original | None = None
 
+    def __post_init__(self) -> None:
+        # Workers are told of it in JSON.
+        object.__setattr__(self, "path", os.fsdecode(self.path))
+
 
 @dataclass(frozen=True)
 class Original:
@@ -119,6 +123,9 @@ class Original:
     path: str
     descriptor: int
     lies_at: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", os.fsdecode(self.path))
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,23 @@ def test_a_row_a_file_in_order_of_path(queue: Path, tmp_path: Path) -> None:
     assert summary.confinements == ("rlimits",)
 
 
+def test_paths_give_the_rows_that_their_names_give(queue: Path, tmp_path: Path) -> None:
+    paths = [queue / "below", queue / "a.jpg"]
+    scan(paths, tmp_path / "out.jsonl")
+    found = jsonl(tmp_path / "out.jsonl")
+    assert [Path(row["path"]) for row in found] == [queue / name for name in ("a.jpg", "below/c.mp4", "below/same.jpg")]
+    scan([str(path) for path in paths], tmp_path / "out.jsonl", restart=True)
+    assert jsonl(tmp_path / "out.jsonl") == found
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_one_path_is_no_list_of_paths_and_nothing_is_begun(kind: type[str | Path], queue: Path, tmp_path: Path) -> None:
+    one: Any = kind(queue)
+    with pytest.raises(TypeError, match=r"found one, .*queue"):
+        scan(one, tmp_path / "out.jsonl")
+    assert list(tmp_path.iterdir()) == [queue]
+
+
 def test_the_formats_say_the_same(queue: Path, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     (queue / 'comma, "quote"\nline').write_text("inconclusive 0.5")

@@ -65,6 +65,34 @@ def test_a_summary_names_verdict_reason_and_people(capsys: pytest.CaptureFixture
     assert err == ""
 
 
+@pytest.mark.parametrize(
+    "words", ["-q scan queue --out t.csv", "--lang de serve --port 0", "-q verify out", "--json compare a.jpg b.jpg"]
+)
+def test_whoever_puts_options_before_a_command_is_told_where_they_go(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (command,) = {"scan", "serve", "verify", "compare"} & set(words.split())
+    assert main(words.split()) == 2
+    assert f"comes first: deepfake-detect {command} ..." in capsys.readouterr().err
+
+
+def test_a_file_that_is_called_as_a_command_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(PICTURE, "scan")
+    assert main(["-q", "scan"]) == 0
+    with pytest.raises(SystemExit, match="2"):
+        main(["-q", "scan", "--out", "t.csv"])
+    assert "unrecognized arguments: --out" in capsys.readouterr().err
+
+
+def test_of_a_folder_it_is_said_what_judges_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 1
+    assert "is a folder; give the files in it, or judge all of them with scan" in capsys.readouterr().err
+
+
 def test_quiet_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--quiet", str(PICTURE)]) == 0
     assert capsys.readouterr() == ("", "")

@@ -17,7 +17,7 @@ from conftest import SAMPLES
 from test_batch import InProcess
 from test_worker import obey
 
-from deepfake_detect import checkpoint, cluster
+from deepfake_detect import batch, checkpoint, cluster
 from deepfake_detect.batch import Progress, scan
 from deepfake_detect.cli import main
 from deepfake_detect.confine import Limits
@@ -143,15 +143,21 @@ def test_what_no_actor_can_do_ends_the_scan(tmp_path: Path, machines: Any) -> No
 class Here:
     """Ray, as far as it is asked for anything, in this process."""
 
+    # What actors of lost machines would have done, and how long a new one takes.
+    lost: ClassVar[list[object]] = []
+    starting_s: ClassVar[float] = 0.0
     exceptions = SimpleNamespace(RayError=type("RayError", (Exception,), {}), RayTaskError=type("RayTaskError", (), {}))
 
     def remote(self, **_: object) -> Callable[[type], object]:
         return lambda kind: SimpleNamespace(remote=lambda *given: Asked(kind(*given)))
 
     def wait(self, references: list[Any], **_: object) -> tuple[list[Any], list[Any]]:
+        time.sleep(self.starting_s)
         return references, []
 
     def get(self, reference: Any) -> Any:
+        if isinstance(reference.value, self.exceptions.RayError):
+            raise reference.value
         return reference.value
 
     def kill(self, handle: Asked) -> None:
@@ -171,6 +177,8 @@ class Asked:
         return self
 
     def remote(self, *given: object, **named: object) -> Any:
+        if self._asked.__self__ in Here.lost:
+            return Reference(Here.exceptions.RayError("the machine is gone"))
         found = self._asked(*given, **named)
         if isinstance(found, GeneratorType):
             return (Reference(each) for each in found)
@@ -198,17 +206,64 @@ class Machines(InProcess):
         return super().judge(job)
 
 
-@posix
-@pytest.mark.parametrize("all_of_them", [False, True])
-def test_a_machine_that_can_start_no_worker_costs_no_row_unless_all_are_such(
-    all_of_them: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster whose actors are in this process."""
     monkeypatch.setattr(cluster, "_connected", lambda _: (Here(), False))
     monkeypatch.setattr(cluster, "Pool", Machines)
     # An actor forgets whose program it is part of.
     monkeypatch.setitem(vars(sys.modules["__main__"]), "__file__", "")
     monkeypatch.setattr(Machines, "tool", checkpoint.find().tool, raising=False)
     monkeypatch.setattr(Machines, "made", 0)
+
+
+class Bereft(cluster.Cluster):
+    """Has lost a machine whose actors all idled, and whose turn is next."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        while len(self._idle) < self.workers:
+            time.sleep(0.01)
+        Here.lost.extend(handle._asked for handle in self._idle[1:])
+
+
+@posix
+@pytest.mark.usefixtures("without_ray")
+def test_actors_that_idled_on_a_lost_machine_are_held_against_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Here, "lost", [])
+    monkeypatch.setattr(batch, "Cluster", Bereft)
+    (tmp_path / "a").write_text("inconclusive 0.5")
+    # New actors come too late to help.
+    monkeypatch.setattr(Here, "starting_s", 0.3)
+    scan([str(tmp_path / "a")], tmp_path / "out.jsonl", ray=True, workers=4)
+    assert [(row["label"], row["error"]) for row in rows(tmp_path / "out.jsonl")] == [("inconclusive", None)]
+    assert len(Here.lost) == 3
+
+
+@posix
+@pytest.mark.usefixtures("without_ray")
+def test_an_actor_that_idled_on_a_lost_machine_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Here, "lost", [])
+    with Bereft(workers=2) as pool:
+        for _ in range(2):
+            with pool.actor() as actor:
+                assert actor._handle._asked not in Here.lost
+        for _ in range(500):
+            if len(pool._idle) == 2:
+                break
+            time.sleep(0.01)
+        assert len(pool._idle) == 2
+        assert not {handle._asked for handle in pool._idle} & set(Here.lost)
+
+
+@posix
+@pytest.mark.usefixtures("without_ray")
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_a_machine_that_can_start_no_worker_costs_no_row_unless_all_are_such(
+    all_of_them: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Machines, "unfit", set(range(100)) if all_of_them else {0, 1, 2, 3, 5})
     (tmp_path / "queue").mkdir()
     for i in range(12):

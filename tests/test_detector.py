@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import threading
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from conftest import SAMPLES, read_rgb, texture
+from PIL import Image
 
 from deepfake_detect import Detector
-from deepfake_detect.errors import WeightsError
+from deepfake_detect.errors import MediaError, OptionsError, WeightsError
 from deepfake_detect.media import Opening
+from deepfake_detect.options import Options, ReportOptions
 from deepfake_detect.report import to_dict
 
 if TYPE_CHECKING:
@@ -44,6 +48,61 @@ def test_many_are_judged_as_each_alone(detector: Detector) -> None:
                 assert all(
                     np.array_equal(a.evidence, b.evidence) for a, b in zip(track.heatmaps, alone.heatmaps, strict=True)
                 )
+
+
+def test_one_array_that_is_filled_again_and_again_gives_what_an_array_each_gives(detector: Detector) -> None:
+    pictures = [read_rgb(SAMPLES / f"portrait_{kind}.jpg") for kind in ("forged", "genuine", "forged")]
+
+    def refilled() -> Iterator[np.ndarray]:
+        one = np.empty_like(pictures[0])
+        for picture in pictures:
+            one[:] = picture
+            yield one
+
+    found, wanted = (list(detector.detect_many(each)) for each in (refilled(), pictures))
+    assert [said(report) for report in found] == [said(report) for report in wanted]
+    assert said(wanted[0])["media"] != said(wanted[1])["media"]
+
+
+def test_what_becomes_of_an_array_later_changes_no_report(detector: Detector, tmp_path: Path) -> None:
+    picture = read_rgb(SAMPLES / "portrait_genuine.jpg")
+    copies = []
+    for name in ("before", "after"):
+        report = detector.detect(picture)
+        if name == "after":
+            picture[:] = 0
+        report.save(tmp_path / name, options=ReportOptions(whole_frames=True))
+        copies.append((tmp_path / name / "annotated.jpg").read_bytes())
+    assert copies[0] == copies[1]
+
+
+def test_what_is_neither_a_path_nor_an_array_costs_no_other_file(detector: Detector) -> None:
+    good = SAMPLES / "portrait_genuine.jpg"
+    with Image.open(good) as picture:
+        sources: list[Any] = [good, picture, None, os.fsencode(good), b"missing.jpg", 5, good]
+        reports = list(detector.detect_many(sources))
+        assert [(report.path, report.error and report.error.kind) for report in reports] == [
+            (str(good), None), ("<JpegImageFile>", "unsupported"), ("<NoneType>", "unsupported"), (str(good), None),
+            ("missing.jpg", "not_found"), ("<int>", "unsupported"), (str(good), None),
+        ]  # fmt: skip
+        assert said(reports[3]) == said(reports[0])
+        with pytest.raises(MediaError, match=r"found PIL\.JpegImagePlugin\.JpegImageFile; .* makes one"):
+            detector.detect(sources[1])
+        assert detector.detect(np.asarray(picture.convert("RGB"))).error is None
+
+
+@pytest.mark.parametrize("one", ["a.mp4", b"a.mp4"])
+def test_one_name_is_no_list_of_its_letters(one: Any, detector: Detector) -> None:
+    with pytest.raises(TypeError, match=r"found one, .*a\.mp4"):
+        next(detector.detect_many(one))
+
+
+def test_certificates_may_be_named_as_a_path(tmp_path: Path) -> None:
+    pem = tmp_path / "a.pem"
+    assert Options(trust=pem) == Options(trust=str(pem))  # type: ignore[arg-type]
+    json.dumps(asdict(Options(trust=pem)))  # type: ignore[arg-type]
+    with pytest.raises(OptionsError, match="trust: expected the name of a file, found 5"):
+        Options(trust=5)  # type: ignore[arg-type]
 
 
 def test_sources_are_taken_as_they_are_needed(detector: Detector) -> None:
@@ -81,6 +140,19 @@ def test_progress_is_told_of_the_file_that_is_waited_for(detector: Detector) -> 
         assert {name for name, _ in told} <= {str(path)}
         shares = [share for _, share in told]
         assert shares == sorted(shares)
+
+
+@pytest.mark.parametrize("name", ["portrait_genuine.jpg", "clip_genuine.mp4"])
+def test_what_the_callers_progress_raises_ends_all_and_is_no_fault_of_the_file(detector: Detector, name: str) -> None:
+    def cancel(*_: object) -> None:
+        # Even one of ours is the caller's.
+        raise MediaError("enough", kind="damaged")
+
+    reports = detector.detect_many([SAMPLES / name] * 4, progress=cancel)
+    with pytest.raises(MediaError, match=r"^enough$"):
+        next(reports)
+    assert list(reports) == []
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("judge", "ahead"))]
 
 
 def test_an_error_while_faces_are_looked_for_reaches_the_caller(

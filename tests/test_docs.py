@@ -311,6 +311,8 @@ PROMISES = [
     ("docs/serving.md", r"Beyond (500) requests at a time", listener._MOST_CONNECTIONS),
     ("docs/serving.md", r"`--time-limit`, (half an hour) with its report", SERVED.time_limit),
     ("docs/cluster.md", r"the scan waits (15 minutes) for one", cluster._LOADING_S),
+    ("docs/howto/first-time.md", r"(a minute) after you close the page", serve.Settings().page_gone_s),
+    ("docs/howto/first-time.md", r"\((a quarter of an hour) after it was lost", visits._HEARD_S),
     ("docs/howto/judge.md", r"(32) frames are looked at", Options().frames),
     ("docs/howto/verify.md", r"by (2) grey levels on average", verify._GREY),
     ("docs/howto/verify.md", r"and (6) in any patch", verify._PATCH_GREY),
@@ -324,6 +326,26 @@ def test_figures_that_are_promised_hold(page: str, says: str, holds: float) -> N
     (figure,) = re.findall(says, text)
     count, unit = re.fullmatch(r"(half an|a quarter of an|[a-z]+|[\d,]+) ?(\w*)", figure).groups()
     assert (COUNTS.get(count) or int(count.replace(",", ""))) * UNITS[unit] == holds
+
+
+def test_how_long_an_hour_takes_is_what_was_measured() -> None:
+    (said,) = re.findall(
+        r"of an hour of 1080p .* all is done in ([\d.]+) s", (ROOT / "docs/cluster.md").read_text("utf-8")
+    )
+    (measured,) = re.findall(
+        r"^\| seconds of 1080p \| 3600 \| ([\d.]+) \|", (ROOT / "benchmarks/README.md").read_text("utf-8"), re.M
+    )
+    assert said == f"{float(measured):.1f}"
+
+
+def test_whoever_has_a_mac_with_an_intel_chip_is_told_before_installing() -> None:
+    asked = re.search(r"onnxruntime>=1\.(\d+)", (ROOT / "setup.cfg").read_text(encoding="utf-8"))
+    # 1.23 is the last that has a wheel for them.
+    assert asked is not None
+    assert int(asked[1]) > 23
+    for page in ("install", "first-time"):
+        text = (ROOT / f"docs/howto/{page}.md").read_text(encoding="utf-8")
+        assert 0 < text.find("Intel chip") < text.find("pip install")
 
 
 def test_a_token_that_is_made_has_the_bits_that_are_promised() -> None:

