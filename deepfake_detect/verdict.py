@@ -441,7 +441,7 @@ def _finding(
             )
         parts = [part for part in shown_in_part(able) if _alone(part, bands) == "manipulated"]
         if parts:
-            part = max(parts, key=lambda one: one.logit)
+            part = max(parts, key=lambda one: -math.inf if one.logit is None else one.logit)
             who = words("face_only") if len(tracks) == 1 else words("face_of", person=part.id)
             moment = strongest_moment(part)
             return words("reason_part", who=who, time_s=moment.time_s if moment else 0.0)
