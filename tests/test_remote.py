@@ -226,6 +226,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     try:
         yield storage
     finally:
+        # What such a server keeps outlives it, within one process.
+        storage.rm("evidence", recursive=True)
         threaded.stop()
         remote._storage.cache_clear()
         fsspec.filesystem("s3").clear_instance_cache()
