@@ -199,7 +199,9 @@ def _is_hdr(image: Image.Image, file: io.BufferedReader) -> bool:
 
 def _transparent(image: Image.Image) -> list[Note]:
     """What there is to say where most of a picture is transparent, or more than half so."""
-    if not image.has_transparency_data:
+    # Of a picture whose palette was lost Pillow can't say.
+    lost = image.mode in ("P", "PA") and image.palette is None
+    if lost or not image.has_transparency_data:
         return []
     opacities = image.convert("RGBA").getchannel("A").histogram()
     clear = sum(opacities[:128]) / sum(opacities)

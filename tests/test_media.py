@@ -1307,3 +1307,9 @@ def test_who_wants_no_more_frames_does_not_wait_for_the_next(tmp_path: Path) -> 
         with pytest.raises(LeftError):
             video._first_from(decoded, 10**6, opened.left)
         assert len(list(decoded)) == 4
+
+
+def test_a_picture_that_lost_its_palette_costs_no_assertion() -> None:
+    image = Image.new("P", (8, 8))
+    image.palette = None
+    assert pictures._transparent(image) == []
