@@ -18,7 +18,7 @@ from .types import Bands, Calibration, Face, FaceTrack, Kind, Label, Score, Verd
 from .words import Words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from .options import Options
     from .types import Exclusion, Note, Provenance, Report
@@ -88,15 +88,20 @@ def _pooled(voting: Sequence[Score]) -> tuple[float | None, Sequence[Score]]:
     best, part = mean, slice(None)
     shortest = max(_SHORTEST_OF_MANY, _SMALLEST_PART * len(logits))
     while True:
-        last = len(logits) - length
-        # Of long ones not every beginning is tried: what differs by a few views is about the same.
-        for start in (*range(0, last, max(1, length // 8)), last):
-            tried = slice(start, start + length)
+        for tried in _stretches(len(logits), length):
             if (found := _median(logits[tried], weights[tried]) - penalty) > best:
                 best, part = found, tried
         if length // 2 < shortest:
             return best, voting[part]
         length, penalty = length // 2, penalty + _STRETCH_PENALTY
+
+
+def _stretches(views: int, length: int) -> Iterator[slice]:
+    """Those of so many neighbouring views that are worth trying: of long ones not every beginning, since what differs by a
+    few views is about the same."""
+    last = views - length
+    for start in (*range(0, last, max(1, length // 8)), last):
+        yield slice(start, start + length)
 
 
 def _weighed_views(voting: Sequence[Score]) -> tuple[np.ndarray, np.ndarray]:
@@ -305,11 +310,8 @@ def _warmest_part(track: FaceTrack) -> FaceTrack | None:
     if length >= len(voting):
         return None
     logits, weights = _weighed_views(voting)
-    last = len(voting) - length
-    # As in `_pooled`.
-    starts = (*range(0, last, max(1, length // 8)), last)
-    start = max(starts, key=lambda first: _median(logits[first : first + length], weights[first : first + length]))
-    part = voting[start : start + length]
+    warmest = max(_stretches(len(voting), length), key=lambda tried: _median(logits[tried], weights[tried]))
+    part = voting[warmest]
     return replace(track, scores=part, logit=pool(part), probability=None, interval=None)
 
 
