@@ -11,7 +11,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +22,6 @@ from memory import measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-_SIZED_S = 60
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,13 @@ def _length(folder: Path, seconds: float) -> list[Path]:
     return [made.video(folder / "video.mp4", width=1920, height=1080, seconds=seconds)]
 
 
-def _size(folder: Path, height: float) -> list[Path]:
+def _size(folder: Path, height: float, *, seconds: float = 60) -> list[Path]:
     width = round(height * 16 / 9 / 2) * 2
-    return [made.video(folder / "video.mp4", width=width, height=round(height), seconds=_SIZED_S)]
+    return [made.video(folder / "video.mp4", width=width, height=round(height), seconds=seconds)]
 
 
-def _faces(folder: Path, count: float) -> list[Path]:
-    return [made.video(folder / "video.mp4", width=1920, height=1080, seconds=10, faces=round(count))]
+def _faces(folder: Path, count: float, *, seconds: float = 10) -> list[Path]:
+    return [made.video(folder / "video.mp4", width=1920, height=1080, seconds=seconds, faces=round(count))]
 
 
 def _files(folder: Path, count: float) -> list[Path]:
@@ -66,7 +65,12 @@ SERIES = {
     "faces": Series("faces in view, 10 s of 1080p", (1, 3, 10, 30), _faces),
     "files": Series("photos of a megapixel in one call", (1, 10, 100, 1000), _files),
 }
-TINY = {"length": (1, 2), "size": (90, 180), "faces": (1, 2), "files": (1, 2)}
+TINY: dict[str, Series] = {
+    "length": replace(SERIES["length"], steps=(1, 2)),
+    "size": replace(SERIES["size"], steps=(90, 180), make=partial(_size, seconds=1)),
+    "faces": replace(SERIES["faces"], steps=(1, 2), make=partial(_faces, seconds=1)),
+    "files": replace(SERIES["files"], steps=(1, 2)),
+}
 
 
 def points(series: Series, *, rounds: int) -> list[Point]:
@@ -112,9 +116,7 @@ def main() -> None:
     found = {}
     print("| what grows | step | seconds | peak MiB |\n|---|---|---|---|")
     for name in arguments.only:
-        series = SERIES[name]
-        if arguments.tiny:
-            series = Series(series.what, TINY[name], series.make)
+        series = (TINY if arguments.tiny else SERIES)[name]
         found[name] = points(series, rounds=1 if arguments.tiny else arguments.rounds)
         for point in found[name]:
             print(f"| {series.what} | {point.step:g} | {point.seconds:.2f} | {point.peak_mib:.0f} |", flush=True)

@@ -53,7 +53,7 @@ def contests(folder: Path, *, tiny: bool, seconds: float, photos: int, wanted: C
     result = []
     width, height = 1280, 720
     if tiny:
-        seconds, photos, width, height = 1, 3, 320, 240
+        seconds, photos, width, height = 0.2, 3, 320, 240
 
     def video() -> str:
         path = folder / "video.mp4"

@@ -175,7 +175,7 @@ def test_imagenet_weights_fit_by_position() -> None:
     assert state["stages.4.2.layers.2.1.running_var"].min() > 0
 
 
-def grown(start: Path, **more: int) -> tuple[EvidenceNet, EvidenceNet]:
+def grown(start: Path, **more: int | str) -> tuple[EvidenceNet, EvidenceNet]:
     """A small net, and one with more to it that began with its weights, which says the same; both are new each time."""
     torch.manual_seed(0)
     small, large = EvidenceNet(TINY).eval(), EvidenceNet(replace(TINY, **more)).eval()  # type: ignore[arg-type]
@@ -191,6 +191,16 @@ def test_a_deeper_net_starts_with_what_a_shallower_one_says(tmp_path: Path) -> N
     assert deeper.state_dict()["stages.6.0.layers.0.1.running_var"].std() > 0  # Not as a new net's: from ImageNet.
     with pytest.raises(ValueError, match="does not fit the architecture"):
         load_start(EvidenceNet(replace(TINY, backbone="lite2")), tmp_path / "shallow.safetensors")
+
+
+def test_a_net_with_more_blocks_starts_with_what_one_with_fewer_says(tmp_path: Path) -> None:
+    small, large = grown(tmp_path / "lite0.safetensors", backbone="lite1")
+    further = sorted({name.rsplit(".layers", 1)[0] for name in large.state_dict().keys() - small.state_dict().keys()})
+    assert further == ["stages.1.2", "stages.2.2", "stages.3.3", "stages.4.3"]
+    maps, _ = large(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))
+    maps.sum().backward()
+    for block in further:  # They add nothing yet, and learn to.
+        assert large.get_parameter(f"{block}.layers.2.1.weight").grad.abs().sum() > 0  # type: ignore[union-attr]
 
 
 def test_a_net_of_colours_alone_can_be_given_the_noise_residual(tmp_path: Path) -> None:
@@ -238,16 +248,40 @@ def test_a_student_comes_to_say_what_its_teacher_says(drawn_data: Path, tmp_path
     assert min(losses[-3:]) < 0.5 * losses[0]
 
 
-def test_a_teacher_sees_crops_before_their_wear_and_their_mirror_images() -> None:
+def test_a_teacher_sees_crops_before_their_wear() -> None:
     crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     pair = Pair(np.zeros_like(crops), np.zeros((8, 8), np.float32), "self", unworn=crops)
-    other = replace(pair, unworn=np.ascontiguousarray(crops[:, :, ::-1]))
     torch.manual_seed(0)
     net = EvidenceNet(TINY).eval()
-    assert torch.allclose(taught(net, [pair]), taught(net, [other]).flip(-1), atol=1e-5)
     with torch.no_grad():
-        plain, mirrored = (net(torch.from_numpy(one.unworn).permute(0, 3, 1, 2))[0] for one in (pair, other))
-    assert torch.allclose(taught(net, [pair]), (plain + mirrored.flip(-1)) / 2, atol=1e-5)
+        assert torch.allclose(taught(net, [pair]), net(torch.from_numpy(crops).permute(0, 3, 1, 2))[0], atol=1e-5)
+
+
+def test_labels_count_beside_a_teacher_as_much_as_is_asked(drawn_data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    weights = tmp_path / "net.safetensors"
+    save_file(EvidenceNet(TINY).state_dict(), weights)
+    maker = PairMaker([drawn_data], None, TINY, unworn=True)
+    pairs = [maker.make(seed) for seed in range(4)]
+
+    def first_loss(label_weight: float, *, teacher: bool = True) -> float:
+        plan = replace(settings(), norms="kept", label_weight=label_weight)
+        return Learner(plan, TINY, weights, weights if teacher else None).learn(pairs)[0]
+
+    taken, told = first_loss(0), first_loss(0, teacher=False)
+    assert taken != pytest.approx(told)
+    assert first_loss(0.5) == pytest.approx(taken + 0.5 * told, rel=1e-4)
+
+
+def test_what_nothing_is_known_of_has_no_weight() -> None:
+    crops, unknown = np.zeros((2, 8, 8, 3), np.uint8), np.full((1, 1), IGNORE, np.float32)
+    known = Pair(crops, np.ones((1, 1), np.float32), "self")
+    _, masks, labels, weights = collate([Pair(crops, unknown, "alone"), known])
+    assert weights.tolist() == [0, 0, 1, 1]
+    logits = torch.tensor([5.0, -5.0, 0.0, 0.0])
+    assert loss(logits.view(4, 1, 1), logits, masks, labels, weights, map_weight=1.0) == pytest.approx(2 * math.log(2))
+    nothing = collate([Pair(crops, unknown, "alone")])
+    assert loss(logits[:2].view(2, 1, 1), logits[:2], *nothing[1:], map_weight=1.0) == 0
 
 
 def test_what_is_alike_costs_nothing_and_what_is_pooled_counts() -> None:

@@ -62,6 +62,7 @@ class Settings:
         averaging: Of the weights, exponential, per step.
         whole_share: Share of pairs whose forgery is not a blend.
         alone_share: Share of pairs that are two pictures as they are, with nothing known of them: for a teacher only.
+        label_weight: Of the loss of labels and masks beside what a teacher says; without a teacher there is nothing else.
         narrowest: The narrowest margin that pairs draw; 0 for that of the architecture alone.
         widest: The widest one.
         closest: The narrowest one where the inside of the face is altered throughout, -0.3 or more; None for `narrowest`.
@@ -81,6 +82,7 @@ class Settings:
     averaging: float = 0.998
     whole_share: float = 0.25
     alone_share: float = 0.0
+    label_weight: float = 0.0
     narrowest: float = 0.0
     widest: float = 0.0
     closest: float | None = None
@@ -113,7 +115,7 @@ def loss(maps: Tensor, logits: Tensor, masks: Tensor, labels: Tensor, weights: T
     cells = functional.binary_cross_entropy_with_logits(maps, masks.clamp(0, 1), reduction="none")
     map_loss = (cells * known).sum() / known.sum().clamp(min=1)
     crops = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-    return (crops * weights).sum() / weights.sum() + map_weight * map_loss
+    return (crops * weights).sum() / weights.sum().clamp(min=1) + map_weight * map_loss
 
 
 def likeness(maps: Tensor, wanted: Tensor, *, map_weight: float) -> Tensor:
@@ -140,12 +142,10 @@ def _hottest(maps: Tensor) -> Tensor:
 
 @torch.no_grad()
 def taught(teacher: nn.Module, pairs: Sequence[Pair]) -> Tensor:
-    """What a teacher says of the crops of pairs before their wear: maps (2N, h, w), means of what it says of each crop and
-    of its mirror image."""
+    """What a teacher says of the crops of pairs before their wear: maps (2N, h, w)."""
     unworn = np.concatenate([pair.unworn for pair in pairs if pair.unworn is not None])
     crops = torch.from_numpy(unworn).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-    mirrored = teacher(crops.flip(-1))[0].flip(-1)
-    maps: Tensor = (teacher(crops)[0] + mirrored) / 2
+    maps: Tensor = teacher(crops)[0]
     return maps
 
 
@@ -175,10 +175,12 @@ def load_imagenet(net: EvidenceNet) -> None:
 
 
 def load_start(net: EvidenceNet, start: Path) -> None:
-    """Start from trained weights of the same architecture, of one that ends earlier, or of one that sees colours alone.
+    """Start from trained weights of the same architecture, of one that ends earlier, of one with fewer blocks in its stages
+    (`lite0` for `lite1`), or of one that sees colours alone.
 
     The stages that those lack come from ImageNet, and their level starts with weights of 0, as does what the net sees
-    beside colours: at first it says what the other said.
+    beside colours. A block that they lack is a copy of the one before it that adds nothing yet (as in Chen et al.,
+    "Net2Net", ICLR 2016). So the net says at first what the other said.
 
     Raises:
         ValueError: They are of another architecture.
@@ -188,6 +190,7 @@ def load_start(net: EvidenceNet, start: Path) -> None:
     stem = trained.get(_STEM)
     if net.architecture.residual and stem is not None and stem.shape[1] == 3:
         trained[_STEM] = functional.pad(stem, (0, 0, 0, 0, 0, own[_STEM].shape[1] - 3))
+    trained |= _further_blocks(trained, own)
     foreign = [name for name, value in trained.items() if name not in own or own[name].shape != value.shape]
     new = own.keys() - trained.keys()
     if foreign or any(not name.startswith(("stages.", "deepest.")) for name in new):
@@ -201,6 +204,23 @@ def load_start(net: EvidenceNet, start: Path) -> None:
         nn.init.zeros_(net.deepest.weight)
         nn.init.zeros_(net.deepest.bias)  # type: ignore[arg-type]
     net.load_state_dict({name: value.float() for name, value in trained.items()}, strict=False)
+
+
+def _further_blocks(trained: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of the blocks that a net's stages have beyond trained ones: of the block before, its last norm at nothing."""
+    further: dict[str, Tensor] = {}
+    for name, value in own.items():
+        kind, _, place = name.partition(".")
+        if kind != "stages" or name in trained or f"stages.{place.split('.')[0]}.0.layers.0.0.weight" not in trained:
+            continue
+        stage, block, rest = place.split(".", 2)
+        before = f"stages.{stage}.{int(block) - 1}.{rest}"
+        copied = trained.get(before, further.get(before))
+        if copied is None or copied.shape != value.shape:
+            continue  # `load_start` says that it does not fit.
+        ends = rest.startswith("layers.2.1.") and rest.endswith((".weight", ".bias"))
+        further[name] = torch.zeros_like(copied) if ends else copied
+    return further
 
 
 def apart(net: nn.Module) -> None:
@@ -252,7 +272,7 @@ def learning_rate(seen: int, settings: Settings) -> float:
 
 def collate(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Pairs -> crops (2N, 3, S, S) uint8, masks (2N, h, w), labels and weights (2N,); each genuine crop right before its
-    forgery, both with `IGNORE` where the forgery has it."""
+    forgery, both with `IGNORE` where the forgery has it. What nothing is known of has no weight."""
     crops = np.concatenate([pair.crops for pair in pairs])
     forged = np.stack([pair.mask for pair in pairs])
     # What nobody asks of a forgery nobody asks of its twin: else cells around faces would learn the class by what is there.
@@ -260,7 +280,9 @@ def collate(pairs: Sequence[Pair]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         -1, *forged.shape[1:]
     )
     labels = torch.tensor([0.0, 1.0]).repeat(len(pairs))
-    weights = torch.tensor([weight for pair in pairs for weight in (1.0, pair.weight)])
+    weights = torch.tensor(
+        [weight for pair in pairs for weight in ((0.0, 0.0) if pair.family == "alone" else (1.0, pair.weight))]
+    )
     return torch.from_numpy(crops).permute(0, 3, 1, 2), torch.from_numpy(masks), labels, weights
 
 
@@ -339,8 +361,9 @@ class Learner:
 
     Args:
         start: safetensors to start from instead of ImageNet, see `load_start`.
-        teacher: safetensors of the same architecture. The net then learns what these say of the crops before their wear, as
-            in Hinton et al., "Distilling the knowledge in a neural network" (2015), and nothing of labels and masks.
+        teacher: safetensors that `load_start` could start from. The net then learns what these say of the crops before
+            their wear, as in Hinton et al., "Distilling the knowledge in a neural network" (2015), and of labels and masks
+            as much as `Settings.label_weight` says.
     """
 
     def __init__(
@@ -375,10 +398,12 @@ class Learner:
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate(self.seen, settings)
         maps, logits = forward(self.net, crops, settings.norms)
-        if self._teacher is not None:
-            total = likeness(maps, taught(self._teacher, pairs), map_weight=settings.map_weight)
+        told = loss(maps, logits, masks, labels, weights, map_weight=settings.map_weight)
+        if self._teacher is None:
+            total = told
         else:
-            total = loss(maps, logits, masks, labels, weights, map_weight=settings.map_weight)
+            taken = likeness(maps, taught(self._teacher, pairs), map_weight=settings.map_weight)
+            total = taken + settings.label_weight * told
         self._optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
@@ -433,7 +458,7 @@ def train(
         every: Crops between two rows of the log.
         measured_pairs: Pairs of held-back faces to measure at each row; 0 for none.
         start: safetensors to start from instead of ImageNet, see `load_start`.
-        teacher: safetensors to learn from instead of labels, see `Learner`.
+        teacher: safetensors to learn from, see `Learner`.
         stop_after: Stop at the first row past so many crops.
 
     Returns:
@@ -557,7 +582,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--teacher",
         type=Path,
-        help="weights to learn from, by what they say of the crops before their wear, not labels",
+        help="weights to learn from, by what they say of the crops before their wear; and of labels by --label-weight",
     )
     result.add_argument("--leave-out", type=Path, help="text file of groups not to train on, one a line")
     result.add_argument("--every", type=int, default=10_240, help="crops between two rows of the log (%(default)s)")
