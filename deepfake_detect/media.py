@@ -140,11 +140,14 @@ class _Moving(Media):
         first, last = self._within()
         wanted = choose(times, first, last, self._options, keys=self._reader.keys)
         self.planned = len(wanted)
+        notes = []
+        if (first, last) != (0, len(times)):
+            start, end, length = (time_s - times[0] for time_s in (times[first], times[last - 1], self._end_s))
+            notes.append(Note("part", {"start": f"{start:.1f}", "end": f"{end:.1f}", "length": f"{length:.1f}"}))
         apart = (times[last - 1] - times[first]) / len(wanted)
         if len(wanted) < last - first and (len(wanted) < _FEW_FRAMES or apart > _FAR_APART_S):
-            note = Note("few_frames", {"frames": str(len(wanted)), "apart": f"{apart:.1f}"})
-            if note not in self.notes:
-                self.notes.append(note)
+            notes.append(Note("few_frames", {"frames": str(len(wanted)), "apart": f"{apart:.1f}"}))
+        self.notes += [note for note in notes if note not in self.notes]
         yield from self._reader.frames(wanted, seconds(times, first, last) if each_second else ())
 
     @property

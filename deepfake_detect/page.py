@@ -119,6 +119,7 @@ def html(
         name=plain(report.path if options.keep_path else Path(report.path).name or report.path),
         reason=verdict.reason(report, words),
         what_next=_what_next(report, words),
+        part=[words(f"note_{note.key}", **note.values) for note in report.notes if note.key == "part"],
         support=_support(ratio, words) if ratio else "",
         people=[
             _person(track, report, options, words, moments=_MOMENTS // len(people), brief=track in brief)
@@ -236,7 +237,9 @@ def _warnings(report: Report, words: Words) -> tuple[str, ...]:
     if report.calibration is None or report.media is None:
         return ()
     kind, calibration = report.media.kind, report.calibration
-    return verdict.warnings(report.notes, report.tracks, kind=kind, calibration=calibration, words=words)
+    # That it is a part stands in the finding itself, where nobody overlooks it.
+    notes = [note for note in report.notes if note.key != "part"]
+    return verdict.warnings(notes, report.tracks, kind=kind, calibration=calibration, words=words)
 
 
 def _person(

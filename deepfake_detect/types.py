@@ -34,7 +34,7 @@ NoteKey = Literal[
     "aigc_label", "changed_before_taken", "credentials_elsewhere", "digital_source_type", "editing_software",
     "encoded_again", "few_frames", "frames_missing", "frames_not_decoded", "generator_data", "generator_named",
     "hashes_cut", "hdr", "interlaced", "metadata_cut", "metadata_unreadable", "no_camera_data", "other_faces",
-    "other_pages", "other_pictures", "other_videos", "picture_coarse", "picture_cut_short", "size_changes",
+    "other_pages", "other_pictures", "other_videos", "part", "picture_coarse", "picture_cut_short", "size_changes",
     "times_disagree", "times_start_again", "transparent", "video_cut_short",
 ]  # fmt: skip
 CredentialState = Literal["not_read", "absent", "valid", "invalid", "untrusted"]

@@ -646,6 +646,28 @@ def test_start_and_end(tmp_path: Path) -> None:
         frames_of(path, start_s=9.0)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"start_s": 1.0}, ("1.0", "4.0", "4.0")),
+        ({"start_s": 1.0, "end_s": 2.0}, ("1.0", "2.0", "4.0")),
+        ({"end_s": 2.0}, ("0.0", "2.0", "4.0")),
+        ({"start_s": 0.0, "end_s": 9.0}, None),
+        ({}, None),
+    ],
+)
+def test_that_only_a_part_was_looked_at_is_noted(
+    options: dict[str, float], said: tuple[str, ...] | None, tmp_path: Path
+) -> None:
+    stamps = [9000 + 40 * i for i in range(100)]
+    path = write_video(tmp_path / "a.mkv", numbered(100), stamps=stamps)
+    with media.open(path, Options(**options)) as opened:  # type: ignore[arg-type]
+        for _ in range(2):
+            list(opened.frames())
+        found = [tuple(note.values[name] for name in ("start", "end", "length")) for note in opened.notes if note.key == "part"]
+    assert found == ([said] if said else [])
+
+
 @pytest.mark.parametrize("name", ["a.mkv", "a.ts", "faststart.mp4"])
 def test_a_video_cut_short_says_how_much_is_missing(name: str, tmp_path: Path) -> None:
     grainy = [texture(96, 128, seed) for seed in range(100)]

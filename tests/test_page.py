@@ -157,6 +157,19 @@ def test_what_is_wrong_with_a_file_is_said_in_the_language_of_the_page(language:
     assert ('<span lang="en">some media</span>' in text) is (language != "en")
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_that_only_a_part_was_examined_stands_beside_the_finding(language: str) -> None:
+    values = {"start": "60.0", "end": "90.0", "length": "3600.0"}
+    said = Words(language)("note_part", **values)
+    whole, part = (
+        Page(page(replace(report(), notes=notes), options=ReportOptions(language=language))).text
+        for notes in ((), (Note("part", values),))
+    )
+    assert said not in whole
+    assert part.count(said) == 1
+    assert part.index(said) < part.index(Words(language)("page_next"))
+
+
 def test_what_could_not_be_examined_still_gets_a_page() -> None:
     failed = Report(
         "x.jpg", ToolInfo("1.0", "net", "0" * 64, "fit", "0" * 64), error=Failure("damaged", "x.jpg: <b>cut short</b>")
