@@ -664,7 +664,11 @@ def test_that_only_a_part_was_looked_at_is_noted(
     with media.open(path, Options(**options)) as opened:  # type: ignore[arg-type]
         for _ in range(2):
             list(opened.frames())
-        found = [tuple(note.values[name] for name in ("start", "end", "length")) for note in opened.notes if note.key == "part"]
+        found = [
+            tuple(note.values[name] for name in ("start", "end", "length"))
+            for note in opened.notes
+            if note.key == "part"
+        ]
     assert found == ([said] if said else [])
 
 

@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import io
 import json
+import math
 import os
 import re
 import select
@@ -635,7 +636,8 @@ def test_what_is_kept_outlives_its_page(tmp_path: Path) -> None:
 
 def test_a_timeline_follows_the_copy_and_survives_nonsense() -> None:
     faces = [{"time_s": 10 + t, "logit": t - 1} for t in range(3)]
-    record = {"media": {"sampled_times_s": [10, 11, 12], "duration_s": 2}, "tracks": [{"id": 1, "faces": faces}]}
+    record: dict[str, Any] = {"media": {"sampled_times_s": [10, 11, 12], "duration_s": 2}}
+    record["tracks"] = [{"id": 1, "probability": 0.4, "faces": faces}]
     found = timeline(record)
     assert found is not None
     assert found.duration_s == 2
@@ -644,8 +646,9 @@ def test_a_timeline_follows_the_copy_and_survives_nonsense() -> None:
     for nonsense in (
         {},
         {"media": None},
-        {**record, "tracks": [{"id": "x", "faces": faces}]},
-        {**record, "tracks": [{"id": 1, "faces": [{"time_s": 10**400, "logit": 1}]}]},
+        {**record, "tracks": [{"id": "x", "probability": 0.4, "faces": faces}]},
+        {**record, "tracks": [{"id": 1, "probability": None, "faces": faces}]},
+        {**record, "tracks": [{"id": 1, "probability": 0.4, "faces": [{"time_s": 10**400, "logit": 1}]}]},
         {**record, "tracks": [{"id": 1, "faces": 1}]},
         {**record, "media": {"sampled_times_s": [10**400], "duration_s": 2}},
         {**record, "media": {"sampled_times_s": [10, 11], "start_s": "x", "duration_s": 2}},
@@ -659,11 +662,29 @@ def test_a_moment_is_that_of_the_copy_wherever_the_first_look_lies() -> None:
     seen = [times[i] for i in choose(times, 0, 15000, Options(), keys=range(0, 15000, 275))]
     faces = [{"time_s": time_s, "logit": 1.0} for time_s in seen]
     record = {
-        "media": {"sampled_times_s": seen, "start_s": 9.0, "duration_s": 600.0}, "tracks": [{"id": 1, "faces": faces}]
-    }  # fmt: skip
+        "media": {"sampled_times_s": seen, "start_s": 9.0, "duration_s": 600.0},
+        "tracks": [{"id": 1, "probability": 0.7, "faces": faces}],
+    }
     found = timeline(record)
     assert found is not None
     assert found.moments[0].time_s == pytest.approx(seen[0] - 9)
+
+
+def test_of_many_people_the_timeline_shows_those_with_the_strongest_evidence() -> None:
+    logits = {1: -2.5, 2: -2.0, 3: None, 4: -2.7, 5: -2.6, 6: 3.0}
+    tracks = [
+        {"id": person, "probability": None if logit is None else 1 / (1 + math.exp(-logit)),
+         "faces": [{"time_s": float(person), "logit": logit}]}
+        for person, logit in logits.items()
+    ]  # fmt: skip
+    media = {"sampled_times_s": [float(t) for t in range(10)], "start_s": 0.0, "duration_s": 10.0}
+    found = timeline({"media": media, "tracks": tracks})
+    assert found is not None
+    assert found.people == 5
+    assert [person for person, _ in found.lines] == [6, 2, 1, 5]
+    assert max(found.moments, key=lambda moment: moment.logit).person == 6
+    # A line of one point would not be seen.
+    assert found.lines[0][1] == "428.0,37.5 436.0,37.5"
 
 
 # What is refused

@@ -9,6 +9,8 @@ from typing import Any
 WIDTH, HEIGHT = 720, 120
 _REACH = 8.0
 _MOST_DRAWN, _MOST_MOMENTS = 4, 5
+# Half the width of what is drawn of a person who was judged once.
+_DASH = 4
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,14 @@ class Timeline:
     """Evidence over a video.
 
     Attributes:
-        lines: Of each person the number and the points, as SVG writes them.
-        moments: The strongest, in order of time.
+        lines: Of each person the number and the points, as SVG writes them; of those with the strongest evidence, these first.
+        people: How many were judged.
+        moments: The strongest of all people, in order of time.
     """
 
     duration_s: float
     lines: tuple[tuple[int, str], ...]
+    people: int
     moments: tuple[Moment, ...]
 
 
@@ -49,12 +53,14 @@ def timeline(record: dict[str, Any]) -> Timeline | None:
         # frame that was looked at.
         begin = record["media"].get("start_s")
         begin = max(0.0, times[0] - (duration - (times[-1] - times[0])) / 2) if begin is None else float(begin)
-        people = [_moments(track, begin) for track in record["tracks"][:_MOST_DRAWN]]
+        judged = [(float(track["probability"]), seen) for track in record["tracks"] if (seen := _moments(track, begin))]
     except (KeyError, TypeError, ValueError, IndexError, OverflowError):
         return None
-    lines = tuple((seen[0].person, _line(seen, duration)) for seen in people if seen)
+    # The probability and not the logit, for a poor picture's logit counts less.
+    people = [seen for _, seen in sorted(judged, key=lambda person: -person[0])]
+    lines = tuple((seen[0].person, _line(seen, duration)) for seen in people[:_MOST_DRAWN])
     every = [Moment(one.person, round(one.time_s, 2), one.logit) for seen in people for one in seen]
-    return Timeline(duration, lines, _strongest(every, apart_s=duration / 20)) if lines else None
+    return Timeline(duration, lines, len(people), _strongest(every, apart_s=duration / 20)) if lines else None
 
 
 def _moments(track: dict[str, Any], begin: float) -> list[Moment]:
@@ -68,8 +74,12 @@ def _moments(track: dict[str, Any], begin: float) -> list[Moment]:
 
 
 def _line(seen: list[Moment], duration: float) -> str:
-    places = ((min(max(moment.time_s / duration, 0), 1), moment.logit) for moment in seen)
-    return " ".join(f"{WIDTH * share:.1f},{_height(logit):.1f}" for share, logit in places)
+    places = [(WIDTH * min(max(moment.time_s / duration, 0), 1), _height(moment.logit)) for moment in seen]
+    if len(places) == 1:
+        # Of a single point nothing would be seen.
+        ((x, y),) = places
+        places = [(x - _DASH, y), (x + _DASH, y)]
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
 
 
 def _height(logit: float) -> float:
