@@ -157,16 +157,18 @@ def _what_next(report: Report, words: Words) -> str:
     if report.verdict is None:
         return ""
     label = report.verdict.label
-    return words("next_inconclusive_alone" if label == "inconclusive" and _one_alone(report) else f"next_{label}")
+    return words(f"next_{label}{_alone(report) if label == 'inconclusive' else ''}")
 
 
-def _one_alone(report: Report) -> bool:
-    """Whether somebody would be called manipulated who was seen alone."""
+def _alone(report: Report) -> str:
+    """The end of a text's key: whether somebody would be called manipulated who was seen alone, or only a part would be."""
     if report.calibration is None or report.media is None:
-        return False
-    bands = report.calibration.bands(report.media.kind)
-    people = [*verdict.seen_enough(report.tracks), *verdict.seen_in_part(report.tracks)]
-    return verdict.one_alone_shows(verdict.evidence(people), bands)
+        return ""
+    bands, tracks = report.calibration.bands(report.media.kind), report.tracks
+    people = [*verdict.seen_enough(tracks), *verdict.seen_in_part(tracks)]
+    if verdict.one_alone_shows(verdict.evidence(people), bands):
+        return "_alone"
+    return "_part" if verdict.one_alone_shows(verdict.evidence(verdict.shown_in_part(tracks)), bands) else ""
 
 
 def _odds(ratio: float, words: Words) -> str:

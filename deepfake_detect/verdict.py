@@ -426,7 +426,8 @@ def _finding(
     if label == "manipulated":
         moment = strongest_moment(worst)
         return words(f"reason_manipulated_{kind}", **said, time_s=moment.time_s if moment else 0.0)
-    able, alone = seen_enough(tracks), _alone(worst, calibration.bands(kind))
+    able, bands = seen_enough(tracks), calibration.bands(kind)
+    alone = _alone(worst, bands)
     if label == "no_manipulation_found":
         # Not those of people who could not decide: nobody said that these show nothing.
         views = sum(len(track.voting) for track in able)
@@ -434,20 +435,23 @@ def _finding(
         return words(f"reason_nothing_{some}_{kind}", **said, views=views, person=worst.id)
     if len(able) > 1 and alone == "manipulated":
         return _with_cuts(words("reason_one_of_many", who=who, people=len(able)), kind, words)
-    if alone == "no_manipulation_found":
-        bands = calibration.bands(kind)
-        glimpsed = [track for track in seen_in_part(tracks) if _alone(track, bands) == "manipulated"]
-        if glimpsed:
-            return words(
-                "reason_glimpsed", who=who, person=max(glimpsed, key=lambda track: track.probability or 0.0).id
-            )
-        parts = [part for part in shown_in_part(able) if _alone(part, bands) == "manipulated"]
-        if parts:
-            part = max(parts, key=lambda one: -math.inf if one.logit is None else one.logit)
-            who = words("face_only") if len(tracks) == 1 else words("face_of", person=part.id)
-            moment = strongest_moment(part)
-            return words("reason_part", who=who, time_s=moment.time_s if moment else 0.0)
+    glimpsed = [track for track in seen_in_part(tracks) if _alone(track, bands) == "manipulated"]
+    if glimpsed:
+        person = max(glimpsed, key=lambda track: track.probability or 0.0).id
+        return words(f"reason_glimpsed{_unless_nothing(alone)}", who=who, person=person)
+    parts = [part for part in shown_in_part(able) if _alone(part, bands) == "manipulated"]
+    if parts:
+        part = max(parts, key=lambda one: -math.inf if one.logit is None else one.logit)
+        (whole,) = (_alone(track, bands) for track in able if track.id == part.id)
+        who = words("face_only") if len(tracks) == 1 else words("face_of", person=part.id)
+        moment = strongest_moment(part)
+        return words(f"reason_part{_unless_nothing(whole)}", who=who, time_s=moment.time_s if moment else 0.0)
     return words("reason_inconclusive", who=who)
+
+
+def _unless_nothing(alone: Label | None) -> str:
+    """The end of a sentence's key, where nobody can say of a person that they show no traces."""
+    return "" if alone == "no_manipulation_found" else "_unclear"
 
 
 def _with_cuts(said: str, kind: Kind, words: Words) -> str:

@@ -315,8 +315,16 @@ def test_what_to_do_next_does_not_say_too_little_where_one_alone_would_be_called
     crowd = report(people=4)
     doubtful = replace(crowd, verdict=Verdict("inconclusive", 0.6, 1.5, "reason"))
     assert Words()("next_inconclusive_alone") in Page(page(doubtful)).text
-    alike = tuple(replace(track, logit=0.1, probability=0.52) for track in crowd.tracks)
-    assert Words()("next_inconclusive").replace('"', '"') in Page(page(replace(doubtful, tracks=alike))).text
+    alike = tuple(
+        replace(track, scores=tuple(score(t / 4, 0.1) for t in range(12)), logit=0.1, probability=0.52)
+        for track in crowd.tracks
+    )
+    assert Words()("next_inconclusive") in Page(page(replace(doubtful, tracks=alike))).text
+    # Of one of them a part would be.
+    part = replace(alike[0], scores=(*alike[0].scores[:8], *(score(t / 4, 2.0) for t in range(8, 12))))
+    text = Page(page(replace(doubtful, tracks=(part, *alike[1:])))).text
+    assert Words()("next_inconclusive_part") in text
+    assert Words()("next_inconclusive") not in text
 
 
 def test_numbers_are_written_as_the_language_does() -> None:

@@ -133,6 +133,28 @@ def test_a_part_that_shows_traces_is_told_with_its_moment() -> None:
     assert "person 2 shows no traces" in beside.reason
 
 
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        (-3.0, "The face shows no traces of manipulation over most of the time, but does in a part around 28.0 s"),
+        (-1.0, "The face is unclear taken as a whole, but a part around 28.0 s shows traces"),
+        (0.5, "The face is unclear taken as a whole, but a part around 28.0 s shows traces"),
+    ],
+)
+def test_a_part_is_told_whatever_the_rest_comes_to(rest: float, said: str) -> None:
+    answer = decide([track(1, *[rest] * 28, *[2.0] * 4)], kind="video", calibration=CALIBRATION)
+    assert answer.label == "inconclusive"
+    assert answer.reason.startswith(said)
+
+
+def test_a_part_of_one_is_told_where_another_decides() -> None:
+    people = [track(1, *[-1.0] * 32), track(2, *[-3.0] * 28, *[2.0] * 4)]
+    answer = decide(people, kind="video", calibration=CALIBRATION)
+    assert deciding(people) == people[0]
+    assert answer.label == "inconclusive"
+    assert answer.reason.startswith("The face of person 2 shows no traces of manipulation over most of the time")
+
+
 def test_the_warmest_of_a_genuine_video_is_no_part() -> None:
     """Views that scatter as those of genuine validation videos do."""
     rng = np.random.default_rng(0)
@@ -254,7 +276,8 @@ def test_of_someone_seen_briefly_the_reason_says_no_more_than_is_so() -> None:
     for long, brief in ((unclear, 0.5), (unclear, 6.0), (cold, 0.5)):
         people = [long, track(2, *[brief] * 6)]
         reason = decide(people, kind="video", calibration=CALIBRATION).reason
-        assert "seen too briefly" not in reason
+        assert ("The face of person 1 is unclear, but that of person 2, seen too briefly" in reason) is (brief > 1)
+        assert "person 1 shows no traces" not in reason
         told = glimpses(people, kind="video", calibration=CALIBRATION, words=Words())
         assert bool(told) is (brief > 1)
     reason = decide([cold, track(2, *[2.0] * 6), track(3, *[6.0] * 6)], kind="video", calibration=CALIBRATION).reason
