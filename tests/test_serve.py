@@ -22,6 +22,7 @@ import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -668,6 +669,22 @@ def test_a_moment_is_that_of_the_copy_wherever_the_first_look_lies() -> None:
     found = timeline(record)
     assert found is not None
     assert found.moments[0].time_s == pytest.approx(seen[0] - 9)
+
+
+@pytest.mark.parametrize("fps", [Fraction(30000, 1001), Fraction(24), Fraction(25), Fraction(60), Fraction(240)])
+def test_a_moment_leads_into_its_own_frame(fps: Fraction) -> None:
+    # As a record states the times of frames, and as the copy's clock does.
+    times = [round(float(k / fps), 6) for k in range(300)]
+    stamps = [round(k / fps * 90_000) / 90_000 for k in range(301)]
+    for k in range(0, 300, 5):
+        record = {
+            "media": {"sampled_times_s": times, "start_s": 0.0, "duration_s": float(300 / fps)},
+            "tracks": [{"id": 1, "probability": 0.7, "faces": [{"time_s": times[k], "logit": 1.0}]}],
+        }
+        found = timeline(record)
+        assert found is not None
+        (moment,) = found.moments
+        assert stamps[k] < moment.seek_s < stamps[k + 1]
 
 
 def test_of_many_people_the_timeline_shows_those_with_the_strongest_evidence() -> None:

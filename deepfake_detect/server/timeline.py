@@ -11,6 +11,8 @@ _REACH = 8.0
 _MOST_DRAWN, _MOST_MOMENTS = 4, 5
 # Half the width of what is drawn of a person who was judged once.
 _DASH = 4
+# Players show the last frame that begins no later than the time they are sent to, and stamps of the copy are rounded.
+_INTO_FRAME_S = 0.001
 
 
 @dataclass(frozen=True)
@@ -21,13 +23,18 @@ class Moment:
     time_s: float
     logit: float
 
+    @property
+    def seek_s(self) -> float:
+        """A time within the frame, not before it."""
+        return round(self.time_s + _INTO_FRAME_S, 4)
+
 
 @dataclass(frozen=True)
 class Timeline:
     """Evidence over a video.
 
     Attributes:
-        lines: Of each person the number and the points, as SVG writes them; of those with the strongest evidence, these first.
+        lines: Of those with the strongest evidence, in its order, the number and the points, as SVG writes them.
         people: How many were judged.
         moments: The strongest of all people, in order of time.
     """
@@ -59,7 +66,7 @@ def timeline(record: dict[str, Any]) -> Timeline | None:
     # The probability and not the logit, for a poor picture's logit counts less.
     people = [seen for _, seen in sorted(judged, key=lambda person: -person[0])]
     lines = tuple((seen[0].person, _line(seen, duration)) for seen in people[:_MOST_DRAWN])
-    every = [Moment(one.person, round(one.time_s, 2), one.logit) for seen in people for one in seen]
+    every = [moment for seen in people for moment in seen]
     return Timeline(duration, lines, len(people), _strongest(every, apart_s=duration / 20)) if lines else None
 
 
