@@ -59,6 +59,7 @@ def save(
     *,
     key: Ed25519PrivateKey | None = None,
     name: str | None = None,
+    called: str | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Path:
     """Write the folder of a report.
@@ -68,6 +69,7 @@ def save(
         options: What it holds, and in which language.
         key: Signs the fingerprints; `read_key` reads it.
         name: What the report calls the media, where that is not what the file is called.
+        called: What the folder will be called where it is checked, where that is not what it is called here.
         progress: Called with the share that is done, 0 to 1; nearly all of it is the annotated copy of a video.
 
     Returns:
@@ -99,7 +101,7 @@ def save(
             if options.images:
                 pictures = _write_pictures(judged, target, options, progress)
         # The page and its PDF hold the time of day; report.json stays the same from run to run but for its times.
-        command = f"deepfake-detect verify {_quoted(target)}{_again_with(judged)}"
+        command = f"deepfake-detect verify {_quoted(called or target.name or str(target))}{_again_with(judged)}"
         write_page = partial(page.html, shown, options=options, created_utc=judged.created_utc, rerun=command)
         write_atomically(target / PAGE, write_page().encode("utf-8"))
         pages = [PAGE]
@@ -449,7 +451,9 @@ def public_pem(key: Ed25519PublicKey) -> bytes:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _quoted(folder: Path) -> str:
-    name = folder.name or str(folder)
+def _quoted(name: str) -> str:
     # Marks that are not seen are not shown either, and without them it is no longer the folder's name.
-    return shlex.quote(name) if page.plain(name) == name else "FOLDER"
+    if page.plain(name) != name:
+        return "FOLDER"
+    # It would be taken for an option.
+    return shlex.quote(f"./{name}" if name.startswith("-") else name)

@@ -695,6 +695,7 @@ class Report:
         options: ReportOptions | None = None,
         key: Ed25519PrivateKey | None = None,
         name: str | None = None,
+        called: str | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
         """Write the folder that someone else can check: page, JSON, annotated copy, evidence, fingerprints.
@@ -704,6 +705,7 @@ class Report:
             options: What it holds, and in which language.
             key: Signs it; `dossier.read_key` reads one.
             name: What the report calls the media, where that is not what the file is called.
+            called: What the folder will be called where it is checked, where that is not what it is called here.
             progress: Called with the share that is done, 0 to 1.
 
         Raises:
@@ -714,7 +716,7 @@ class Report:
         """
         from .dossier import save
 
-        save(self, folder, options, key=key, name=name, progress=progress)
+        save(self, folder, options, key=key, name=name, called=called, progress=progress)
 
     def to_dict(self) -> dict[str, Any]:
         """What `--json` prints: the contract `deepfake-detect/1`, whose fields `report.schema.json` describes."""

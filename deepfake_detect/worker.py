@@ -91,6 +91,7 @@ class Job:
         follow: Whether the name may be a link.
         crop: Whether the outcome is to hold a crop of the deciding face. Default False.
         report: A folder into which the report is written, too; the limits must allow files to be written.
+        report_called: What that folder will be called where it is checked, if not as here.
         report_options: What that report holds.
         lies_at: Where the file lies if `path` is only what it is called. The report's pictures are made from there.
         original: An innocent photo: the face is compared with that in it, and nothing else is judged.
@@ -101,6 +102,7 @@ class Job:
     follow: bool = True
     crop: bool = False
     report: Path | None = None
+    report_called: str | None = None
     report_options: ReportOptions = field(default_factory=ReportOptions)
     lies_at: Path | None = None
     original: Original | None = None
@@ -569,6 +571,7 @@ def _to_json(job: Job) -> dict[str, Any]:
         "path": job.path,
         "crop": job.crop,
         "report": None if job.report is None else os.fspath(job.report),
+        "report_called": job.report_called,
         "report_options": asdict(job.report_options),
         "lies_at": os.fspath(job.lies_at or job.path),
         "original": job.original and {"path": job.original.path, "lies_at": os.fspath(job.original.lies_at)},
@@ -806,9 +809,13 @@ def _answer(judge: Judge, job: dict[str, Any], sources: list[str], tell: Callabl
         judged = replace(judged, path=path, media=judged.media and replace(judged.media, path=path))
         if job["report"] is not None:
             tell("writing", 0.0)
-            options, progress = ReportOptions(**job["report_options"]), partial(tell, "writing")
-            name = None if job["lies_at"] == path else path
-            replace(judged, path=job["lies_at"]).save(job["report"], options=options, name=name, progress=progress)
+            replace(judged, path=job["lies_at"]).save(
+                job["report"],
+                options=ReportOptions(**job["report_options"]),
+                name=None if job["lies_at"] == path else path,
+                called=job["report_called"],
+                progress=partial(tell, "writing"),
+            )
         return _packed({
             "record": to_dict(judged),
             "reasons": {language: verdict.reason(judged, Words(language)) for language in LANGUAGES},

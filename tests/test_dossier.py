@@ -851,6 +851,19 @@ def test_a_name_that_is_no_text_can_be_reported(tmp_path: Path) -> None:
     assert "deepfake-detect verify FOLDER --media" in (folder / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("name", "called", "said"),
+    [("out", None, "out"), ("-q", None, "./-q"), ("Xq3_a", "report", "report"), ("a b", None, "&#39;a b&#39;")],
+)
+def test_the_command_that_checks_a_report_names_its_folder(
+    name: str, called: str | None, said: str, detector: Detector, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.jpg").write_text("no picture")
+    (failed,) = detector.detect_many([tmp_path / "broken.jpg"])
+    failed.save(tmp_path / name, called=called)
+    assert f"deepfake-detect verify {said}</code>" in (tmp_path / name / "report.html").read_text(encoding="utf-8")
+
+
 def test_where_weasyprint_is_missing_nothing_is_written(
     picture: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

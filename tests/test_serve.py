@@ -1163,6 +1163,11 @@ def test_real_files_are_judged_compared_and_gone_after_ctrl_c(tmp_path: Path) ->
         archive = client.get(f"/v1/jobs/{video}/report.zip").content
         zipfile.ZipFile(io.BytesIO(archive)).extractall(tmp_path / "unpacked")
         assert main(["verify", "-q", str(tmp_path / "unpacked" / "report")]) == 0
+        assert "deepfake-detect verify report --media FILE" in page
+        # The id alone gives whoever knows it the report.
+        unpacked = [path for path in (tmp_path / "unpacked").rglob("*") if path.is_file()]
+        assert len(unpacked) > 4
+        assert not [path for path in unpacked if video.encode() in path.read_bytes()]
         assert client.get(f"/v1/jobs/{video}/annotated").headers["content-type"] == "video/mp4"
         shown = client.get(f"/jobs/{video}").text
         assert '<polyline class="line-1"' in shown

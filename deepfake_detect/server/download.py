@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: What the annotated copy in a folder may be called, and what it is then.
 COPIES = {"annotated.mp4": "video/mp4", "annotated.jpg": "image/jpeg", "annotated.png": "image/png"}
+#: What a report's folder is called in the ZIP, and so by the report itself. On disk it bears the job's id, which is secret.
+FOLDER = "report"
 _CHUNK = 2**18
 
 
@@ -63,10 +65,10 @@ def annotated_copy(folder: Path) -> Path | None:
     return next((folder / name for name in COPIES if (folder / name).is_file()), None)
 
 
-def whole_folder(folder: Path, *, name: str) -> StreamingResponse:
-    """A folder as a ZIP of this name."""
-    headers = {"Content-Disposition": f'attachment; filename="{name}.zip"'}
-    return StreamingResponse(_zipped(folder, name), media_type="application/zip", headers=headers)
+def whole_folder(folder: Path) -> StreamingResponse:
+    """A report's folder as a ZIP."""
+    headers = {"Content-Disposition": f'attachment; filename="{FOLDER}.zip"'}
+    return StreamingResponse(_zipped(folder, FOLDER), media_type="application/zip", headers=headers)
 
 
 def _zipped(folder: Path, name: str) -> Iterator[bytes]:

@@ -233,7 +233,7 @@ def get_the_page(request: Request, name: Id) -> Response:
 )
 def get_the_folder(request: Request, name: Id) -> StreamingResponse:
     """The whole folder, which `deepfake-detect verify` checks."""
-    return whole_folder(service_of(request).report_of(name), name="report")
+    return whole_folder(service_of(request).report_of(name))
 
 
 @router.get(

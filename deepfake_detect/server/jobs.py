@@ -32,6 +32,7 @@ from ..options import ReportOptions
 from ..report import to_dict
 from ..types import Failure, Report
 from ..worker import Job, Original, Outcome
+from .download import FOLDER
 from .ledger import BRIEF, OVER, REASONS, WHOLE, Contents, Ledger, Status, Ticket
 from .pace import Live, Pace, Standing
 
@@ -521,7 +522,9 @@ class Jobs:
             if ticket.suspect is not None:
                 return self._compared(ticket, ticket.suspect, Original(ticket.name, file.fileno(), own), options)
             report = self._place_for_report(ticket) if ticket.contents == "report" else None
-            job = Job(ticket.name, file.fileno(), report=report, report_options=options, lies_at=own)
+            job = Job(
+                ticket.name, file.fileno(), report=report, report_called=FOLDER, report_options=options, lies_at=own
+            )
             return self._in_pool(ticket, job)
 
     def _compared(self, ticket: Ticket, name: str, original: Original, options: ReportOptions) -> Outcome:
