@@ -19,6 +19,7 @@ from PIL import Image
 
 from . import draw, verdict
 from .options import Options, ReportOptions
+from .provenance import WITHHELD
 from .words import Words
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def html(
         person=options.person,
         priors=posteriors(ratio) if ratio else (),
         limits=limits(report),
+        withheld=WITHHELD,
         images=options.images,
         rerun=rerun,
         paper=paper,

@@ -1,8 +1,8 @@
 """Every word a reader sees, in one place and several languages: `languages/en.json` is complete, the others translate it.
 
 A text is found by its key and filled with values: `Words("de")("face_of", person=2)`. Numbers are written as the language
-does, and `{views:view|views}` is the first word where there is one of it, else the second. What programs read (labels, keys
-of the JSON, kinds of errors) is never translated.
+does, with `{apart:number}` those that come as text, too. `{views:view|views}` is the first word where there is one of it,
+else the second. What programs read (labels, keys of the JSON, kinds of errors) is never translated.
 """
 
 from __future__ import annotations
@@ -47,8 +47,11 @@ class Words(string.Formatter):
         said = format(value, spec)
         if set(said) <= set("+-0.%"):
             said = said.lstrip("+-")
-        said = said.replace("%", "\u00a0%")
-        return said if self.language == "en" else said.replace(".", ",")
+        return self._written(said)
+
+    def _written(self, figures: str) -> str:
+        figures = figures.replace("%", "\u00a0%")
+        return figures if self.language == "en" else figures.replace(".", ",")
 
     def format_field(self, value: object, format_spec: str) -> str:
         """What stands for one value, as `string.Formatter` asks for it."""
@@ -56,6 +59,8 @@ class Words(string.Formatter):
         if has_both:
             # Notes carry their numbers as text.
             return one if str(value) == "1" else more
+        if format_spec == "number":
+            return self._written(str(value))
         return self.number(value, format_spec) if isinstance(value, float) else format(value, format_spec)
 
 

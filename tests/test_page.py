@@ -13,6 +13,7 @@ from conftest import texture
 from deepfake_detect.options import ReportOptions
 from deepfake_detect.page import html as page
 from deepfake_detect.page import in_notebook, plain, posteriors
+from deepfake_detect.provenance import WITHHELD
 from deepfake_detect.types import (
     Bands,
     Calibration,
@@ -334,6 +335,15 @@ def test_numbers_are_written_as_the_language_does() -> None:
     assert "3,00 s" in german
     # But for that of the program's version.
     assert re.findall(r"\d\.\d", german) == ["1.0"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_withheld_is_said_in_the_language_of_the_page(language: str) -> None:
+    known = Provenance("0" * 32, metadata=(("EXIF", "Artist", WITHHELD), ("EXIF", "Make", "Nikon")))
+    text = Page(page(replace(report(), provenance=known), options=ReportOptions(language=language))).text
+    assert Words(language)("page_withheld") in text
+    assert WITHHELD not in text
+    assert "Nikon" in text
 
 
 def test_one_is_not_said_to_be_many() -> None:

@@ -392,6 +392,13 @@ def test_a_wrong_method_is_told_the_right_ones(method: str, path: str, allowed: 
 # The pages
 
 
+def test_the_limit_of_a_file_has_no_comma_that_some_take_for_a_decimal_one(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        for language in LANGUAGES:
+            said = Words(language)("serve_too_large", megabytes="4295")
+            assert said in served.client.get("/", params={"lang": language}).text
+
+
 def test_the_pages_speak_each_language_and_ask_nothing_of_others(served: Served) -> None:
     name = served.send("no_face", '<script>alert("x")</script>.jpg'.replace("/", ""))
     served.ended(name)
