@@ -304,6 +304,15 @@ def test_the_line_is_drawn_where_the_odds_are_even() -> None:
     assert f'y1="{90 - 1.5 * 180 / 16:.1f}"' in text
 
 
+@pytest.mark.parametrize(("language", "dashed"), [("en", "dashed"), ("de", "gestrichelte"), ("es", "discontinua")])
+def test_the_line_of_even_odds_is_named_by_what_holds_on_dark_ground_too(language: str, dashed: str) -> None:
+    text = page(report(), options=ReportOptions(language=language))
+    assert dashed in Words(language)("page_timeline_even", even=0.0)
+    lines = re.findall("<line[^>]*>", text)
+    assert len(lines) == 6
+    assert [line for line in lines if "dasharray" in line] == [line for line in lines if 'class="even"' in line] != []
+
+
 def test_times_are_said_to_be_those_of_the_video_and_a_short_one_has_no_equal_labels() -> None:
     known = report()
     assert Words()("page_times") in Page(page(known)).text
