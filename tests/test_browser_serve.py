@@ -358,6 +358,20 @@ def test_a_real_video_plays_beside_its_report_and_is_compared(page: Any, tmp_pat
         after = float(page.locator("#now").get_attribute("x1"))
         assert after > before
         assert page.locator("video").evaluate("video => video.duration") == pytest.approx(3, abs=0.2)
+        # However often the time is told, the cursor is moved once for each picture on the screen.
+        moved = page.locator("video").evaluate("""async video => {
+            video.muted = video.loop = true;
+            await video.play();
+            for (let i = 0; i < 20; i++) video.dispatchEvent(new Event("timeupdate"));
+            const real = window.requestAnimationFrame;
+            let asked = 0;
+            window.requestAnimationFrame = what => { asked++; return real(what); };
+            await new Promise(done => setTimeout(done, 1000));
+            window.requestAnimationFrame = real;
+            video.pause();
+            return asked;
+        }""")
+        assert 0 < moved < 200
         box = page.locator("#timeline").bounding_box()
         page.mouse.click(box["x"] + box["width"] / 4, box["y"] + 20)
         page.wait_for_timeout(500)

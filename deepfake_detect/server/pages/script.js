@@ -310,11 +310,14 @@ function seek(seconds) { video.currentTime = seconds; }
 
 if (video && timeline) {
   const width = Number(timeline.dataset.width), seconds = Number(timeline.dataset.seconds), now = document.querySelector("#now");
+  let asked = 0;
   const follow = () => {
     const x = width * Math.min(1, video.currentTime / seconds);
     now.setAttribute("x1", x);
     now.setAttribute("x2", x);
-    if (!video.paused) requestAnimationFrame(follow);
+    // Each event begins anew what goes on by itself: one loop is enough.
+    cancelAnimationFrame(asked);
+    if (!video.paused) asked = requestAnimationFrame(follow);
   };
   for (const kind of ["play", "seeked", "timeupdate"]) video.addEventListener(kind, follow);
   timeline.addEventListener("pointerdown", event => {
