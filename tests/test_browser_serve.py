@@ -137,6 +137,39 @@ def test_what_can_not_be_deleted_or_cancelled_stays_and_is_said(
     playwright.expect(row).to_have_count(0)
 
 
+def test_a_row_that_is_renewed_while_its_question_is_open_is_the_one_that_goes(
+    page: Any, served: Served, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected.append("Failed to load resource")
+
+    def full(_: str) -> bool:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    page.goto(str(served.client.base_url))
+    give(page, ("one.jpg", "manipulated 0.9"))
+    page.get_by_role("link", name=W("serve_open")).click()
+    page.wait_for_url("**/jobs/*")
+    row, sure = page.locator("#rows > li"), page.locator("dialog").get_by_role("button", name=W("serve_delete"))
+    with served.pool._worker:
+        give(page, ("mine.jpg", "an original"))
+        playwright.expect(row).to_contain_text("in the queue")
+        row.get_by_role("button", name=W("serve_delete")).click()
+    playwright.expect(row).to_contain_text(W("compare_label_inconclusive").lower(), ignore_case=True)
+    with monkeypatch.context() as broken:
+        broken.setattr(served.jobs, "delete", full)
+        sure.click()
+        playwright.expect(row.get_by_role("alert")).to_contain_text(W("serve_not_deleted"))
+    with served.pool._worker:
+        give(page, ("other.jpg", "an original"))
+        playwright.expect(row.nth(1)).to_contain_text("in the queue")
+        row.nth(1).get_by_role("button", name=W("serve_delete")).click()
+    playwright.expect(row.nth(1)).to_contain_text(W("compare_label_inconclusive").lower(), ignore_case=True)
+    sure.click()
+    playwright.expect(row).to_have_count(1)
+    # Before the server ends, which the page would complain of.
+    page.close()
+
+
 def test_a_broken_connection_is_tried_again(page: Any, served: Served, expected: list[str]) -> None:
     expected.append("Failed to load resource")
     broken = {"/v1/jobs": 1, "/row": 2, "/events": 1}

@@ -275,8 +275,8 @@ async function ask(method, address) {
   }
 }
 
-function complain(button, words, why) {
-  const actions = button.closest(".actions");
+function complain(place, words, why) {
+  const actions = place.querySelector(".actions");
   const said = actions.nextElementSibling?.matches(".warning") ? actions.nextElementSibling : document.createElement("p");
   said.className = "warning";
   said.setAttribute("role", "alert");
@@ -288,17 +288,19 @@ document.addEventListener("click", async event => {
   const button = event.target.closest("button[data-do]"), row = button?.closest("[data-id]");
   const id = row ? row.dataset.id : job;
   if (!button || !id) return;
+  // Until the answer comes the row may have been renewed: what is said and done belongs to the one that stands there then.
+  const here = () => row ? rowOf(id) || row : main;
   if (button.dataset.do === "cancel") {
     button.disabled = true;
     const why = await ask("POST", `/v1/jobs/${id}/cancel`);
     if (why === null) return;
     button.disabled = false;
-    complain(button, main.dataset.notCancelled, why);
+    complain(here(), main.dataset.notCancelled, why);
   } else if (button.dataset.do === "delete" && await confirmed()) {
     const why = await ask("DELETE", `/v1/jobs/${id}`);
-    if (why !== null) complain(button, main.dataset.notDeleted, why);
+    if (why !== null) complain(here(), main.dataset.notDeleted, why);
     else if (id === job) location.assign("/");
-    else { announce(`${row.querySelector("bdi").textContent}: ${main.dataset.deleted}`); remove(row); }
+    else { announce(`${row.querySelector("bdi").textContent}: ${main.dataset.deleted}`); remove(here()); }
   }
 });
 
