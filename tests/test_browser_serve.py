@@ -384,7 +384,17 @@ def test_a_real_video_plays_beside_its_report_and_is_compared(page: Any, tmp_pat
         playwright.expect(report.locator("h1")).to_contain_text("clip_forged.mp4")
         playwright.expect(report.locator(".finding strong")).to_have_text(W("label_manipulated"))
         # As high as what is in it, so that there is one thing to scroll.
-        assert page.locator("#report").evaluate("frame => frame.clientHeight") > 2000
+        frame = page.locator("#report")
+        high = "frame => frame.clientHeight"
+        wide = frame.evaluate(high)
+        assert wide > 2000
+        assert frame.evaluate("frame => frame.contentDocument.documentElement.scrollHeight - frame.clientHeight") <= 0
+        # A narrow page is longer, and the frame is as short as before when the window is as wide as before.
+        size = page.viewport_size
+        page.set_viewport_size({"width": 390, "height": 800})
+        until(lambda: frame.evaluate(high) > wide + 100 or None)
+        page.set_viewport_size(size)
+        until(lambda: abs(frame.evaluate(high) - wide) <= 10 or None)
         before = float(page.locator("#now").get_attribute("x1"))
         page.locator("[data-seek]").last.click()
         page.wait_for_timeout(500)

@@ -332,7 +332,8 @@ if (video && timeline) {
 if (report) {
   const fit = () => {
     const inner = report.contentDocument?.documentElement;
-    if (inner) report.style.height = `${inner.scrollHeight + 2}px`;
+    // Not its scrollHeight, which is never less than the frame's own height: the frame would only ever grow.
+    if (inner) report.style.height = `${inner.offsetHeight + 2}px`;
   };
   report.addEventListener("load", fit);
   addEventListener("resize", fit);
