@@ -313,10 +313,20 @@ def test_the_line_of_even_odds_is_named_by_what_holds_on_dark_ground_too(languag
     assert [line for line in lines if "dasharray" in line] == [line for line in lines if 'class="even"' in line] != []
 
 
-def test_times_are_said_to_be_those_of_the_video_and_a_short_one_has_no_equal_labels() -> None:
-    known = report()
-    assert Words()("page_times") in Page(page(known)).text
-    short = replace(known, sampled_times_s=(0.0, 0.04, 0.08))
+@pytest.mark.parametrize(("start_s", "told"), [(1432.0, True), (0.0, False), (0.001, False), (None, False)])
+def test_that_a_video_has_a_clock_of_its_own_is_told_where_it_begins_late(start_s: float | None, told: bool) -> None:
+    known = report(people=2)
+    assert known.media is not None
+    text = Page(page(replace(known, media=replace(known.media, start_s=start_s)))).text
+    words = Words()
+    assert (words("page_times", start_s=1432.0) in text) is told
+    assert ("video's own clock" in text) is told
+    assert (f"{words('page_fact_start')}1432.00 s" in text) is told
+    assert words("after_cuts") in text
+
+
+def test_a_short_video_has_no_equal_labels() -> None:
+    short = replace(report(), sampled_times_s=(0.0, 0.04, 0.08))
     labels = re.findall(r'text-anchor="middle">([\d.]+)</text>', page(short))
     assert labels == ["0.00", "0.02", "0.04", "0.06", "0.08"]
 

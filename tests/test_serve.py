@@ -676,6 +676,7 @@ def test_a_moment_is_that_of_the_copy_wherever_the_first_look_lies() -> None:
     found = timeline(record)
     assert found is not None
     assert found.moments[0].time_s == pytest.approx(seen[0] - 9)
+    assert found.start_s == 9
 
 
 @pytest.mark.parametrize("fps", [Fraction(30000, 1001), Fraction(24), Fraction(25), Fraction(60), Fraction(240)])

@@ -37,12 +37,14 @@ class Timeline:
         lines: Of those with the strongest evidence, in its order, the number and the points, as SVG writes them.
         people: How many were judged.
         moments: The strongest of all people, in order of time.
+        start_s: When the first frame is by the video's own clock, which the report gives; 0 where the record doesn't say.
     """
 
     duration_s: float
     lines: tuple[tuple[int, str], ...]
     people: int
     moments: tuple[Moment, ...]
+    start_s: float
 
 
 def timeline(record: dict[str, Any]) -> Timeline | None:
@@ -58,8 +60,8 @@ def timeline(record: dict[str, Any]) -> Timeline | None:
         duration = max(float(record["media"]["duration_s"] or 0), times[-1] - times[0], 0.001)
         # The copy begins at 0, whenever the media say that they begin. Older records don't: about so long before the first
         # frame that was looked at.
-        begin = record["media"].get("start_s")
-        begin = max(0.0, times[0] - (duration - (times[-1] - times[0])) / 2) if begin is None else float(begin)
+        stated = record["media"].get("start_s")
+        begin = max(0.0, times[0] - (duration - (times[-1] - times[0])) / 2) if stated is None else float(stated)
         judged = [(float(track["probability"]), seen) for track in record["tracks"] if (seen := _moments(track, begin))]
     except (KeyError, TypeError, ValueError, IndexError, OverflowError):
         return None
@@ -67,7 +69,10 @@ def timeline(record: dict[str, Any]) -> Timeline | None:
     people = [seen for _, seen in sorted(judged, key=lambda person: -person[0])]
     lines = tuple((seen[0].person, _line(seen, duration)) for seen in people[:_MOST_DRAWN])
     every = [moment for seen in people for moment in seen]
-    return Timeline(duration, lines, len(people), _strongest(every, apart_s=duration / 20)) if lines else None
+    if not lines:
+        return None
+    start_s = 0.0 if stated is None else begin
+    return Timeline(duration, lines, len(people), _strongest(every, apart_s=duration / 20), start_s)
 
 
 def _moments(track: dict[str, Any], begin: float) -> list[Moment]:
