@@ -325,6 +325,16 @@ def test_that_a_video_has_a_clock_of_its_own_is_told_where_it_begins_late(start_
     assert words("after_cuts") in text
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_maps_are_said_to_be_in_a_folder_that_has_none(language: str) -> None:
+    known, words = report(), Words(language)
+    nobody = replace(known, tracks=(), verdict=Verdict("no_face", None, None, "reason"))
+    for said, key in ((known, "page_check_help"), (nobody, "page_check_nobody")):
+        text = Page(page(said, options=ReportOptions(language=language), rerun="deepfake-detect verify out")).text
+        assert words(key) in text
+        assert ("evidence/" in text) is bool(said.tracks)
+
+
 def test_a_short_video_has_no_equal_labels() -> None:
     short = replace(report(), sampled_times_s=(0.0, 0.04, 0.08))
     labels = re.findall(r'text-anchor="middle">([\d.]+)</text>', page(short))
