@@ -285,6 +285,27 @@ def test_of_df40_only_what_its_folders_name_is_taken(tmp_path: Path, caplog: pyt
     assert f"such as {Path('notes/figure.png')}" in caplog.text
 
 
+def test_sets_that_lie_whole_below_real_bring_df40_no_forgeries(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lay_out(
+        tmp_path, "simswap/ff/frames/033_097/000.png", "simswap/cdf/frames/id0_id1_0001/004.png",
+        "real/FaceForensics++/original_sequences/youtube/c23/frames/033/000.png",
+        "real/FaceForensics++/manipulated_sequences/Deepfakes/c23/frames/033_097/000.png",
+        "real/FaceForensics++/manipulated_sequences/FaceSwap/c23/frames/097_033/000.png",
+        "real/Celeb-DF-v2/Celeb-real/frames/id0_0001/000.png",
+        "real/Celeb-DF-v2/Celeb-synthesis/frames/id0_id1_0000/000.png",
+    )  # fmt: skip
+    _, found = by_path(tmp_path)
+    assert {path: item.label for path, item in found.items()} == {
+        "simswap/ff/frames/033_097/000.png": "fake",
+        "simswap/cdf/frames/id0_id1_0001/004.png": "fake",
+        "real/FaceForensics++/original_sequences/youtube/c23/frames/033/000.png": "real",
+        "real/Celeb-DF-v2/Celeb-real/frames/id0_0001/000.png": "real",
+    }
+    assert "3 files below real/ are forgeries of other sets, and are passed over" in caplog.text
+
+
 def test_folders(tmp_path: Path) -> None:
     lay_out(
         tmp_path, "real/web/a.jpg", "fake/web/b.PNG", "fake/c.mp4", "fake/notes.txt", "fake/metadata.json",

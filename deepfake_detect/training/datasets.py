@@ -13,9 +13,10 @@
                         to three folders down (Dolhansky et al., 2020)
     DF40                a folder for each method with frames/ below it (Yan et al., NeurIPS 2024); what lies under a folder
                         real/, in a method's or beside them, is genuine. Those of FaceForensics++ and Celeb-DF, from which
-                        most methods start, are to be put there; original_sequences/, Celeb-real/frames/ and
-                        YouTube-real/frames/ are known beside the methods, too. Of all that lies neither there nor below
-                        ff/, cdf/, frames/, images/, videos/ or fake/ nothing is known, and it is passed over
+                        most methods start, are to be put there (these sets' own forgeries are passed over);
+                        original_sequences/, Celeb-real/frames/ and YouTube-real/frames/ are known beside the methods,
+                        too. Of all that lies neither there nor below ff/, cdf/, frames/, images/, videos/ or fake/
+                        nothing is known, and it is passed over
     folders             real/ and fake/; subfolders that both have are the sources, one of fake/ alone is a method; the
                         subfolders of these are the clips that frames were taken from, of the same name in all of them.
                         Of clips named as FaceForensics++'s, 033 and 033_097 belong together
@@ -76,6 +77,10 @@ _MANY_CLIPS = 10
 _DF40_FOLDERS = {*_MEDIA_FOLDERS, *_LABELS, "ff", "cdf"}
 # Celeb-DF's folders are spelt either way.
 _CELEB_DF = {"celeb-real": "real", "youtube-real": "real", "celeb-synthesis": "fake"}
+# Of a set that lies as a whole below DF40's real/, these hold its forgeries.
+_FORGED_BELOW_REAL = {"manipulated_sequences"} | {
+    name for name, label in (_LABELS | _CELEB_DF).items() if label == "fake"
+}
 
 
 @dataclass(frozen=True)
@@ -422,7 +427,13 @@ def _df40(root: Path) -> Iterator[Labelled]:
             "%s: %d files below none of ff/, cdf/, frames/, images/, videos/, real/ or fake/ are passed over, such as %s",
             root, len(others), min(others),
         )  # fmt: skip
-    files = sorted({*files} - {*others})
+    forged = [below for below in files if _is_forged_below_real(below)]
+    if forged:
+        log.warning(
+            "%s: %d files below real/ are forgeries of other sets, and are passed over, such as %s",
+            root, len(forged), min(forged),
+        )  # fmt: skip
+    files = sorted({*files} - {*others, *forged})
     if files and not any(_is_genuine(below) for below in files):
         raise SystemExit(
             f"{root}: laid out as DF40, but no genuine files were found, which it does not bring; put the frames of"
@@ -446,6 +457,13 @@ def _is_genuine(below: Path) -> bool:
     celeb_df = any(name in ("celeb-real", "youtube-real") and inner in ("frames", "videos")
                    for name, inner in pairwise(names))  # fmt: skip
     return celeb_df or "original_sequences" in names or any(_LABELS.get(name) == "real" for name in names)
+
+
+def _is_forged_below_real(below: Path) -> bool:
+    """Whether a file is a forgery of a set that was put below real/ with its genuine clips: of no method of DF40."""
+    names = [part.lower() for part in below.parts[:-1]]
+    real = next((i for i, name in enumerate(names) if _LABELS.get(name) == "real"), len(names))
+    return not _FORGED_BELOW_REAL.isdisjoint(names[real:])
 
 
 def _domain(below: Path) -> str:
