@@ -466,6 +466,41 @@ def test_frames_in_a_csv_without_groups_have_that_of_their_folder(
 
 
 @pytest.mark.parametrize(
+    "names",
+    [["{}.mp4"], ["{}/0000.png", "{}/0010.png"], ["{}/frame0.jpg"], ["c23/frames/{}/1.png", "c23/frames/{}/2.png"]],
+)
+def test_a_csv_without_groups_joins_the_pairs_of_faceforensics(
+    names: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clips = {"original": ["000", "003", "033", "097"]}
+    clips |= {method: ["000_003", "003_000", "033_097", "097_033"] for method in ("Deepfakes", "FaceSwap")}
+    groups = {f"{folder}/{name.format(clip)}": "000" if clip[:3] in ("000", "003") else "033"
+              for folder, some in clips.items() for clip in some for name in names}  # fmt: skip
+    lines = [f"{path},{'real' if path.startswith('original') else 'fake'}" for path in groups]
+    (tmp_path / "mine.csv").write_text("\n".join(["path,label", *lines]))
+    assert {item.path: item.group for item in read_dataset(tmp_path / "mine.csv").items} == groups
+    assert "must share one" not in caplog.text
+
+
+def test_a_clip_in_a_csv_without_groups_is_told_by_its_name(tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    paths = [f"{label}/{clip}/frames/{number}.png" for label in ("real", "fake") for clip in "ab" for number in (1, 2)]
+    table.write_text("\n".join(["path,label", *(f"{path},{path[:4]}" for path in paths)]))
+    assert [item.group for item in read_dataset(table).items] == list("aabb" * 2)
+
+
+def test_forgeries_that_share_no_group_with_a_genuine_file_are_asked_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = tmp_path / "mine.csv"
+    forged = [f"{method}/{clip}_fake_x.mp4,fake" for method in ("one", "other") for clip in "ab"]
+    table.write_text("\n".join(["path,label", "a_real.mp4,real", "b_real.mp4,real", *forged]))
+    read_dataset(table)
+    assert "no forgery shares a group with a genuine file" in caplog.text
+    assert "group of its own" not in caplog.text
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("path,label\na.jpg,maybe\n", r"line 2: expected the label real or fake, found 'maybe'"),

@@ -1,7 +1,9 @@
 """Labelled media on disk: recognises how the usual research sets are laid out, a plain pair of folders, and any CSV.
 
     CSV                 columns path and label; source, method, group, original, publication and split where there are
-                        any; paths from its folder
+                        any; paths from its folder. Where a row has no group, clips are told by their names, as below
+                        real/ and fake/: one name is one clip whatever method it is under, and 033 and 033_097 belong
+                        together
     FaceForensics++     original_sequences/ and manipulated_sequences/ with videos/, or, of a method without them, frames/
                         or images/ (Rossler et al., ICCV 2019). The clips by actors and their forgeries (DeepFakeDetection)
                         are a source of their own. `--split test` takes those of test.json, if that lies there or in
@@ -176,15 +178,21 @@ def read_dataset(path: Path, *, split: str | None = None) -> Dataset:
 
 def _warn_of_strangers(items: Sequence[Labelled], where: Path) -> None:
     alike = Counter((item.group, item.label, item.method) for item in items)
+    genuine, forged = ({group for group, label, _ in alike if label == wanted} for wanted in ("real", "fake"))
     if 1 < len(items) == len(alike):
         # A name that a genuine file and a forgery share says nothing of who else is the same person.
         alone = len(items) == len({group for group, _, _ in alike})
-        strangers = "every file is" if alone else "every genuine file, and every forgery of a method, is"
-        log.warning(
-            "%s: %s a group of its own. Files of one person or clip must share one (column group of a CSV, or"
-            " folders), or intervals are too narrow, and finetune measures on people it was trained on",
-            where, strangers,
-        )  # fmt: skip
+        which = "every file" if alone else "every genuine file, and every forgery of a method,"
+        strangers = f"{which} is a group of its own"
+    elif genuine and forged and genuine.isdisjoint(forged):
+        strangers = "no forgery shares a group with a genuine file"
+    else:
+        return
+    log.warning(
+        "%s: %s. Files of one person or clip, genuine and forged, must share one (column group of a CSV, or folders), or"
+        " intervals are too narrow, and finetune measures on people it was trained on",
+        where, strangers,
+    )  # fmt: skip
 
 
 def _warn_of_one_class(items: Sequence[Labelled], where: Path) -> None:
@@ -246,21 +254,36 @@ def _read_csv(table: Path, split: str | None) -> Iterator[Labelled]:
     for number, row in rows:
         if not row["path"]:
             raise SystemExit(f"{table}, line {number}: expected a path, found none")
-    clips = _frame_folders((Path(row["path"]) for _, row in rows if not row.get("group")), table)
+    guessed = [(Path(row["path"]), _label(row["label"]) == "fake") for _, row in rows if not row.get("group")]
+    partner = _pairs(name for path, fake in guessed if fake for name in (path.parent.name, path.stem))
+    clips = _frame_folders((path for path, _ in guessed), table)
+    clips |= {path.parent for path, _ in guessed if not _is_video(path) and _of_swaps(path.parent.name, partner)}
     items = []
     for number, row in rows:
-        label = (row["label"] or "").strip().lower()
-        if label not in _REAL | _FAKE:
+        label, path = _label(row["label"]), Path(row["path"])
+        if label is None:
             raise SystemExit(f"{table}, line {number}: expected the label real or fake, found {row['label']!r}")
-        path = Path(row["path"])
-        group = row.get("group") or (path.parent.as_posix() if path.parent in clips else path.stem)
+        group = row.get("group") or _clip_group(_clip_of_row(path, clips), partner)
         items.append(
-            Labelled(row["path"], "real" if label in _REAL else "fake", row.get("source") or "media",
-                     row.get("method") or "", group, row.get("original") or "", row.get("publication") or "")
+            Labelled(row["path"], label, row.get("source") or "media", row.get("method") or "", group,
+                     row.get("original") or "", row.get("publication") or "")
         )  # fmt: skip
     if not all(row.get("group") for _, row in rows):
         _warn_of_strangers(items, table)
     yield from items
+
+
+def _label(text: str | None) -> str | None:
+    """What a word in the column label says; None for one that is unknown."""
+    word = (text or "").strip().lower()
+    return "real" if word in _REAL else "fake" if word in _FAKE else None
+
+
+def _clip_of_row(path: Path, clips: set[Path]) -> list[str]:
+    """The clip that a row of a CSV without a group is of: by its name alone, as in folders."""
+    if path.parent not in clips:
+        return [path.stem]
+    return [part for part in path.parts[:-1] if part.lower() not in _MEDIA_FOLDERS][-1:] or [path.parent.name]
 
 
 def _media(folder: Path) -> Iterator[Path]:
@@ -516,6 +539,11 @@ def _folder_group(below: Path, *, is_frame: bool, partner: dict[str, str]) -> st
     else:
         clip = [part for part in folders[1:] if part.lower() not in _MEDIA_FOLDERS]
         clip = clip or ([below.stem] if len(folders) < 2 or _is_video(below) else folders[:1])
+    return _clip_group(clip, partner)
+
+
+def _clip_group(clip: list[str], partner: dict[str, str]) -> str:
+    """The group of a clip, given by its own name and those of the folders above that tell it from others."""
     return _paired_group(clip[-1], partner) if _of_swaps(clip[-1], partner) else "/".join(clip)
 
 
