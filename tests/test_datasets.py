@@ -285,6 +285,25 @@ def test_of_df40_only_what_its_folders_name_is_taken(tmp_path: Path, caplog: pyt
     assert f"such as {Path('notes/figure.png')}" in caplog.text
 
 
+def test_df40_without_folders_for_its_domains_knows_clips_by_their_names(tmp_path: Path) -> None:
+    lay_out(
+        tmp_path, "blendface/frames/033_097/000.png", "blendface/frames/id0_id1_0001/000.png",
+        "real/FaceForensics++/original_sequences/youtube/c23/frames/033/000.png", "real/097/000.png",
+        "real/097/001.png", "real/id0_0001/000.png", "sit/frames/033.png",
+    )  # fmt: skip
+    layout, found = by_path(tmp_path)
+    assert layout == "DF40"
+    assert {path: (item.label, item.source, item.group) for path, item in found.items()} == {
+        "blendface/frames/033_097/000.png": ("fake", "df40_ff", "033"),
+        "blendface/frames/id0_id1_0001/000.png": ("fake", "df40_cdf", "id0"),
+        "real/FaceForensics++/original_sequences/youtube/c23/frames/033/000.png": ("real", "df40_ff", "033"),
+        "real/097/000.png": ("real", "df40_ff", "033"),
+        "real/097/001.png": ("real", "df40_ff", "033"),
+        "real/id0_0001/000.png": ("real", "df40_cdf", "id0"),
+        "sit/frames/033.png": ("fake", "df40_all", "sit_033"),
+    }
+
+
 def test_sets_that_lie_whole_below_real_bring_df40_no_forgeries(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -464,7 +464,7 @@ def _df40(root: Path) -> Iterator[Labelled]:
         )
     partner = _pairs(_clip(below) for below in files)
     for below in files:
-        fake, domain, clip = not _is_genuine(below), _domain(below), _clip(below)
+        fake, domain, clip = not _is_genuine(below), _domain(below, partner), _clip(below)
         group = _paired_group(clip, partner)
         # Pictures of one person's clip have the clip's name; single pictures of a method are people of their own.
         group = group if domain != "all" or clip != below.stem else f"{below.parts[0]}_{clip}"
@@ -489,12 +489,19 @@ def _is_forged_below_real(below: Path) -> bool:
     return not _FORGED_BELOW_REAL.isdisjoint(names[real:])
 
 
-def _domain(below: Path) -> str:
-    """Which set's clips a method of DF40 started from, or genuine ones are of."""
+def _domain(below: Path, partner: dict[str, str]) -> str:
+    """Which set's clips a method of DF40 started from, or genuine ones are of: by folders, or else by the clip's name."""
     for name in (part.lower() for part in below.parts[:-1]):
         if name in ("ff", "original_sequences") or name.startswith("faceforensics"):
             return "ff"
         if name in ("cdf", *_CELEB_DF) or name.startswith("celeb-df"):
+            return "cdf"
+    clip = _clip(below)
+    # A single picture's name is a number like any other.
+    if _is_video(below) or clip != below.stem:
+        if _of_swaps(clip, partner):
+            return "ff"
+        if re.fullmatch(r"id\d+(_id\d+)?_\d{4}", clip):
             return "cdf"
     return "all"
 
