@@ -429,6 +429,33 @@ def test_forgeries_mostly_stand_beside_what_was_published_with_them(drawn_data: 
     assert maker.make(1).family == "whole"
 
 
+def test_half_of_what_is_drawn_is_one_s_own_whatever_its_sources_are_called(drawn_data: Path, tmp_path: Path) -> None:
+    table = (drawn_data / "index.csv").read_text()
+    for name, called in (("own", "mine"), ("like_others", "talking"), ("more", "swaps")):
+        folder = shutil.copytree(drawn_data, tmp_path / name)
+        text = table.replace("stylegan256", called).replace("ffhq256", "video" if name == "like_others" else called)
+        (folder / "index.csv").write_text(text)
+    for name in ("own", "like_others"):
+        own, more = tmp_path / name, [drawn_data, tmp_path / "more"]
+        maker, rng = PairMaker([own, *more], None, Architecture(), own=own), np.random.default_rng(0)
+        for pools, weights in (
+            (maker._fake, pairs_module._FAKE_WEIGHTS),
+            (maker._real, pairs_module._REAL_WEIGHTS),
+            (maker._alone, {}),
+        ):
+            drawn = [pairs_module._choose(pools, weights, rng).root for _ in range(2000)]
+            assert 0.45 < drawn.count(own) / len(drawn) < 0.55
+            assert set(drawn) == {own, *more}
+        fakes = [
+            face for groups in maker._fake.values() for some in groups.values() for face in some if face.root == own
+        ]
+        twins = {maker._twin(face, rng).root for face in fakes}
+        # Own forgeries stand beside own genuine faces where there are some of their source.
+        assert twins == {own} if name == "own" else own in twins
+    alone = PairMaker([tmp_path / "own"], None, Architecture(), own=tmp_path / "own")
+    assert alone.make(0).crops.shape == (2, 224, 224, 3)
+
+
 def test_a_forgery_stands_beside_the_face_nearest_in_size_of_those_drawn(drawn_data: Path) -> None:
     maker = PairMaker([drawn_data], None, Architecture(), whole_share=1.0)
     rng = np.random.default_rng(0)

@@ -392,7 +392,8 @@ def test_no_group_kept_apart_is_trained_on(tmp_path: Path, monkeypatch: pytest.M
         (faces / "landmarks.npz").touch()
         return 1
 
-    def trained(*_: object, leave_out: frozenset[str], **__: object) -> Path:
+    def trained(_: Path, data: list[Path], *__: object, own: Path, leave_out: frozenset[str], **___: object) -> Path:
+        assert data == [own]
         told.append(leave_out)
         raise _TrainedError
 

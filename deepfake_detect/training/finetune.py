@@ -79,7 +79,7 @@ def finetune(
         frames: Of each video.
         workers: Processes that prepare faces and make pairs.
         restored: Redrawn faces, as for `train`.
-        more: Further folders of faces, as `prepare` writes them, to keep the net from forgetting.
+        more: Further folders of faces, as `prepare` writes them, to keep the net from forgetting: half of what is drawn.
 
     Returns:
         The folder of the new weights.
@@ -130,8 +130,8 @@ def finetune(
     entry = checkpoint.find()
     start = read_manifest(entry.path.parent)["models"][entry.name]
     weights = train(
-        out / "run", [faces, *more], restored, as_trained(settings, start), entry.architecture, leave_out=left_out,
-        start=entry.path, workers=workers, measured_pairs=0,
+        out / "run", [faces, *more], restored, as_trained(settings, start), entry.architecture, own=faces,
+        leave_out=left_out, start=entry.path, workers=workers, measured_pairs=0,
     )  # fmt: skip
     folder = out / "weights"
     trained_on = f"{entry.name}, then {len(own)} files of {named}"
@@ -167,7 +167,8 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=50_000, help="how many crops to train on (%(default)s)")
     parser.add_argument("--learning-rate", type=float, default=1.5e-4, help="at its peak (%(default)s)")
     parser.add_argument("--whole-share", type=float, default=0.6,
-                        help="share of pairs with one's own forgeries; the rest are blends")  # fmt: skip
+                        help="share of pairs with whole forgeries, half of them one's own where --more has some, too;"
+                             " the rest are blends (%(default)s)")  # fmt: skip
     parser.add_argument("--frames", type=int, default=8, help="of each video (%(default)s)")
     parser.add_argument("--restored", type=Path, help="folder filled by restore.py and redraw.py")
     parser.add_argument("--more", type=Path, nargs="*", default=[], help="further folders of faces, from `prepare`")

@@ -51,6 +51,9 @@ _TWINS = {"stylegan256": ("ffhq256", "inswapper", "us_officials", "celebahq", "a
           # What comes out of videos stands beside what comes out of videos, or a net learns to tell the two apart.
           "talking": ("video",), "swaps": ("video",), "lips": ("video",)}  # fmt: skip
 _UNKNOWN_WEIGHT = 0.1
+# One's own media beside those that a net is not to forget: how often a genuine face, and a whole forgery, is of them. What
+# begins the names of their sources, which else might be those of other material above, with its rules.
+_OWN_SHARE, _OWN = 0.5, "own/"
 # What is drawn by a net shows it inside of the face, too, and is looked at closely so often. The other blends show their
 # seams, and nothing between them.
 _CLOSE = 0.5
@@ -122,6 +125,7 @@ class PairMaker:
         data: Folders with index.csv, landmarks.npz and pictures.
         restored: Folder that `restore.py` and `redraw.py` filled, or None.
         architecture: For the crop.
+        own: The folder of these that half of all is drawn of, whatever its sources are called; None for none.
         leave_out: Groups that must not be trained on.
         held_back: Make pairs of the held-back faces only, to measure; else of all others.
         whole_share: Share of pairs whose forgery is not a blend.
@@ -143,6 +147,7 @@ class PairMaker:
         restored: Path | None,
         architecture: Architecture,
         *,
+        own: Path | None = None,
         leave_out: frozenset[str] = frozenset(),
         held_back: bool = False,
         whole_share: float = 0.25,
@@ -153,7 +158,8 @@ class PairMaker:
     ) -> None:
         self._architecture, self._whole_share, self._margins = architecture, whole_share, margins
         self._closest, self._unworn, self._alone_share = closest, unworn, alone_share
-        known = [face for folder in data for face in read_faces(folder, leave_out=leave_out)]
+        known = [replace(face, source=f"{_OWN}{face.source}") if folder == own else face
+                 for folder in data for face in read_faces(folder, leave_out=leave_out)]  # fmt: skip
         self._alone: dict[str, dict[str, list[TrainingFace]]] = {}
         for face in known:
             if face.held_back == held_back:
@@ -440,9 +446,12 @@ def ciplab_mask(fake: TrainingFace, size: tuple[int, int] = (340, 340)) -> np.nd
 
 
 def _choose(pools: dict[str, dict[str, list[TrainingFace]]], weights: dict[str, float], rng: Generator) -> TrainingFace:
-    """A source by its weight, one of its groups, one of the group's faces."""
+    """A source by its weight, one of its groups, one of the group's faces; one's own beside others by `_OWN_SHARE`."""
     names = sorted(pools)
     shares = np.array([weights.get(name, _UNKNOWN_WEIGHT) for name in names])
+    own = np.array([name.startswith(_OWN) for name in names])
+    if own.any() and not own.all():
+        shares *= np.where(own, _OWN_SHARE / shares[own].sum(), (1 - _OWN_SHARE) / shares[~own].sum())
     groups = list(pools[names[int(rng.choice(len(names), p=shares / shares.sum()))]].values())
     pool = groups[int(rng.integers(len(groups)))]
     return pool[int(rng.integers(len(pool)))]

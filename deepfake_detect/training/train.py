@@ -440,6 +440,7 @@ def train(
     settings: Settings,
     architecture: Architecture,
     *,
+    own: Path | None = None,
     leave_out: frozenset[str] = frozenset(),
     every: int = 10_240,
     measured_pairs: int = 400,
@@ -454,6 +455,7 @@ def train(
         run: Folder of the run; made when missing.
         data: Folders with index.csv, landmarks.npz and pictures.
         restored: Folder that `restore.py` and `redraw.py` filled, or None.
+        own: See `PairMaker`.
         leave_out: Groups that must not be trained on.
         every: Crops between two rows of the log.
         measured_pairs: Pairs of held-back faces to measure at each row; 0 for none.
@@ -469,8 +471,9 @@ def train(
     """
     arguments = (data, restored, architecture)
     margins = (settings.narrowest, settings.widest) if settings.widest else None
-    options: dict[str, Any] = {"leave_out": leave_out, "whole_share": settings.whole_share, "margins": margins,
-                               "closest": settings.closest, "unworn": teacher is not None}  # fmt: skip
+    options: dict[str, Any] = {"own": own, "leave_out": leave_out, "whole_share": settings.whole_share,
+                               "margins": margins, "closest": settings.closest,
+                               "unworn": teacher is not None}  # fmt: skip
     if settings.alone_share and teacher is None:
         raise SystemExit(
             "train: --alone-share needs a --teacher: of pictures as they are no map of what was altered is known"
