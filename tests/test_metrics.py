@@ -70,6 +70,18 @@ def test_few_files_show_an_error_though_every_probability_is_right() -> None:
     assert calibration_error_by_chance(np.array([0.0, 0.0, 1.0, 1.0]), np.array([False, False, True, True])) == 0
 
 
+def test_the_calibration_error_has_no_interval() -> None:
+    """A bootstrap adds to it what chance has added once: of exact probabilities no interval held the truth."""
+    rng = np.random.default_rng(0)
+    chance = rng.random(400)
+    exact = Scored(rng.random(400) < chance, np.log(chance / (1 - chance)), chance, np.arange(400).astype(str))
+    found, intervals = with_intervals(exact, resamples=20)
+    assert 0.02 < found["ece"] < 0.06
+    assert all(map(math.isnan, intervals["ece"]))
+    assert not any(map(math.isnan, intervals["brier"]))
+    assert "ece" not in with_intervals(exact, auc, resamples=20)[1]
+
+
 def test_copies_of_one_file_do_not_narrow_an_interval() -> None:
     """Ten files of each class, ten times each: as groups they say no more than once, as strangers they seem to."""
     rng = np.random.default_rng(0)

@@ -595,6 +595,21 @@ def test_sources_can_make_a_row_together() -> None:
     assert row["media"]["auc"] == pytest.approx(0.75)
 
 
+def test_beside_the_calibration_error_stands_what_chance_would_show() -> None:
+    rng = np.random.default_rng(0)
+    chance = rng.random(400)
+    some = items([0.0] * 200, [0.0] * 200)
+    labels = np.where(rng.random(400) < chance, "fake", "real").tolist()
+    exact = [replace(item, label=label, probability=stated, method="")
+             for item, label, stated in zip(some, labels, chance.tolist(), strict=True)]  # fmt: skip
+    (row,) = table(exact, resamples=20)
+    by_chance = row["media"]["ece_by_chance"]
+    assert by_chance == pytest.approx(0.042, abs=0.01)
+    assert f"| {row['media']['ece']:.3f} ({by_chance:.3f} by chance) |" in evaluate.markdown([row])
+    (row,) = table(exact[:1], resamples=20)
+    assert math.isnan(row["media"]["ece_by_chance"])
+
+
 def test_a_row_together_names_sources_that_are_there() -> None:
     options = argparse.ArgumentParser()
     evaluate.add_together(options)

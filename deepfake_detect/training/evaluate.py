@@ -6,7 +6,8 @@ its frames in `frames.csv`), so a stopped evaluation goes on where it was; `--ag
 not asked for, as after another `--split`, are kept in `other_scores.csv`, and no figure is of them. Out come
 `evaluation.json`, `table.md` and `evaluation.html`, a page that needs nothing else. Intervals are percentile bootstraps
 over groups, since files of one clip or one person are not independent; those of shares are Wilson's, of as many as
-there are groups. An AUC of exactly 1 or 0 has a bound on one side (`metrics.perfect`).
+there are groups. An AUC of exactly 1 or 0 has a bound on one side (`metrics.perfect`). The calibration error has, in place
+of an interval, what so few files would show by chance if every probability were exact.
 
 A forgery that shows one person in the clip of another, as those of Celeb-DF, DeepFakeDetection and DF40's cdf/ do, is in
 the group of the one whose clip it is, and in no other: intervals there are somewhat too narrow.
@@ -35,7 +36,7 @@ from ..media import shown as readable
 from ..options import Options
 from ..verdict import deciding, evidence, finding, log_odds, probability, seen_enough, shown_in_part, wilson
 from .datasets import Labelled, read_dataset
-from .metrics import RESAMPLES, Scored, auc, figures, reliability, with_intervals
+from .metrics import RESAMPLES, Scored, auc, calibration_error_by_chance, figures, reliability, with_intervals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -335,8 +336,9 @@ def table(
     Args:
         together: Sources that make one row more, such as those that are parts of one data set.
 
-    Each row: counts; `media`, the figures of `metrics.figures`, and `frames`, those of them that follow from an order;
-    `media_95`, their intervals, and `frames_95`, that of the AUC; and how the verdicts fell.
+    Each row: counts; `media`, the figures of `metrics.figures` and, as `ece_by_chance`, what exact probabilities would show
+    as ECE; `frames`, those of them that follow from an order; `media_95`, their intervals, and `frames_95`, that of the
+    AUC; and how the verdicts fell.
     """
     rows = []
     resamples = _resamples(len(items), resamples)
@@ -367,7 +369,11 @@ def _row(
 ) -> dict[str, Any]:
     genuine = [item for item in items if item.label == "real"]
     fake = [item for item in items if item.label == "fake"]
-    media, media_95 = with_intervals(scored(items), resamples=resamples)
+    judged = scored(items)
+    media, media_95 = with_intervals(judged, resamples=resamples)
+    media["ece_by_chance"] = (
+        math.nan if math.isnan(media["ece"]) else calibration_error_by_chance(judged.chance, judged.fake)
+    )
     of_frames = scored_frames(items, frames)
     unjudged = {label: sum(item.logit is None for item in mine) for label, mine in (("real", genuine), ("fake", fake))}
     return {
@@ -425,7 +431,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
                 f"| {row['source']} | {row['method']}"
                 f" | {shown(media['ap'], bounds['ap'])} | {shown(media['eer'], bounds['eer'])}"
                 f" | {shown(media['balanced_accuracy'], bounds['balanced_accuracy'])}"
-                f" | {shown(media['recall_at_1'])} / {shown(media['recall_at_5'])} | {shown(media['ece'], bounds['ece'])}"
+                f" | {shown(media['recall_at_1'])} / {shown(media['recall_at_5'])} | {shown_ece(media)}"
                 f" | {shown(media['brier'], bounds['brier'])}"
                 f" | {shown(row['frames'].get('auc', math.nan), row['frames_95'].get('auc'))} |"
             )
@@ -438,6 +444,11 @@ def shown(value: float, bounds: tuple[float, float] | None = None) -> str:
         return "–"
     text = f"{value:.3f}"
     return text + (f" ({bounds[0]:.2f}–{bounds[1]:.2f})" if bounds and not math.isnan(bounds[0]) else "")
+
+
+def shown_ece(media: Mapping[str, float]) -> str:
+    """The calibration error with what chance alone would show of so many files, for people."""
+    return f"{shown(media['ece'])} ({shown(media['ece_by_chance'])} by chance)"
 
 
 def without_nan(value: Any) -> Any:

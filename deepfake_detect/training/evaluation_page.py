@@ -33,7 +33,7 @@ def page(record: dict[str, Any], items: Sequence[Item], every: Scored) -> str:
         items: The files.
         every: All that could be judged.
     """
-    from .evaluate import scored, shown
+    from .evaluate import scored, shown, shown_ece
 
     plots = []
     if len(every) and every.fake.any() and not every.fake.all():
@@ -51,7 +51,7 @@ def page(record: dict[str, Any], items: Sequence[Item], every: Scored) -> str:
                 plots.append((title, text, reliability_plot({"all": some})))
         plots.append(("Evidence", "Distribution of the log odds that decide.", _distributions(every)))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["shown"] = shown
+    environment.filters |= {"shown": shown, "shown_ece": shown_ece}
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     drawn = [(title, text, Markup(svg(figure))) for title, text, figure in plots]
     return template.render(record=record, plots=drawn, isnan=math.isnan)

@@ -86,7 +86,10 @@ def figures(scored: Scored) -> Figures:
 def with_intervals(
     scored: Scored, of: Callable[[Scored], Figures] | None = None, *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[Figures, Intervals]:
-    """The figures and their 95 % intervals; that of an AUC of 1 or 0 is by `perfect`.
+    """The figures and their 95 % intervals; that of an AUC of 1 or 0 is by `perfect`, and the ECE has none (NaN twice).
+
+    What an ECE of few files shows is too much by what chance adds (`calibration_error_by_chance`), and a resample adds it
+    once more: an interval of these does not hold the truth of a detector that is calibrated, at times not the ECE itself.
 
     Args:
         of: What finds them, the AUC among them; None for `figures`.
@@ -95,6 +98,8 @@ def with_intervals(
     found, intervals = of(scored), bootstrap(scored, of, seed=seed, resamples=resamples)
     if math.isnan(intervals["auc"][0]):
         intervals["auc"] = perfect(scored, found["auc"])
+    if "ece" in intervals:
+        intervals["ece"] = (math.nan, math.nan)
     return found, intervals
 
 
