@@ -4,7 +4,7 @@ For every video: the pooled logit as the detector has it, and other things its f
 the pooled logit in a logistic model that is fitted on all groups but one and counted on that one. What helps here on a few
 dozen videos may not help elsewhere: the interval of the difference (paired bootstrap over groups) stands beside it.
 
-python benchmarks/looks.py DATA --split val
+python benchmarks/looks.py runs/val.csv    (the list that `groups.py` makes: a swap and its sources are one group there)
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ the crops, with the net itself in the attacker's hands. Figures: AUC, the change
 with its 95 % interval (bootstrap over groups, paired), genuine called manipulated, inconclusive. Files that can't be read
 are passed over.
 
-python benchmarks/robustness.py DATA --split val --out runs/robustness --pictures 40
+python benchmarks/robustness.py runs/val.csv --out runs/robustness --pictures 40
 """
 
 from __future__ import annotations

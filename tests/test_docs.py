@@ -164,6 +164,22 @@ def test_a_line_for_training_makes_sense(
         tool()
 
 
+_BY_GROUPS = re.compile(
+    r"python (?:-m deepfake_detect\.training\.evaluate (\S+)[^`\n]* --out runs/val\b"
+    r"|benchmarks/(?:looks|robustness)\.py (\S+))"
+)
+
+
+def test_what_rests_on_groups_of_the_held_out_media_is_given_those_that_are_joined() -> None:
+    """By the groups beside the media, frames of one clip and both directions of a swap are strangers."""
+    pages = [ROOT / "README.md", CONTRIBUTING, ROOT / "weights" / "MODEL_CARD.md", *(ROOT / "benchmarks").glob("*.py"),
+             ROOT / "benchmarks" / "README.md"]  # fmt: skip
+    found = [(page.name, data or media) for page in pages
+             for data, media in _BY_GROUPS.findall(page.read_text(encoding="utf-8"))]  # fmt: skip
+    assert {name for name, _ in found} == {"CONTRIBUTING.md", "MODEL_CARD.md", "README.md", "looks.py", "robustness.py"}
+    assert {media for _, media in found} == {"runs/val.csv"}
+
+
 def test_lines_for_training_are_found() -> None:
     found = {training or benchmark for training, benchmark, _ in TOOLS}
     assert found >= {"average", "calibrate", "evaluate", "export", "finetune", "groups", "mesh", "prepare", "redraw",
