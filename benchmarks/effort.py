@@ -1,10 +1,11 @@
 """How many frames of a video does a verdict need? Judges every frame of labelled videos, then as if fewer had been seen.
 
-Figures: the share of videos whose label is that of all frames, AUC, and how far the pooled logit of the person who decides
-lies from that of all frames (standard deviation and largest). Faces are followed from frame to frame where every frame is
-looked at and searched for anew where few are; that makes no difference here, for each logit is that of the followed face.
+Figures: the share of videos whose label is that of all frames, with Wilson's interval of as many as there are groups, for
+videos of a group may well all change alike; AUC; and how far the pooled logit of the person who decides lies from that of
+all frames (standard deviation and largest). Faces are followed from frame to frame where every frame is looked at and
+searched for anew where few are; that makes no difference here, for each logit is that of the followed face.
 
-python benchmarks/effort.py DATA --split val
+python benchmarks/effort.py runs/val.csv    (the list that `groups.py` makes)
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 
 from deepfake_detect import Detector, MediaError, Options, media, verdict
 from deepfake_detect.options import EVERY_FRAME, FAST_FRAMES
-from deepfake_detect.training.datasets import VIDEO_ENDINGS, read_dataset
+from deepfake_detect.training.datasets import VIDEO_ENDINGS, Labelled, read_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,10 +42,10 @@ def after(report: Report, count: int) -> tuple[FaceTrack, ...]:
     )  # fmt: skip
 
 
-def row(reports: Sequence[Report], forged: Sequence[bool], count: int, calibration: Calibration) -> str:
+def row(judged_videos: Sequence[tuple[Labelled, Report]], count: int, calibration: Calibration) -> str:
     """How verdicts after `count` frames compare with those after all."""
     same, apart, odds = [], [], []
-    for report in reports:
+    for _, report in judged_videos:
         answers = []
         for tracks in (after(report, count), after(report, EVERY_FRAME)):
             judged = tuple(verdict.judge(track, kind="video", calibration=calibration) for track in tracks)
@@ -56,8 +57,10 @@ def row(reports: Sequence[Report], forged: Sequence[bool], count: int, calibrati
         apart.append(logit - all_logit)
         odds.append(logit)
     seen = np.isfinite(odds)
-    auc = roc_auc_score(np.array(forged)[seen], np.array(odds)[seen])
-    low, high = verdict.wilson(sum(same), len(same))
+    forged = np.array([item.label == "fake" for item, _ in judged_videos])
+    auc = roc_auc_score(forged[seen], np.array(odds)[seen])
+    groups = len({item.group for item, _ in judged_videos})
+    low, high = verdict.wilson(sum(same) / len(same) * groups, groups)
     name = "all" if count == EVERY_FRAME else f"{count}"
     return (
         f"| {name} | {sum(same)} of {len(same)} ({low:.2f}–{high:.2f}) | {auc:.3f} | {np.nanstd(apart):.2f}"
@@ -73,19 +76,18 @@ def main() -> None:
     dataset = read_dataset(arguments.data, split=arguments.split)
     videos = [item for item in dataset.items if Path(item.path).suffix.lower() in VIDEO_ENDINGS]
     detector = Detector(Options(frames=EVERY_FRAME, max_heatmaps=0))
-    reports, forged = [], []
+    judged_videos = []
     for item in videos:
         try:
-            reports.append(detector.detect(dataset.root / item.path))
+            judged_videos.append((item, detector.detect(dataset.root / item.path)))
         except MediaError as error:
             print(error, file=sys.stderr)
-        else:
-            forged.append(item.label == "fake")
-    frames = sorted(len(report.sampled_times_s) for report in reports)
-    print(f"{len(reports)} videos of {frames[0]} to {frames[-1]} frames\n")
+    frames = sorted(len(report.sampled_times_s) for _, report in judged_videos)
+    groups = len({item.group for item, _ in judged_videos})
+    print(f"{len(judged_videos)} videos in {groups} groups, of {frames[0]} to {frames[-1]} frames\n")
     print("| frames | same label as all (95 %) | AUC | logit apart, sd | at most |\n|---|---|---|---|---|")
     for count in (*COUNTS, EVERY_FRAME):
-        print(row(reports, forged, count, detector.calibration))
+        print(row(judged_videos, count, detector.calibration))
 
 
 if __name__ == "__main__":

@@ -49,10 +49,11 @@ def test_a_tiny_run_fills_its_table(command: list[str], rows: list[str]) -> None
 def test_how_many_frames_are_needed(tmp_path: Path) -> None:
     for name in ("clip_genuine.mp4", "clip_forged.mp4"):
         shutil.copy(SAMPLES / name, tmp_path)
-    (tmp_path / "index.csv").write_text("path,label\nclip_genuine.mp4,real\nclip_forged.mp4,fake\n")
+    # A forgery and the clip that it was made of are one group, and no more than that is known twice.
+    (tmp_path / "index.csv").write_text("path,label,group\nclip_genuine.mp4,real,a\nclip_forged.mp4,fake,a\n")
     printed = run("effort.py", str(tmp_path / "index.csv"))
-    assert "2 videos of 75 to 75 frames" in printed
-    assert "| all | 2 of 2 (0.34–1.00) | 1.000 | 0.00 | 0.00 |" in printed
+    assert "2 videos in 1 groups, of 75 to 75 frames" in printed
+    assert "| all | 2 of 2 (0.21–1.00) | 1.000 | 0.00 | 0.00 |" in printed
 
 
 def test_where_the_map_is_warm(drawn_data: Path) -> None:
