@@ -2,7 +2,8 @@
 
 Temperature (one number; Guo et al., ICML 2017), Platt scaling (slope and offset), Platt with evidence of low quality
 counting less (what ships), and beta calibration (Kull et al., AISTATS 2017), for pictures and videos apart and for both.
-Fitted on four fifths of the groups, counted on the rest; five splits, each with other groups in its fifths.
+Fitted on four fifths of the groups, counted on the rest; five splits, each with other groups in its fifths. All are held
+from endless slopes by the same penalty, that of `calibrate`: what is compared is the ways.
 
 python benchmarks/calibrations.py runs/val/scores.csv
 """
@@ -19,7 +20,7 @@ from scipy.special import log_expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
-from deepfake_detect.training.calibrate import arrays, chances, fit, source_weights
+from deepfake_detect.training.calibrate import RIDGE, arrays, chances, fit, source_weights
 from deepfake_detect.training.evaluate import Item, read_scores
 from deepfake_detect.training.metrics import calibration_error
 
@@ -34,7 +35,8 @@ def logistic(features: Callable[[np.ndarray], np.ndarray], *, offset: bool) -> F
 
     def held_out(fitted: Sequence[Item], rest: Sequence[Item]) -> np.ndarray:
         logits, _, fake = arrays(fitted)
-        model = LogisticRegression(C=1e3, fit_intercept=offset, max_iter=1000)
+        # scikit-learn's penalty of half a square stands beside the sum of the losses, `calibrate`'s beside their mean.
+        model = LogisticRegression(C=0.5 / (RIDGE * len(fitted)), fit_intercept=offset, max_iter=1000)
         model.fit(features(logits), fake, sample_weight=source_weights(fitted))
         return np.asarray(model.predict_proba(features(arrays(rest)[0]))[:, 1])
 

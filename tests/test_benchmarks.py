@@ -12,10 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import scipy
 from conftest import SAMPLES, read_rgb, write_video
 
 from deepfake_detect import Detector, checkpoint
 from deepfake_detect.engine import Examiner, choose, load_net
+from deepfake_detect.training import calibrate, evaluate
 from deepfake_detect.training.datasets import Labelled
 from deepfake_detect.training.export import read_manifest
 from deepfake_detect.types import Look
@@ -187,6 +189,22 @@ def test_ways_to_calibrate(tmp_path: Path) -> None:
         "| both together | beta |",
     ):
         assert row in printed
+
+
+def test_ways_to_calibrate_are_held_by_one_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of few files that are separable the slope is the penalty's doing: another one would look like another way."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from calibrations import WAYS
+
+    few = [evaluate.Item(f"{i}", label, "made", "", f"{i}", logit=level + i / 10)
+           for label, level in (("real", -2.0), ("fake", 1.0)) for i in range(12)]  # fmt: skip
+    logits, ones, fake = calibrate.arrays(few)
+    slope, offset, _ = calibrate._platt(logits, ones, fake, calibrate.source_weights(few))
+    odds = scipy.special.logit(WAYS["Platt"](few, few))
+    fitted_slope, fitted_offset = np.polyfit(logits, odds, 1)
+    assert slope > 2
+    assert fitted_slope == pytest.approx(slope, rel=0.03)
+    assert fitted_offset == pytest.approx(offset, abs=0.1)
 
 
 def test_the_model_card_is_filled_and_keeps_what_was_written_by_hand(tmp_path: Path) -> None:

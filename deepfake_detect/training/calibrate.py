@@ -51,7 +51,7 @@ _RESAMPLES = 100
 # From this quality on (`faces.quality`) a face is a fair view: as large, sharp and sure as a usual portrait has it.
 FAIR_QUALITY = 0.8
 # Keeps the fit from believing in an endless slope where few files happen to be separable.
-_RIDGE = 1e-3
+RIDGE = 1e-3
 # So many genuine groups without a false alarm say that there are hardly more than one in ten (Wilson). Of fewer a ratio
 # that is any support at all is not enough for a label.
 _TELLING, _SUPPORT_OF_FEW = 35, 3.0
@@ -292,7 +292,7 @@ def _platt(
         odds = weighed(logits, quality, slope=slope, offset=offset, quality_loss=loss)
         likelihood = float((weights * np.logaddexp(0, -sign * odds)).sum() / weights.sum())
         # Few files can't tell what quality costs: the loss has to earn its place against a prior at 0.
-        likelihood += _RIDGE * float(slope) ** 2 + float(loss) ** 2 / len(logits)
+        likelihood += RIDGE * float(slope) ** 2 + float(loss) ** 2 / len(logits)
         if prior is not None:
             apart = (np.log(slope / prior[0]) / _PRIOR_SD[0], (offset - prior[1]) / _PRIOR_SD[1])
             likelihood += 0.5 * float(np.square(apart).sum()) / len(logits)
