@@ -16,7 +16,7 @@ import io
 import math
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -29,15 +29,18 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from deepfake_detect import Detector, Options, checkpoint, media
-from deepfake_detect.engine import Examiner, choose, load_net
+from deepfake_detect.engine import Examiner, choose, load_net, moved_onto
 from deepfake_detect.errors import MediaError
 from deepfake_detect.files import NAMES
 from deepfake_detect.training.datasets import VIDEO_ENDINGS, Labelled, read_dataset
 from deepfake_detect.training.evaluate import Item, judge, read_scores, relabelled
 from deepfake_detect.training.metrics import group_resamples
+from deepfake_detect.verdict import deciding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from deepfake_detect.types import Crop
 
 Picture = np.ndarray
 _Read = TypeVar("_Read")
@@ -133,6 +136,7 @@ PICTURES: dict[str, Callable[[Picture], Picture]] = {
 }
 CRFS = (23, 28, 32, 40)
 EPSILONS = (1, 2, 4)
+STEPS = 10
 
 
 def recoded(path: Path, target: Path, crf: int, *, seconds: float = 6.0) -> None:
@@ -202,45 +206,71 @@ def judged_videos(root: Path, items: Sequence[Labelled], detector: Detector) -> 
 
 
 def attacked(root: Path, items: Sequence[Labelled], detector: Detector) -> Iterator[tuple[str, list[Item]]]:
-    """Ten steps of projected gradient descent (Madry et al., ICLR 2018) towards the wrong answer, on each look.
+    """Projected gradient descent (Madry et al., ICLR 2018) towards the wrong answer, on the logit that decides.
 
-    What is taken off for softness stays that of the picture as it was.
+    Every look's crop is changed by itself, none by more than so many grey levels. What is taken off for softness is left
+    out of the gradient; it is in the logits, which are the detector's own of the changed crops.
     """
     entry = checkpoint.find()
-    examiner, net, looks = Examiner(choose(), entry), load_net(entry), entry.image_looks
+    examiner, net = Examiner(choose(), entry), load_net(entry)
     views, kept = [], []
     for item, report in readable(root, items, detector.detect):
-        faces = [score.face for track in report.tracks for score in track.voting]
-        if faces:
+        worst = deciding(report.tracks)
+        if worst is not None:
             with media.open(root / item.path, detector.options) as opened:
-                views.append(examiner.cut(next(iter(opened.frames())), faces[0], kind="image"))
+                views.append(examiner.cut(next(iter(opened.frames())), worst.voting[0].face, kind="image"))
             kept.append(item)
     if not kept:
         return
-    wrong = torch.tensor([-1.0 if item.label == "fake" else 1.0 for item in kept]).view(-1, 1, 1, 1)
-    whole = sum(look.weight for look in looks)
     for epsilon in (0, *EPSILONS):
-        logits = -torch.tensor([examiner.warmth(view) for view in views])
-        for i, look in enumerate(looks):
-            crops = [view[i].mirrored() if look.mirrored else view[i] for view in views]
-            start = torch.from_numpy(np.stack([crop.pixels for crop in crops])).permute(0, 3, 1, 2).float()
-            logits += look.weight / whole * _moved(net, start, wrong, epsilon)
+        changed = [
+            _attacked(net, entry, view, -1.0 if item.label == "fake" else 1.0, epsilon) if epsilon else view
+            for item, view in zip(kept, views, strict=True)
+        ]
         name = f"gradient attack, {epsilon}/255" if epsilon else "unaltered"
-        found = logits.tolist()
+        found = examiner.score(changed, kind="image")[1].tolist()
         yield name, [Item(**vars(item), kind="image", logit=logit) for item, logit in zip(kept, found, strict=True)]
 
 
-def _moved(net: torch.nn.Module, start: torch.Tensor, wrong: torch.Tensor, epsilon: int) -> torch.Tensor:
-    """Logits of crops after an attack of so many grey levels."""
-    moved = start.clone()
-    for _ in range(10 if epsilon else 0):
-        moved.requires_grad_()
-        gradient = torch.autograd.grad(net(moved)[1].sum(), moved)[0]
-        step = moved.detach() + wrong * gradient.sign() * epsilon / 4
+def _attacked(
+    net: torch.nn.Module, entry: checkpoint.ManifestEntry, view: tuple[Crop, ...], sign: float, epsilon: int
+) -> tuple[Crop, ...]:
+    """A face's crops after an attack of so many grey levels that moves its logit up (1) or down (-1)."""
+    start = torch.from_numpy(np.stack([crop.pixels for crop in view])).permute(0, 3, 1, 2).float()
+    onto, moved = _onto_first(entry, view), start
+    for _ in range(STEPS):
+        moved = moved.detach().requires_grad_()
+        gradient = torch.autograd.grad(_logit(net, entry, moved, onto), moved)[0]
+        step = moved.detach() + sign * gradient.sign() * epsilon / 4
         moved = (start + (step - start).clamp(-epsilon, epsilon)).clamp(0, 255)
-    with torch.inference_mode():
-        logits: torch.Tensor = net(moved.detach().round())[1]
-    return logits
+    pixels = moved.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return tuple(replace(crop, pixels=np.ascontiguousarray(one)) for crop, one in zip(view, pixels, strict=True))
+
+
+def _logit(
+    net: torch.nn.Module, entry: checkpoint.ManifestEntry, crops: torch.Tensor, onto: torch.Tensor
+) -> torch.Tensor:
+    """The logit of a face as `Examiner.score` finds it, before softness, as a function of its crops (looks, 3, S, S)."""
+    mirrored = torch.tensor([look.mirrored for look in entry.image_looks]).view(-1, 1, 1)
+    maps = net(torch.where(mirrored[..., None], crops.flip(-1), crops))[0]
+    cells = (onto @ torch.where(mirrored, maps.flip(-1), maps).flatten(1)[..., None]).sum(0)[:, 0]
+    if entry.hottest is not None:
+        return cells.topk(max(1, round(entry.hottest * len(cells)))).values.mean()
+    sharpness = entry.architecture.sharpness
+    return (torch.logsumexp(cells * sharpness, 0) - math.log(len(cells))) / sharpness
+
+
+def _onto_first(entry: checkpoint.ManifestEntry, view: tuple[Crop, ...]) -> torch.Tensor:
+    """What each cell of each look's map adds to each cell of their mean, (looks, cells, cells): laying a map over another
+    crop, and averaging, is linear."""
+    side = entry.architecture.size // 8
+    basis = np.eye(side * side, dtype=np.float32).reshape(-1, side, side)
+    parts = []
+    for look, crop in zip(entry.image_looks, view, strict=True):
+        laid = [moved_onto(view[0], crop, one) for one in basis]
+        parts.append(look.weight * np.stack([(cells * seen).ravel() for cells, seen in laid], 1))
+    # Where all of a look's cells are 1 it adds its share.
+    return torch.from_numpy(np.stack(parts) / np.stack(parts).sum((0, 2))[:, None]).float()
 
 
 @dataclass(frozen=True)

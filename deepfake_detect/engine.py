@@ -138,7 +138,7 @@ class Examiner:
         crops = [crop.mirrored() if look.mirrored else crop for _, look, crop in asked]
         found, _ = self._net.score(crops, batch_size=batch_size)
         for (j, look, crop), evidence in zip(asked, found, strict=True):
-            moved, seen = _moved_onto(views[j][0], crop, evidence[:, ::-1] if look.mirrored else evidence)
+            moved, seen = moved_onto(views[j][0], crop, evidence[:, ::-1] if look.mirrored else evidence)
             maps[j] += np.float32(look.weight) * seen * moved
             shares[j] += np.float32(look.weight) * seen
         maps /= shares
@@ -162,7 +162,7 @@ def pooled(maps: np.ndarray, entry: checkpoint.ManifestEntry) -> np.ndarray:
     return np.asarray(mean / entry.architecture.sharpness, np.float32)
 
 
-def _moved_onto(first: Crop, crop: Crop, evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def moved_onto(first: Crop, crop: Crop, evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A map over one crop of a face as the map over another crop of it, and how much of each cell that one shows."""
     if np.array_equal(first.to_frame, crop.to_frame):
         return evidence, np.ones_like(evidence)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import scipy
+import torch
 from conftest import SAMPLES, read_rgb, write_video
 
 from deepfake_detect import Detector, checkpoint
@@ -20,7 +21,7 @@ from deepfake_detect.engine import Examiner, choose, load_net
 from deepfake_detect.training import calibrate, evaluate
 from deepfake_detect.training.datasets import Labelled
 from deepfake_detect.training.export import read_manifest
-from deepfake_detect.types import Look
+from deepfake_detect.types import Frame, Look
 
 BENCHMARKS = SAMPLES.parent / "benchmarks"
 
@@ -162,6 +163,30 @@ def test_what_can_t_be_read_is_passed_over(
     assert next(robustness.judged_videos(SAMPLES, [gone], detector)) == ("unaltered", [])
     assert list(robustness.attacked(SAMPLES, [gone], detector)) == []
     assert capsys.readouterr().err.count("passed over: ") == 3
+
+
+def test_the_gradient_attack_is_on_the_logit_that_decides(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import robustness
+
+    monkeypatch.setattr(robustness, "EPSILONS", (4,))
+    monkeypatch.setattr(robustness, "STEPS", 2)
+    items = [Labelled(f"portrait_{name}.jpg", label, "s", "", name)
+             for name, label in (("genuine", "real"), ("forged", "fake"))]  # fmt: skip
+    (name, unaltered), (attack, attacked) = robustness.attacked(SAMPLES, items, detector)
+    assert (name, attack) == ("unaltered", "gradient attack, 4/255")
+    entry = checkpoint.find()
+    examiner, net = Examiner(choose(), entry), load_net(entry)
+    for item, before, after, sign in zip(items, unaltered, attacked, (1, -1), strict=True):
+        (track,) = detector.detect(SAMPLES / item.path).tracks
+        assert before.logit == pytest.approx(track.logit, abs=1e-4)
+        assert sign * (after.logit - before.logit) > 1
+        # What the gradient is of.
+        view = examiner.cut(Frame(read_rgb(SAMPLES / item.path)), track.scores[0].face, kind="image")
+        crops = torch.from_numpy(np.stack([crop.pixels for crop in view])).permute(0, 3, 1, 2).float()
+        with torch.inference_mode():
+            found = float(robustness._logit(net, entry, crops, robustness._onto_first(entry, view)))
+        assert found - examiner.warmth(view) == pytest.approx(track.logit, abs=1e-3)
 
 
 def test_false_alarms_by_groups_of_people(tmp_path: Path) -> None:
