@@ -1,9 +1,11 @@
 """The afternoon's way of finding deepfakes, to measure this package against. Its net is untrained: only its time counts.
 
 OpenCV reads every frame; facenet-pytorch's MTCNN with its defaults looks at the chosen ones at full size; EfficientNet-B4
-judges one face after another at 380 pixels, in eager torch; the mean is the answer.
+judges one face after another at 380 pixels, in eager torch; the mean is the answer. `--net ours` has the net that ships in
+its place, one look at 224 pixels, likewise one after another in eager torch: what is left beside this package is then the
+way of working and not the choice of net.
 
-python benchmarks/naive.py [--frames 32] FILE [FILE ...]
+python benchmarks/naive.py [--frames 32] [--net ours] FILE [FILE ...]
 """
 
 from __future__ import annotations
@@ -17,13 +19,46 @@ import cv2
 import numpy as np
 import torch
 from facenet_pytorch import MTCNN
-from torchvision.models import efficientnet_b4
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Score = Callable[[np.ndarray], float]
 
 _SIDE = 380
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def efficientnet() -> Score:
+    """P(manipulated) of one face by EfficientNet-B4, untrained."""
+    from torchvision.models import efficientnet_b4
+
+    net = efficientnet_b4(weights=None).eval()
+
+    def score(face: np.ndarray) -> float:
+        resized = cv2.resize(face, (_SIDE, _SIDE)).astype(np.float32) / 255
+        tensor = torch.from_numpy((resized - np.float32(_MEAN)) / np.float32(_STD)).permute(2, 0, 1)
+        return torch.sigmoid(net(tensor[None])[0, 0]).item()
+
+    return score
+
+
+def ours() -> Score:
+    """P(manipulated) of one face by the net that ships: one look, and neither softness nor calibration."""
+    from deepfake_detect import checkpoint
+    from deepfake_detect.engine import load_net
+
+    entry = checkpoint.find()
+    net, side = load_net(entry), entry.architecture.size
+
+    def score(face: np.ndarray) -> float:
+        tensor = torch.from_numpy(cv2.resize(face, (side, side))).permute(2, 0, 1)
+        return torch.sigmoid(net(tensor[None])[1][0]).item()
+
+    return score
+
+
+NETS = {"efficientnet-b4": efficientnet, "ours": ours}
 
 
 def frames_of(path: str, count: int) -> Iterator[np.ndarray]:
@@ -46,7 +81,7 @@ def frames_of(path: str, count: int) -> Iterator[np.ndarray]:
 
 
 @torch.inference_mode()
-def judge(path: str, count: int, mtcnn: MTCNN, net: torch.nn.Module) -> tuple[float | None, int]:
+def judge(path: str, count: int, mtcnn: MTCNN, score: Score) -> tuple[float | None, int]:
     """The mean over all faces, and how many there were."""
     scores = []
     for frame in frames_of(path, count):
@@ -55,9 +90,7 @@ def judge(path: str, count: int, mtcnn: MTCNN, net: torch.nn.Module) -> tuple[fl
             x0, y0, x1, y1 = (max(0, int(side)) for side in box)
             face = frame[y0:y1, x0:x1]
             if face.size:
-                resized = cv2.resize(face, (_SIDE, _SIDE)).astype(np.float32) / 255
-                tensor = torch.from_numpy((resized - np.float32(_MEAN)) / np.float32(_STD)).permute(2, 0, 1)
-                scores.append(torch.sigmoid(net(tensor[None])[0, 0]).item())
+                scores.append(score(face))
     return (float(np.mean(scores)) if scores else None), len(scores)
 
 
@@ -65,11 +98,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+")
     parser.add_argument("--frames", type=int, default=32, help="of each video; 0 for all (%(default)s)")
+    parser.add_argument("--net", choices=NETS, default="efficientnet-b4", help="(%(default)s)")
     arguments = parser.parse_args()
-    mtcnn, net = MTCNN(keep_all=True), efficientnet_b4(weights=None).eval()
+    mtcnn, judge_face = MTCNN(keep_all=True), NETS[arguments.net]()
     for path in arguments.files:
         began = time.perf_counter()
-        score, faces = judge(path, arguments.frames, mtcnn, net)
+        score, faces = judge(path, arguments.frames, mtcnn, judge_face)
         print(json.dumps({"path": path, "score": score, "faces": faces, "seconds": time.perf_counter() - began}))
 
 

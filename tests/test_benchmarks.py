@@ -31,7 +31,13 @@ BENCHMARKS = SAMPLES.parent / "benchmarks"
     [
         (
             ["speed.py", "--tiny"],
-            ["0.2 s of 240p, 2 frames", "every frame", "megapixels, cold", "photos of", "--version"],
+            [
+                "0.2 s of 240p, 2 frames | naive, EfficientNet-B4 at 380 |",
+                "every frame, warm | naive, our net |",
+                "megapixels, cold | naive, our net |",
+                "photos of",
+                "--version",
+            ],
         ),
         (["ideal.py", "--tiny"], ["| classifying 2 crops |", "| decoding 1 s, every frame |", "s, 2 frames |"]),
         (["decode.py", "--tiny"], ["| 1080, 2, every frame |", "| 1080, 2, none |"]),
