@@ -1,7 +1,8 @@
 """Writes the measured parts of the model card, so that no figure in it is older than the weights.
 
 A part stands between `<!-- name -->` and `<!-- /name -->`. `identity`, `results`, `figures` and `calibration` come from the
-manifest and an evaluation; any other from the file that is given for it, such as what a benchmark printed.
+manifest and an evaluation; any other from the file that is given for it, such as what a benchmark printed. The calibration
+has to be of the very scores of that evaluation: it is fitted again, and where the manifest has another nothing is written.
 
 python benchmarks/card.py runs/val localisation=runs/localisation.md robustness=runs/robustness.md --together a,b
 """
@@ -10,11 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfake_detect import checkpoint
+from deepfake_detect.training.calibrate import by_kind, fit
 from deepfake_detect.training.evaluate import (
     add_together,
     check_together,
@@ -30,9 +33,12 @@ from deepfake_detect.training.evaluation_page import reliability_plot, svg
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from deepfake_detect.types import Look, Softness
+    from deepfake_detect.training.evaluate import Item
+    from deepfake_detect.types import Calibration, Look, Softness
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
+# Another machine's fit ends some last digits elsewhere.
+_SAME = 5e-4
 
 
 def identity(entry: dict[str, Any], looks: dict[str, Sequence[Look]], found: checkpoint.ManifestEntry) -> str:
@@ -95,6 +101,23 @@ def calibration(entry: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def check_calibration(items: Sequence[Item], shipped: Calibration) -> None:
+    """
+    Raises:
+        SystemExit: What ships is not what `calibrate` makes of these scores, as where media were judged again since: logits
+            also rest on what finds and follows faces, of which the weights say nothing.
+    """
+    for kind, mine, others in by_kind(items):
+        of_these, ships = fit(mine, others=others), shipped.bands(kind)
+        for name in ("slope", "offset", "lower", "upper"):
+            wanted, found = getattr(of_these, name), getattr(ships, name)
+            if not math.isclose(wanted, found, abs_tol=_SAME):
+                raise SystemExit(
+                    f"{WEIGHTS / 'manifest.json'}: calibrated on other scores ({name} of {kind}: {found}, of these scores"
+                    f" {wanted}); calibrate again"
+                )
+
+
 def fill(card: str, name: str, text: str) -> str:
     """The card with a part replaced.
 
@@ -120,6 +143,7 @@ def main() -> None:
     if {item.model for item in items} - {found.evidence_sha256, ""}:
         raise SystemExit(f"{arguments.evaluation} was made with other weights, looks or softness; evaluate again")
     check_together(arguments.together, items)
+    check_calibration(items, found.calibration)
     rows = table(items, read_frames(arguments.evaluation / "frames.csv"), together=arguments.together)
     results, figures = markdown(rows).split("\n\n")
     card_file = WEIGHTS / "MODEL_CARD.md"

@@ -245,6 +245,7 @@ def test_the_model_card_is_filled_and_keeps_what_was_written_by_hand(tmp_path: P
     program = shutil.copy(BENCHMARKS / "card.py", tmp_path / "benchmarks")
     table(tmp_path / "scores.csv", judged(10))
     (tmp_path / "measured.md").write_text("As measured.\n")
+    calibrate.calibrate(evaluate.read_scores(tmp_path / "scores.csv"), weights, data="made")
     before, part = (weights / "MODEL_CARD.md").read_text(), re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.S)
     run(program, str(tmp_path), f"robustness={tmp_path / 'measured.md'}")
     card = (weights / "MODEL_CARD.md").read_text()
@@ -254,6 +255,14 @@ def test_the_model_card_is_filled_and_keeps_what_was_written_by_hand(tmp_path: P
     assert "| made | all | 10 / 10 |" in filled["results"]
     assert filled["robustness"] == "<!-- robustness -->\nAs measured.\n<!-- /robustness -->"
     assert (weights / "reliability.svg").read_text().startswith("<svg")
+    # One file judged anew, and what ships as calibration is of other scores than the card's.
+    rows = judged(10)
+    table(tmp_path / "scores.csv", [{**rows[0], "logit": 0.5}, *rows[1:]])
+    done = subprocess.run([sys.executable, program, str(tmp_path)], capture_output=True, text=True, check=False,
+                          cwd=SAMPLES.parent)  # fmt: skip
+    assert done.returncode == 1
+    assert "calibrated on other scores (slope of image: " in done.stderr
+    assert (weights / "MODEL_CARD.md").read_text() == card
 
 
 def test_whole_numbers_beside_fractions(drawn_data: Path, tmp_path: Path) -> None:

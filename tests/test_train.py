@@ -773,14 +773,26 @@ def test_evaluation_goes_on_where_it_stopped(
     assert sum(frame.path == "real/portrait_genuine.jpg" for frame in frames) == 1
 
 
-def test_results_of_other_options_are_not_mixed(few_media: Path, detector: Detector) -> None:
+def test_results_of_other_options_or_versions_are_not_mixed(
+    few_media: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = read_dataset(few_media).items
     evaluate.run(few_media, found[-1:], few_media / "out", detector)
     with pytest.raises(SystemExit, match="other media, weights or options"):
         evaluate.run(few_media, found, few_media / "out", Detector(Options(frames=3)))
+    with monkeypatch.context() as changed:
+        changed.setattr(evaluate, "__version__", "9.9")
+        with pytest.raises(SystemExit, match=r"holds results of version \d\S*, this is 9\.9; remove"):
+            evaluate.run(few_media, found, few_media / "out", detector)
     corrected = [replace(found[-1], label="fake", method="blend")]
     (item,), _ = evaluate.run(few_media, corrected, few_media / "out", detector)
     assert (item.label, item.method) == ("fake", "blend")
+    kept = few_media / "out" / "run.json"
+    kept.write_text(
+        json.dumps({name: value for name, value in json.loads(kept.read_text()).items() if name != "version"})
+    )
+    with pytest.raises(SystemExit, match="holds results of version unknown, this is"):
+        evaluate.run(few_media, corrected, few_media / "out", detector)
 
 
 def test_the_results_are_written_for_programs_and_for_people(few_media: Path, detector: Detector) -> None:

@@ -35,7 +35,7 @@ from .export import read_manifest, write_manifest
 from .metrics import calibration_error, calibration_error_by_chance, group_resamples
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 # Of every source with at least _ENOUGH genuine files, and of all genuine files, no more than this is called manipulated.
 FALSE_ALARMS = 0.03
@@ -220,12 +220,7 @@ def calibrate(
     now = datetime.now(UTC).date().isoformat()
     calibration: dict[str, Any] = {**entry["calibration"], "name": f"{name}-{now}", "date": now, "data": data}
     check: dict[str, dict[str, float]] = {}
-    for kind in ("image", "video"):
-        mine = [item for item in items if item.kind == kind]
-        if fewest_groups(mine) < FEWEST_GROUPS:
-            continue
-        pictures = [item for item in items if item.kind == "image"]
-        others = pictures if kind == "video" and fewest_groups(pictures) >= FEWEST_GROUPS else []
+    for kind, mine, others in by_kind(items):
         # Not measured is not unmoved: an interval that leaves this out is too narrow.
         known = (moved or {}).get(kind) or entry["calibration"][kind].get("logit_sd", 0.0)
         spread = (handled_spread(handled, kind) if handled else 0.0) or known
@@ -247,6 +242,15 @@ def calibrate(
     entry["calibration"], entry["calibration_on_other_groups"] = calibration, kept | check
     write_manifest(folder, manifest)
     return entry
+
+
+def by_kind(items: Sequence[Item]) -> Iterator[tuple[str, list[Item], list[Item]]]:
+    """Each kind of media of which there is enough to be fitted, its judged files, and the others that `fit` begins with."""
+    kinds = {kind: [item for item in items if item.kind == kind and item.logit is not None]
+             for kind in ("image", "video")}  # fmt: skip
+    enough = {kind: mine for kind, mine in kinds.items() if fewest_groups(mine) >= FEWEST_GROUPS}
+    for kind, mine in enough.items():
+        yield kind, mine, enough.get("image", []) if kind == "video" else []
 
 
 def fewest_groups(items: Sequence[Item]) -> int:

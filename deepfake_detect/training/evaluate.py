@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from .. import __version__
 from ..detector import Detector
 from ..errors import DeepfakeDetectError
 from ..files import NAMES, write_atomically
@@ -130,19 +131,28 @@ def run(
 ) -> tuple[list[Item], list[FrameScore]]:
     """Judge what `out` does not hold yet; each row is written as soon as it is known.
 
-    Logits depend on the net alone, and on how it is used. What an earlier run found is labelled anew, by the calibration
-    there is now; of a file that has another size by now it is forgotten.
+    Logits depend on the net and how it is used, and on how this version reads media, follows faces and pools their views:
+    those of another one are not gone on with. What an earlier run found is labelled anew, by the calibration there is now;
+    of a file that has another size by now it is forgotten.
+
+    Raises:
+        SystemExit: `out` holds results of other media, weights, options or of another version.
     """
     out.mkdir(parents=True, exist_ok=True)
     scores, others, frames, kept = (out / name for name in _KEPT)
     made_with = {
+        "version": __version__,
         "evidence_sha256": detector.evidence_sha256,
         "options": asdict(detector.options),
         "root": root.resolve().name,
     }
     earlier = json.loads(kept.read_text()) if kept.exists() else {}
     if scores.exists() and earlier != json.loads(json.dumps(made_with)):
-        raise SystemExit(f"{out} holds results of other media, weights or options; give another folder, or --again")
+        version = earlier.get("version", "unknown")
+        what = (
+            "other media, weights or options" if version == __version__ else f"version {version}, this is {__version__}"
+        )
+        raise SystemExit(f"{out} holds results of {what}; remove it, give another folder, or `evaluate` --again")
     write_atomically(kept, json.dumps(made_with, indent=1).encode())
     for rows_so_far in (scores, frames):
         _cut_torn_row(rows_so_far)
