@@ -11,9 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
-import stat
 import struct
 import unicodedata
 import zlib
@@ -32,8 +30,9 @@ import numpy as np
 import pillow_heif
 from PIL import ExifTags, Image
 
-from .errors import MediaError, OptionsError
+from .errors import OptionsError
 from .files import quietly
+from .source import open_file
 from .types import ContentCredentials, Note, PerceptualHash, Provenance
 
 if TYPE_CHECKING:
@@ -84,18 +83,10 @@ def examine(
         OptionsError: `trust_anchors` holds no certificates.
     """
     found = _Found()
-    name = ascii(os.fspath(path))
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise MediaError(f"{name}: expected a regular file; save it to one first", kind="not_a_file")
-        with open(path, "rb") as file:
-            md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-            form = _read_metadata(file, found)
-            credentials = _read_credentials(file, found, trust_anchors)
-    except OSError as error:
-        raise MediaError(
-            f"{name}: can't be read ({error.strerror}); check path and rights", kind="unreadable"
-        ) from error
+    with open_file(path) as file:
+        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        form = _read_metadata(file, found)
+        credentials = _read_credentials(file, found, trust_anchors)
     _notice(found, camera_expected=kind == "image" and form in ("JPEG", "HEIF"), form=form)
     for origin in credentials.digital_source_types:
         if origin in _GENERATIVE_SOURCES:

@@ -51,7 +51,7 @@ class _Raw(io.FileIO):
 
 
 def open_file(path: str | PathLike[str], *, follow: bool = True, left: Event | None = None) -> io.BufferedReader:
-    """Open a regular file for reading, and nothing else: what was looked at is what is read.
+    """Open a regular file for reading from its beginning, and nothing else: what was looked at is what is read.
 
     Args:
         follow: Whether the name may be a link to the file.
@@ -72,6 +72,8 @@ def open_file(path: str | PathLike[str], *, follow: bool = True, left: Event | N
         file: io.BufferedReader = io.BufferedReader(raw, _READ_AHEAD)
         try:
             _check_regular(name, os.fstat(file.fileno()))
+            # On macOS to open /dev/fd/N again gives no file of its own: it stands where N was read to.
+            file.seek(0)
         except BaseException:
             file.close()
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -22,8 +23,9 @@ import pytest
 from conftest import SAMPLES, numbered, read_rgb, texture, write_video
 from PIL import ExifTags, Image, PngImagePlugin
 
-from deepfake_detect import provenance
+from deepfake_detect import media, provenance
 from deepfake_detect.errors import MediaError, OptionsError
+from deepfake_detect.options import Options
 from deepfake_detect.pictures import _PICTURE_FORMATS
 from deepfake_detect.provenance import MAX_CHARACTERS, MAX_ENTRIES, WITHHELD, examine, perceptual_hash
 from deepfake_detect.types import ContentCredentials, HashedMoment, Note, PerceptualHash, Provenance
@@ -292,8 +294,26 @@ def test_odd_metadata_are_never_fatal(tmp_path: Path, seed: int) -> None:
 def test_what_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="no_such"):
         examine(tmp_path / "no_such", kind="image")
-    with pytest.raises(MediaError, match="regular file"):
+    with pytest.raises(MediaError, match="is a folder"):
         examine(tmp_path, kind="image")
+
+
+def test_all_is_read_of_a_descriptor_that_stands_at_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS, where what /dev/fd/N opens has one place in the file in common with N."""
+
+    def opened(path: str, flags: int, *rest: int) -> int:
+        return os.dup(int(path[8:])) if str(path).startswith("/dev/fd/") else os_open(path, flags, *rest)
+
+    os_open, builtin_open = os.open, open
+    monkeypatch.setattr(os, "open", opened)
+    monkeypatch.setattr("builtins.open", lambda path, mode="r": builtin_open(path, mode, opener=opened))
+    content = jpeg(tmp_path).read_bytes()
+    with builtin_open(tmp_path / "a.jpg", "rb") as file:
+        name = f"/dev/fd/{file.fileno()}"
+        for _ in range(2):
+            with media.open(name, Options()) as found:
+                assert found.info.sha256 == hashlib.sha256(content).hexdigest()
+            assert examine(name, kind="image").md5 == hashlib.md5(content).hexdigest()
 
 
 def test_it_opens_what_media_opens() -> None:
