@@ -20,6 +20,7 @@ import pytest
 from deepfake_detect.confine import Limits
 from deepfake_detect.errors import OptionsError, WorkerError
 from deepfake_detect.report import to_dict
+from deepfake_detect.server import jobs as module
 from deepfake_detect.server.jobs import MOST_STARTS, REPORTS, FullError, Jobs
 from deepfake_detect.server.ledger import UNASKED_S, Ticket
 from deepfake_detect.server.pace import Live, Pace, Standing
@@ -481,6 +482,45 @@ def test_nothing_is_left_when_nothing_is_to_be_kept(tmp_path: Path, pool: StubPo
         held = sent(jobs, "hold")
         until(lambda: running(jobs, held))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("held", ["what was sent", "the database"])
+def test_what_another_program_has_open_at_the_end_is_gone_at_the_next_start(
+    held: str, tmp_path: Path, pool: StubPool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: Path, *, missing_ok: bool = False) -> None:
+        if path == in_use:
+            raise PermissionError(13, "The process cannot access the file because it is being used by another process")
+        unlink(path, missing_ok=missing_ok)
+
+    unlink = Path.unlink
+    monkeypatch.setattr(module, "_LET_GO_S", 0.0)
+    with Jobs(tmp_path / "data", pool) as jobs:  # type: ignore[arg-type]
+        database = jobs.folder / "jobs.sqlite"
+        in_use = jobs.file_of(sent(jobs).id) if held == "what was sent" else database
+        monkeypatch.setattr(Path, "unlink", refuse)
+    assert in_use.exists()
+    assert database.exists()
+    assert "the next start does it" in caplog.text
+    monkeypatch.undo()
+    with Jobs(tmp_path / "data", pool) as jobs:  # type: ignore[arg-type]
+        assert lying(jobs) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_program_lets_go_in_time_is_gone(
+    tmp_path: Path, pool: StubPool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse_once(path: Path, *, missing_ok: bool = False) -> None:
+        monkeypatch.setattr(Path, "unlink", unlink)
+        raise PermissionError(13, "The process cannot access the file because it is being used by another process")
+
+    unlink = Path.unlink
+    with Jobs(tmp_path / "data", pool) as jobs:  # type: ignore[arg-type]
+        sent(jobs)
+        monkeypatch.setattr(Path, "unlink", refuse_once)
+    assert list(tmp_path.iterdir()) == []
+    assert caplog.text == ""
 
 
 def test_nothing_is_left_when_the_disk_is_full(tmp_path: Path, pool: StubPool) -> None:

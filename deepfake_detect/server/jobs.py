@@ -23,6 +23,7 @@ import time
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import source
@@ -39,7 +40,6 @@ from .pace import Live, Pace, Standing
 if TYPE_CHECKING:
     import io
     from collections.abc import Callable, Collection, Iterable, Iterator
-    from pathlib import Path
 
     from ..worker import Pool, Progress
 
@@ -56,6 +56,8 @@ _ID = re.compile(r"[\w-]{22}", re.ASCII)
 _SWEEP_EVERY_S, _WIPE_EVERY_S, _BUSY_WIPE_EVERY_S = 10, 1, 10
 # Threads beyond one for each worker: they have the next jobs ready when a worker is.
 _READY = 2
+# So long what is deleted at the end may be in use elsewhere.
+_LET_GO_S = 2.0
 _LEAST_FREE_BYTES = 512 * 2**20
 
 
@@ -405,7 +407,8 @@ class Jobs:
     def _own_names(self) -> set[str]:
         """The ids of which something lies here."""
         # There may be very many.
-        lying = {name.partition(".")[0] for place in self._places for name in os.listdir(place)}
+        there = filter(Path.exists, self._places)
+        lying = {name.partition(".")[0] for place in there for name in os.listdir(place)}
         return set(filter(_ID.fullmatch, lying))
 
     def _clear(self, name: str) -> None:
@@ -429,15 +432,35 @@ class Jobs:
                     self._clear(name)
 
     def _empty(self) -> None:
+        """Delete everything. Windows deletes nothing that another program has open, say to look for viruses: that is tried
+        again for a while, and then left to the next start."""
+        end = time.monotonic() + _LET_GO_S
+        while not self._is_emptied():
+            if time.monotonic() > end:
+                log.warning("%s: what other programs have open can't be deleted; the next start does it", self.folder)
+                return
+            time.sleep(0.1)
+
+    def _is_emptied(self) -> bool:
+        """Whether all that is ours could be deleted. By the database the next start knows a folder for its own, so it goes
+        last, and where anything else is left it stays."""
         for name in self._own_names():
             self._clear(name)
-        for place in self._places:
-            with suppress(OSError):
+        if self._own_names():
+            return False
+        with suppress(OSError):
+            for place in filter(Path.exists, self._places):
                 place.rmdir()
-        for ending in ("", "-wal", "-shm", "-journal"):
-            (self.folder / f"{_DATABASE}{ending}").unlink(missing_ok=True)
+        if any(map(Path.exists, self._places)):
+            return True
+        try:
+            for ending in ("-wal", "-shm", "-journal", ""):
+                (self.folder / f"{_DATABASE}{ending}").unlink(missing_ok=True)
+        except OSError:
+            return False
         with suppress(OSError):
             self.folder.rmdir()
+        return True
 
     # Judging
 
