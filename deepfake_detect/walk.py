@@ -54,8 +54,8 @@ class Walk:
     def __init__(self, paths: Iterable[str | os.PathLike[str]], own: set[str], *, follow: bool) -> None:
         self._paths, self._own, self._follow = paths, own, follow
         self._own_names = {Path(path).name for path in own}
-        # Folders that were looked at, by device and number, and what was wanted of them then.
-        self._seen = set[tuple[int, int, _Wanted]]()
+        # Folders that were looked at, and what was wanted of them then.
+        self._seen = set[tuple[tuple[int, int] | str, _Wanted]]()
         # Where nobody could look, and which folders elsewhere were listed to their end.
         self._closed, self._listed = set[Path](), set[Path]()
 
@@ -161,10 +161,11 @@ class Walk:
         """Whether this folder was looked at for this; from now on it was. Without that two links could make a maze without
         an end."""
         known = os.stat(folder or ".")
-        device, number = known.st_dev, known.st_ino
-        if (device, number, _ALL) in self._seen or (device, number, wanted) in self._seen:
+        # Drives on a network may have no numbers for what lies on them; Windows then says 0 of all.
+        place = (known.st_dev, known.st_ino) if known.st_ino else os.path.realpath(folder or ".")
+        if (place, _ALL) in self._seen or (place, wanted) in self._seen:
             return True
-        self._seen.add((device, number, wanted))
+        self._seen.add((place, wanted))
         return False
 
     def _matching(self, pattern: str) -> Iterator[Sighting]:

@@ -41,6 +41,25 @@ def test_what_is_ours_is_not_found(queue: Path) -> None:
     assert sorted(found) == [str(queue / name) for name in ("a.jpg", "below/c.mp4", "below/d.jpg")]
 
 
+def test_folders_without_numbers_are_told_apart(queue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of some drives on a network Windows says 0."""
+    stat = os.stat
+
+    def without_numbers(path: str, **how: Any) -> os.stat_result:
+        known = list(stat(path, **how))
+        return os.stat_result([known[0], 0, *known[2:]])
+
+    (queue / "more").mkdir()
+    (queue / "more" / "e.jpg").touch()
+    (queue / "round").symlink_to(queue)
+    monkeypatch.setattr(os, "stat", without_numbers)
+    found = [(Path(one.path).name, one.failure and one.failure.kind) for one in Walk([str(queue)], set(), follow=True)]
+    assert sorted(found) == [
+        ("a.jpg", None), ("b", None), ("c.mp4", None), ("d.jpg", None), ("e.jpg", None), ("round", "link"),
+    ]  # fmt: skip
+    assert len({one.path for one in Walk([str(queue / "below"), str(queue / "more")], set(), follow=False)}) == 3
+
+
 def test_what_lies_in_a_huge_folder_is_not_held_in_memory(
     queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
