@@ -30,7 +30,7 @@ from .alignment import SIDE, Agreement, FrameMatch, lay_over, match_frames
 from .crop import cut
 from .errors import MediaError, OptionsError
 from .faces import sharpness
-from .files import replacing
+from .files import is_same, replacing
 from .options import Options
 from .types import Note
 from .words import Words, in_plain_letters
@@ -360,7 +360,7 @@ def spare(path: str | PathLike[str], *compared: str) -> None:
         raise OptionsError(f"{path}: is a folder; give the name of a picture in it, such as both.png")
     if Path(path).suffix.lower() != ".png":
         raise OptionsError(f"{path}: expected a name ending in .png, which is what is written")
-    if os.path.realpath(path) in {os.path.realpath(each) for each in compared if each}:
+    if any(is_same(path, each) for each in compared if each):
         raise OptionsError(f"{path}: is a file to be compared and would be replaced; give another name")
 
 

@@ -30,7 +30,7 @@ import numpy as np
 
 from . import annotate, checkpoint, draw, media, page, report, source
 from .errors import MediaError, OptionsError, WeightsError
-from .files import write_atomically
+from .files import is_same, write_atomically
 from .options import ReportOptions
 from .words import Words
 
@@ -45,11 +45,9 @@ if TYPE_CHECKING:
 SUMS, SIGNATURE, PUBLIC_KEY, INCOMPLETE, JSON, PAGE = (
     "SHA256SUMS", "SHA256SUMS.sig", "SHA256SUMS.pub", "INCOMPLETE", "report.json", "report.html",
 )  # fmt: skip
-# Every name this module writes, and what it may leave of one when it is killed.
-_OWN = re.compile(
-    r"(report\.(html|json|pdf)|annotated\.(mp4|jpg|png)|contact_sheet\.jpg|SHA256SUMS(\.sig|\.pub)?|INCOMPLETE"
-    r"|evidence/person\d+_-?\d+\.\d+s_\d+\.npz)(\.part)?"
-)
+# Every name this module writes; of each there may be a .part, too, where it was killed.
+_LISTED = (JSON, PAGE, "report.pdf", "annotated.mp4", "annotated.jpg", "annotated.png", "contact_sheet.jpg")
+_EVIDENCE = re.compile(r"evidence/person\d+_-?\d+\.\d+s_\d+\.npz")
 
 
 def save(
@@ -160,8 +158,7 @@ def check_folder(folder: str | PathLike[str], path: str | PathLike[str]) -> None
 
 def may_be_listed(name: str) -> bool:
     """Whether a finished report may hold, and list, a file of this name."""
-    kept = name in (SUMS, SIGNATURE, PUBLIC_KEY, INCOMPLETE) or name.endswith(".part")
-    return not kept and _OWN.fullmatch(name) is not None
+    return name in _LISTED or _EVIDENCE.fullmatch(name) is not None
 
 
 def sums_text(sums: dict[str, str]) -> str:
@@ -209,11 +206,14 @@ def _earlier_files(target: Path, path: str | PathLike[str] | None, sha256: Calla
     evidence = target / "evidence"
     if evidence.is_symlink():
         raise OptionsError(f"{target}: its folder evidence is a link and leads elsewhere; give another folder")
-    found = [each for each in (*target.glob("*"), *evidence.glob("*"))
-             if _OWN.fullmatch(each.relative_to(target).as_posix())]  # fmt: skip
-    given = "" if path is None else os.path.realpath(path)
+    # Asked for by name, for to some file systems a Report.html is what would be replaced.
+    fixed = [
+        target / f"{name}{end}" for name in (*_LISTED, SUMS, SIGNATURE, PUBLIC_KEY, INCOMPLETE) for end in ("", ".part")
+    ]
+    found = [each for each in fixed if os.path.lexists(each)]
+    found += [each for each in evidence.glob("*") if _EVIDENCE.fullmatch(f"evidence/{each.name.removesuffix('.part')}")]
     for each in found:
-        if os.path.realpath(each) == given:
+        if path is not None and is_same(each, path):
             raise OptionsError(
                 f"{each}: is the file to be examined and would be replaced; give another folder for the report"
             )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from os import PathLike
     from pathlib import Path
 
 #: How text with names of files is encoded, on every system; names that are no text come back as they were.
@@ -25,6 +26,16 @@ def quietly() -> Iterator[None]:
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def is_same(one: str | PathLike[str], other: str | PathLike[str]) -> bool:
+    """Whether two names are of one file, also where the file system does not tell large letters from small ones."""
+    try:
+        known, asked = os.stat(one), os.stat(other)
+    except (OSError, ValueError):
+        return os.path.realpath(one) == os.path.realpath(other)
+    # Drives on a network may have no numbers for what lies on them; Windows then says 0 of all.
+    return os.path.samestat(known, asked) if known.st_ino else os.path.realpath(one) == os.path.realpath(other)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import SAMPLES, read_rgb, texture, write_video
 
-from deepfake_detect import MediaError, Options, engine, media
+from deepfake_detect import MediaError, Options, OptionsError, engine, media
 from deepfake_detect.alignment import SIDE, Agreement, FrameMatch
 from deepfake_detect.cli import main
 from deepfake_detect.compare import (
@@ -24,6 +25,7 @@ from deepfake_detect.compare import (
     label_of_all,
     likelihood_ratio,
     pooled,
+    spare,
 )
 from deepfake_detect.faces import FaceFinder
 from deepfake_detect.training.blend import alpha_blend, draw_mask, match_colour, warp_onto
@@ -79,6 +81,28 @@ def saved_again(pixels: np.ndarray, quality: int) -> np.ndarray:
 
 
 # What is taken and what is not
+
+
+def test_what_is_compared_is_spared_under_every_name(tmp_path: Path) -> None:
+    mine, same, other = tmp_path / "mine.png", tmp_path / "same.png", tmp_path / "other.png"
+    mine.touch()
+    os.link(mine, same)
+    for name in (mine, same):
+        with pytest.raises(OptionsError, match="would be replaced"):
+            spare(name, str(mine))
+    spare(other, str(mine), "")
+
+
+def test_files_without_numbers_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of some drives on a network Windows says 0."""
+    mine, other = tmp_path / "mine.png", tmp_path / "other.png"
+    mine.touch()
+    other.touch()
+    stat = os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **how: os.stat_result([stat(path, **how)[0], *[0] * 9]))
+    spare(other, str(mine))
+    with pytest.raises(OptionsError, match="would be replaced"):
+        spare(mine, str(mine))
 
 
 def test_a_photo_is_taken_from_itself_and_nothing_differs(itself: Comparison) -> None:

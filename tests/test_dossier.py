@@ -812,12 +812,32 @@ def test_files_of_others_are_never_replaced(picture: Report, tmp_path: Path) -> 
         assert (folder / name).read_text() == "mine"
 
 
+def test_files_of_others_are_not_replaced_where_the_file_system_knows_no_large_letters(
+    picture: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def there(path: str | Path) -> bool:
+        return Path(path).name.casefold() in {each.name.casefold() for each in Path(path).parent.glob("*")}
+
+    monkeypatch.setattr(os.path, "lexists", there)
+    for name in ("Report.html", "REPORT.pdf", "Annotated.jpg", "sha256sums"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / name).write_text("mine")
+        with pytest.raises(OptionsError, match="was not written by this program"):
+            save(picture, folder)
+        assert names(folder) == {name}
+
+
 def test_the_media_itself_is_never_replaced(picture: Report, tmp_path: Path) -> None:
     folder = save(picture, tmp_path / "out")
     before = (folder / "annotated.jpg").read_bytes()
     again = Detector().detect(folder / "annotated.jpg")
     with pytest.raises(OptionsError, match="is the file to be examined"):
         save(again, folder)
+    # Under another name, as large letters are where the file system does not know them.
+    os.link(folder / "annotated.jpg", tmp_path / "same.jpg")
+    with pytest.raises(OptionsError, match="is the file to be examined"):
+        save(replace(again, path=str(tmp_path / "same.jpg")), folder)
     assert (folder / "annotated.jpg").read_bytes() == before
 
 
