@@ -365,6 +365,20 @@ def test_whoever_has_a_mac_with_an_intel_chip_is_told_before_installing() -> Non
         assert 0 < text.find("Intel chip") < text.find("pip install")
 
 
+def test_pages_name_the_pythons_for_which_there_is_what_is_needed() -> None:
+    setup = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    python = re.search(r"^python_requires = >=3\.(\d+),<3\.(\d+)$", setup, re.M)
+    below = re.search(r"onnxruntime>=1\.\d+,<1\.(\d+)", setup)
+    assert python is not None
+    assert below is not None
+    # 1.28 has no wheel for 3.15, and no source that pip could build.
+    assert (int(python[2]), int(below[1])) == (15, 29)
+    for page in ("README.md", "docs/tutorial.md", "docs/howto/install.md", "docs/howto/first-time.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert f"3.{python[1]} to 3.{int(python[2]) - 1}" in text
+        assert "3.11 or newer" not in text
+
+
 def test_a_token_that_is_made_has_the_bits_that_are_promised() -> None:
     (bits,) = re.findall(r"the one that is made has (\d+) bits", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
     made = serve.secured(serve.Place(host="0.0.0.0"), serve.Settings()).token
