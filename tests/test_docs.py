@@ -355,14 +355,15 @@ def test_how_long_an_hour_takes_is_what_was_measured() -> None:
     assert said == f"{float(measured):.1f}"
 
 
-def test_whoever_has_a_mac_with_an_intel_chip_is_told_before_installing() -> None:
+@pytest.mark.parametrize("says", ["Intel chip", "macOS 14 or newer", "Windows installer (64-bit)"])
+def test_whoever_has_a_machine_of_a_kind_without_wheels_is_told_before_installing(says: str) -> None:
     asked = re.search(r"onnxruntime>=1\.(\d+)", (ROOT / "setup.cfg").read_text(encoding="utf-8"))
-    # 1.23 is the last that has a wheel for them.
+    # 1.23 is the last that has a wheel for Macs with an Intel chip, or with macOS 13.
     assert asked is not None
     assert int(asked[1]) > 23
     for page in ("install", "first-time"):
         text = (ROOT / f"docs/howto/{page}.md").read_text(encoding="utf-8")
-        assert 0 < text.find("Intel chip") < text.find("pip install")
+        assert 0 < text.find(says) < text.find("pip install")
 
 
 def test_pages_name_the_pythons_for_which_there_is_what_is_needed() -> None:
