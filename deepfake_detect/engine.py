@@ -229,9 +229,20 @@ class OnnxEngine:
 
 def _quiet_onnxruntime() -> ModuleType:
     """ONNX Runtime, kept from telling its maker anything. The versions asked for in setup.cfg don't, but on Windows, where
-    they speak to the system; a newer one that someone installed nevertheless does unless told so before it is loaded."""
+    they speak to the system; a newer one that someone installed nevertheless does unless told so before it is loaded.
+
+    Raises:
+        OptionsError: It, or what it needs of the system, is missing.
+    """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
+    try:
+        import onnxruntime
+    except ImportError as error:
+        # Windows does not bring what it was built with, nor does Python's installer.
+        raise OptionsError(
+            f"ONNX Runtime can't be loaded ({error}); on Windows it needs a recent Microsoft Visual C++ Redistributable,"
+            " https://aka.ms/vs/17/release/vc_redist.x64.exe"
+        ) from error
 
     onnxruntime.disable_telemetry_events()
     module: ModuleType = onnxruntime

@@ -88,6 +88,16 @@ def test_a_file_that_is_called_as_a_command_is_a_file(
     assert "unrecognized arguments: --out" in capsys.readouterr().err
 
 
+def test_what_windows_may_lack_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    # As where its libraries can't be loaded.
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert main([str(PICTURE)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "ONNX Runtime can't be loaded" in err
+    assert "vc_redist.x64.exe" in err
+
+
 def test_of_a_folder_it_is_said_what_judges_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 1
     assert "is a folder; give the files in it, or judge all of them with scan" in capsys.readouterr().err
