@@ -415,11 +415,12 @@ class _ScanBar:
 
     def tell(self, progress: ScanProgress) -> None:
         """So far."""
+        # The clock of Windows may stand still for a file or two.
         rate = progress.judged / progress.seconds if progress.seconds > 0 else 0.0
         said = self._words("scan_progress", done=progress.done, files=progress.files, rate=rate)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=said, completed=progress.done, total=progress.files)
-        elif not self._quiet and progress.seconds >= self._next_s and progress.judged:
+        elif not self._quiet and progress.seconds >= self._next_s and rate:
             self._next_s = progress.seconds + 60
             left = (progress.files - progress.done) / rate
             time = f"{left // 3600:.0f}:{left // 60 % 60:02.0f}:{left % 60:02.0f}"

@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 from conftest import SAMPLES
+from rich.console import Console
 
 from deepfake_detect import MediaError
-from deepfake_detect.cli import _Bar, main
+from deepfake_detect.batch import Progress
+from deepfake_detect.cli import _Bar, _ScanBar, main
 from deepfake_detect.confine import Limits
 from deepfake_detect.options import Options, ReportOptions
 from deepfake_detect.report import SCHEMA_FILE
 from deepfake_detect.server.guard import LOOPBACK
+from deepfake_detect.words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,6 +89,15 @@ def test_a_file_that_is_called_as_a_command_is_a_file(
     with pytest.raises(SystemExit, match="2"):
         main(["-q", "scan", "--out", "t.csv"])
     assert "unrecognized arguments: --out" in capsys.readouterr().err
+
+
+def test_the_time_left_of_a_scan_is_said_once_a_clock_shows_how_fast_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    bar = _ScanBar(Console(stderr=True), Words(), quiet=False)
+    # Less than a tick for the first file.
+    bar.tell(Progress(files=3, done=1, judged=1, seconds=0.0))
+    assert capsys.readouterr().err == ""
+    bar.tell(Progress(files=3, done=2, judged=2, seconds=0.016))
+    assert capsys.readouterr().err.endswith(", 0:00:00 left\n")
 
 
 def test_what_windows_may_lack_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
