@@ -8,7 +8,7 @@ RUN pip install --no-cache-dir torch torchvision --index-url https://download.py
 COPY setup.cfg pyproject.toml README.md LICENSE ./
 COPY deepfake_detect deepfake_detect
 COPY weights weights
-RUN pip install --no-cache-dir '.[serve]'
+RUN pip install --no-cache-dir ".[serve]"
 RUN useradd --create-home --uid 1000 examiner
 USER examiner
 WORKDIR /media

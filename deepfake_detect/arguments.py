@@ -139,7 +139,7 @@ def scan_parser() -> argparse.ArgumentParser:
         " could not be judged), 130 interrupted. Nothing leaves this machine, unless --on ray or URLs ask for others.",
     )
     result.add_argument("paths", nargs="+", metavar="PATH",
-                        help="a file, a folder with all that is in it, a pattern such as 'queue/**/*.jpg', a URL of such"
+                        help='a file, a folder with all that is in it, a pattern such as "queue/**/*.jpg", a URL of such'
                              " (s3://, gs://, az://; extra remote), or - to read names from stdin, one a line")  # fmt: skip
     result.add_argument("--out", type=Path, required=True, metavar="TABLE",
                         help="a name ending in .parquet (extra scan), .csv or .jsonl; index.html and a journal"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 import logging
@@ -86,6 +87,8 @@ def _dispatch(given: list[str]) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     _log(verbose=arguments.verbose, quiet=arguments.quiet)
+    if os.name == "nt":
+        arguments.files = _matching(arguments.files)
     try:
         options = Options(
             frames=arguments.frames, fps=arguments.fps, start_s=arguments.start, end_s=arguments.end,
@@ -119,6 +122,15 @@ def _run(arguments: argparse.Namespace) -> int:
     except DeepfakeDetectError as error:
         return _stop(str(error), SOME_NOT_JUDGED)
     return _judge(detector, files, arguments, contents, key)
+
+
+def _matching(names: Sequence[str]) -> list[str]:
+    """The names with what fits them where they are patterns, as shells do it everywhere but on Windows."""
+    result = list[str]()
+    for name in names:
+        fits = [] if os.path.lexists(name) else sorted(glob.glob(name))  # noqa: PTH207 - it may be absolute
+        result += fits or [name]
+    return result
 
 
 def _judge(
@@ -561,7 +573,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     try:
         from .server import serve, upload
     except ImportError as error:
-        return _stop(f"serving needs more packages ({error}); pip install 'deepfake-detect[serve]'", WRONG_USAGE)
+        return _stop(f'serving needs more packages ({error}); pip install "deepfake-detect[serve]"', WRONG_USAGE)
     from .confine import cores
     from .server.guard import LOOPBACK
 

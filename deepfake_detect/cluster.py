@@ -327,7 +327,7 @@ def _connected(address: str | None) -> tuple[Any, bool]:
     try:
         import ray
     except ImportError as error:
-        raise OptionsError(f"--on ray needs Ray ({error}); pip install 'deepfake-detect[ray]'") from error
+        raise OptionsError(f'--on ray needs Ray ({error}); pip install "deepfake-detect[ray]"') from error
     if ray.is_initialized():
         return ray, False
     try:

@@ -415,7 +415,7 @@ def _pdf_printer() -> Any:
     except (ImportError, OSError) as error:
         # OSError: the package is there, Pango, which it draws with, is not.
         raise OptionsError(
-            f"report.pdf needs WeasyPrint and Pango ({error}); pip install 'deepfake-detect[pdf]', or print report.html"
+            f'report.pdf needs WeasyPrint and Pango ({error}); pip install "deepfake-detect[pdf]", or print report.html'
         ) from error
     return weasyprint
 
@@ -431,7 +431,7 @@ def read_key(path: str | PathLike[str]) -> Ed25519PrivateKey:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
     except ImportError as error:
-        raise OptionsError("signing needs the package cryptography; pip install 'deepfake-detect[sign]'") from error
+        raise OptionsError('signing needs the package cryptography; pip install "deepfake-detect[sign]"') from error
     wanted = f"{path}: expected an Ed25519 private key as PEM without a password"
     try:
         key = load_pem_private_key(Path(path).read_bytes(), password=None)

@@ -177,7 +177,7 @@ def _storage(protocol: str) -> Any:
         return fsspec.filesystem(protocol, use_listings_cache=False)
     except ImportError as error:
         raise OptionsError(
-            f"{protocol}:// needs a package ({error}); pip install 'deepfake-detect[remote]', for gs gcsfs, for az adlfs"
+            f'{protocol}:// needs a package ({error}); pip install "deepfake-detect[remote]", for gs gcsfs, for az adlfs'
         ) from error
     except Exception as error:  # each storage has errors of its own
         raise OptionsError(f"{protocol}://: can't be used ({_reason(error)}); check its configuration") from error

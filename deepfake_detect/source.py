@@ -84,6 +84,9 @@ def open_file(path: str | PathLike[str], *, follow: bool = True, left: Event | N
         raise MediaError(f"{shown(name)}: is not a possible file name; check the path", kind="not_found") from error
     except OSError as error:
         what = "check its permissions"
+        if error.errno == errno.EINVAL:
+            # What Windows says of a name with a character that none may hold, such as *.
+            raise MediaError(f"{shown(name)}: is not a possible file name; check the path", kind="not_found") from error
         if error.errno in (errno.EMFILE, errno.ENFILE):
             what = "raise that limit (ulimit -n)"
         raise MediaError(f"{shown(name)}: can't be read ({error.strerror}); {what}", kind="unreadable") from error

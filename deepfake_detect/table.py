@@ -183,6 +183,6 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow.parquet
     except ImportError as error:
         raise OptionsError(
-            f"Parquet needs pyarrow ({error}); pip install 'deepfake-detect[scan]', or give a name ending in .csv or .jsonl"
+            f'Parquet needs pyarrow ({error}); pip install "deepfake-detect[scan]", or give a name ending in .csv or .jsonl'
         ) from error
     return pyarrow, pyarrow.parquet

@@ -205,7 +205,7 @@ def _signature(folder: Path, key: Path | None) -> Iterator[Check]:
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
     except ImportError:
         yield Check(
-            "signature", False, "can't be checked without the package cryptography; pip install 'deepfake-detect[sign]'"
+            "signature", False, 'checking it needs the package cryptography; pip install "deepfake-detect[sign]"'
         )
         return
     try:

@@ -365,7 +365,7 @@ def test_parquet_without_pyarrow_says_what_to_install(
     queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(OptionsError, match=r"pip install 'deepfake-detect\[scan\]'"):
+    with pytest.raises(OptionsError, match=r'pip install "deepfake-detect\[scan\]"'):
         scan([str(queue)], tmp_path / "out.parquet")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -10,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -25,6 +26,7 @@ from deepfake_detect.confine import Limits
 from deepfake_detect.options import Options, ReportOptions
 from deepfake_detect.report import SCHEMA_FILE
 from deepfake_detect.server.guard import LOOPBACK
+from deepfake_detect.source import open_file
 from deepfake_detect.words import Words
 
 if TYPE_CHECKING:
@@ -89,6 +91,32 @@ def test_a_file_that_is_called_as_a_command_is_a_file(
     with pytest.raises(SystemExit, match="2"):
         main(["-q", "scan", "--out", "t.csv"])
     assert "unrecognized arguments: --out" in capsys.readouterr().err
+
+
+def test_patterns_are_the_files_that_fit_where_no_shell_did_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on Windows. What is there is no pattern, and what fits nothing is told under its name."""
+    windows = ModuleType("os")
+    windows.__dict__.update(os.__dict__, name="nt")
+    monkeypatch.setattr("deepfake_detect.cli.os", windows)
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.mp4", "a.mp4", "[ab].mp4"):
+        (tmp_path / name).touch()
+    assert main(["--json", "*.mp4", "[ab].mp4", "*.avi"]) == 1
+    judged = [json.loads(line)["media"]["path"] for line in capsys.readouterr().out.splitlines()]
+    assert judged == ["[ab].mp4", "a.mp4", "b.mp4", "[ab].mp4", "*.avi"]
+
+
+def test_what_no_file_can_be_called_is_said_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EINVAL, "The filename, directory name, or volume label syntax is incorrect")
+
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(MediaError, match="not a possible file name") as found:
+        open_file("*.avi")
+    monkeypatch.undo()
+    assert found.value.kind == "not_found"
 
 
 def test_the_time_left_of_a_scan_is_said_once_a_clock_shows_how_fast_it_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -280,7 +280,7 @@ def test_a_machine_that_can_start_no_worker_costs_no_row_unless_all_are_such(
 
 def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(OptionsError, match=r"pip install 'deepfake-detect\[ray\]'"):
+    with pytest.raises(OptionsError, match=r'pip install "deepfake-detect\[ray\]"'):
         scan([str(tmp_path)], tmp_path / "out.jsonl", ray=True)
     assert main(["scan", str(tmp_path), "--out", str(tmp_path / "out.jsonl"), "--on", "ray"]) == 2
 

@@ -37,19 +37,19 @@ INSTALLS, SERVES = "installs; .ci/run does", "serves until it is ended; tests/te
 DOCKER = "needs Docker; tests/test_package.py holds the Dockerfile to the README"
 CLUSTER = "needs a cluster or a store; tests/test_cluster.py and tests/test_remote.py do"
 NOT_RUN = {
-    "python3 -m venv .venv && . .venv/bin/activate && pip install '.[test]' && deepfake-detect samples/portrait_forged.jpg"
+    'python3 -m venv .venv && . .venv/bin/activate && pip install ".[test]" && deepfake-detect samples/portrait_forged.jpg'
     " samples/clip_forged.mp4 --report report": INSTALLS,
     "python3 -m venv .venv && . .venv/bin/activate && pip install torch torchvision --index-url"
     " https://download.pytorch.org/whl/cpu && pip install .": INSTALLS,
     "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu": INSTALLS,
     "pip install .": INSTALLS,
     "python3 -m venv .venv && . .venv/bin/activate": INSTALLS,
-    "pip install '.[serve]'": INSTALLS,
+    'pip install ".[serve]"': INSTALLS,
     "pytest": "would run itself",
     "docker build -t deepfake-detect .": DOCKER,
     'docker run --rm --network none --read-only --tmpfs /tmp -v "$PWD:/media:ro" -v "$PWD/out:/out" deepfake-detect'
     " clip.mp4 --report /out/report": DOCKER,
-    "pip install '.[ray,remote,scan]'": CLUSTER,
+    'pip install ".[ray,remote,scan]"': CLUSTER,
     'deepfake-detect scan /shared/queue --out results.parquet --on ray': CLUSTER,
     'deepfake-detect scan s3://bucket/queue --out results.parquet --on ray': CLUSTER,
     'export RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=token': CLUSTER,
@@ -112,6 +112,15 @@ def test_what_is_not_run_still_stands_somewhere() -> None:
              for form in (line, _COMMENT.sub("", line))}  # fmt: skip
     assert not set(NOT_RUN) - lines
     assert {str(page.relative_to(ROOT)) for page in PAGES} >= set(BEFORE)
+
+
+def test_extras_are_quoted_as_every_shell_takes_it() -> None:
+    """To cmd.exe single quotes are letters like others."""
+    package = Path(deepfake_detect.__file__).parent
+    texts = [path.read_text(encoding="utf-8") for path in (*PAGES, *package.rglob("*.py"), *package.rglob("*.json"))]
+    quoted = [found for text in texts for found in re.findall(r"pip install ([^\w\s.]*)[\w.-]+\[\w+", text)]
+    assert len(quoted) > 15
+    assert set(quoted) == {'"', '\\"'}
 
 
 @pytest.mark.skipif(not CI.exists(), reason="the archive of the sources does not hold it")

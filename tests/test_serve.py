@@ -1245,4 +1245,4 @@ assert main(["serve"]) == 2
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "pip install 'deepfake-detect[serve]'" in done.stderr
+    assert 'pip install "deepfake-detect[serve]"' in done.stderr
