@@ -397,11 +397,7 @@ def _names(paths: Sequence[str], *, null: bool) -> Iterator[str]:
     from .walk import Name
 
     end = b"\0" if null else b"\n"
-
-    def name_of(line: bytes) -> str:
-        # Windows ends lines by two bytes, and its programs write in code pages of their own.
-        return line.removesuffix(b"\r").decode("utf-8", "replace") if os.name == "nt" else os.fsdecode(line)
-
+    name_of = _name_on_windows if os.name == "nt" else os.fsdecode
     for path in paths:
         if path != "-":
             yield path
@@ -412,6 +408,15 @@ def _names(paths: Sequence[str], *, null: bool) -> Iterator[str]:
             yield from (Name(name_of(line)) for line in whole if line)
         if rest:
             yield Name(name_of(rest))
+
+
+def _name_on_windows(line: bytes, code_page: str = "oem") -> str:
+    """A name that a program wrote: lines end by two bytes there, and what is no UTF-8 is in the code page of terminals."""
+    line = line.removesuffix(b"\r")
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return line.decode(code_page, "replace")
 
 
 class _ScanBar:

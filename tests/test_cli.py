@@ -21,7 +21,7 @@ from rich.console import Console
 
 from deepfake_detect import MediaError
 from deepfake_detect.batch import Progress
-from deepfake_detect.cli import _Bar, _ScanBar, main
+from deepfake_detect.cli import _Bar, _name_on_windows, _ScanBar, main
 from deepfake_detect.confine import Limits
 from deepfake_detect.options import Options, ReportOptions
 from deepfake_detect.report import SCHEMA_FILE
@@ -117,6 +117,11 @@ def test_what_no_file_can_be_called_is_said_as_that(monkeypatch: pytest.MonkeyPa
         open_file("*.avi")
     monkeypatch.undo()
     assert found.value.kind == "not_found"
+
+
+@pytest.mark.parametrize("written", ["utf-8", "cp850"])
+def test_names_that_windows_lists_keep_their_umlauts(written: str) -> None:
+    assert _name_on_windows("C:\\Jörg\\ä.jpg\r".encode(written), "cp850") == "C:\\Jörg\\ä.jpg"
 
 
 def test_the_time_left_of_a_scan_is_said_once_a_clock_shows_how_fast_it_is(capsys: pytest.CaptureFixture[str]) -> None:
