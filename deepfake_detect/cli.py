@@ -603,6 +603,9 @@ def _serve(arguments: argparse.Namespace) -> int:
     def ready(address: str) -> None:
         print(f"serving on {address}", flush=True)
         kept = f"results are kept for {arguments.keep:g} s" if arguments.keep else "and everything is deleted"
+        if os.name == "nt" and not arguments.keep:
+            # Which ends the process before it can.
+            kept += "; where this window is closed instead, that is done at the next start"
         print(f"Ctrl-C ends it, {kept}", file=sys.stderr)
 
     try:

@@ -35,6 +35,13 @@ if TYPE_CHECKING:
 PICTURE = SAMPLES / "portrait_genuine.jpg"
 
 
+def as_on(system: str) -> ModuleType:
+    """The module `os` of another system, by its name alone."""
+    found = ModuleType("os")
+    found.__dict__.update(os.__dict__, name=system)
+    return found
+
+
 def test_json_is_one_object_a_line_in_order_and_nothing_else(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -97,9 +104,7 @@ def test_patterns_are_the_files_that_fit_where_no_shell_did_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As on Windows. What is there is no pattern, and what fits nothing is told under its name."""
-    windows = ModuleType("os")
-    windows.__dict__.update(os.__dict__, name="nt")
-    monkeypatch.setattr("deepfake_detect.cli.os", windows)
+    monkeypatch.setattr("deepfake_detect.cli.os", as_on("nt"))
     monkeypatch.chdir(tmp_path)
     for name in ("b.mp4", "a.mp4", "[ab].mp4"):
         (tmp_path / name).touch()
@@ -436,6 +441,21 @@ def test_every_option_of_a_server_reaches_it(monkeypatch: pytest.MonkeyPatch) ->
     assert seen == [place, settings, False]
     assert main(["serve", "--token", "of-the-command"]) == 0
     assert [seen[4].token, seen[5]] == ["of-the-command", True]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("system", "keep", "says"),
+    [("posix", [], "and everything is deleted\n"), ("nt", [], "closed instead, that is done at the next start\n"),
+     ("nt", ["--keep", "60s"], "results are kept for 60 s\n")],
+)  # fmt: skip
+def test_what_is_left_of_a_server_is_said(
+    system: str, keep: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve = pytest.importorskip("deepfake_detect.server.serve")
+    monkeypatch.setattr(serve, "serve", lambda *_, ready, browser: ready("http://127.0.0.1:8765/"))
+    monkeypatch.setattr("deepfake_detect.cli.os", as_on(system))
+    assert main(["serve", *keep]) == 0
+    assert capsys.readouterr().err.endswith(says)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="such names are those of Unix")

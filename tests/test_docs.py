@@ -389,6 +389,18 @@ def test_pages_name_the_pythons_for_which_there_is_what_is_needed() -> None:
         assert "3.11 or newer" not in text
 
 
+@pytest.mark.parametrize(
+    ("page", "says"),
+    [("README.md", "at the next start"), ("docs/serving.md", "on Windows a closed window"),
+     ("docs/howto/first-time.md", "not by closing the terminal")],
+)  # fmt: skip
+def test_whoever_closes_the_window_of_a_server_is_told_what_stays(page: str, says: str) -> None:
+    """Windows ends the process before anything can be deleted."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    (place,) = [match.start() for match in re.finditer(says, text)]
+    assert "on Windows" in text[place - 200 : place + 200]
+
+
 def test_a_token_that_is_made_has_the_bits_that_are_promised() -> None:
     (bits,) = re.findall(r"the one that is made has (\d+) bits", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
     made = serve.secured(serve.Place(host="0.0.0.0"), serve.Settings()).token

@@ -42,7 +42,8 @@ class Listener(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """End in good order when told to, also when the terminal is closed: what was sent must not be left behind."""
+        """End in good order when told to, also when the terminal is closed: what was sent must not be left behind. Windows
+        does not wait for that when its window is closed, which the pages say."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
