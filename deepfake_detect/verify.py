@@ -127,7 +127,8 @@ def _opened(folder: Path, name: str) -> io.BufferedReader:
     """
     below = Path(name).parent
     place = Path(os.path.realpath(folder)) / below
-    if below.is_absolute() or ".." in below.parts or os.path.realpath(place) != str(place):
+    # To Windows /x is not absolute, and yet leads out.
+    if Path(name).anchor or ".." in below.parts or os.path.realpath(place) != str(place):
         raise MediaError(f"{source.shown(name)}: lies behind a link or outside the folder", kind="not_a_file")
     return source.open_file(folder / name, follow=False)
 

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -27,7 +27,7 @@ from deepfake_detect.engine import pooled
 from deepfake_detect.provenance import perceptual_hash
 from deepfake_detect.report import SCHEMA_FILE, to_dict
 from deepfake_detect.types import Failure, Frame, HashedMoment, Report
-from deepfake_detect.verify import Check, signed, verify
+from deepfake_detect.verify import Check, _opened, signed, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -525,6 +525,14 @@ def signed_folder(clip: Report, tmp_path_factory: pytest.TempPathFactory) -> Pat
     assert signed(checks)
     assert not bad(checks)
     return folder
+
+
+@pytest.mark.parametrize("name", ["/Users/x/file.npz", "C:/Users/x/file.npz", "D:file.npz", "//server/share/file.npz"])
+def test_no_name_leads_out_of_the_folder_on_windows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepfake_detect.verify.Path", PureWindowsPath)
+    monkeypatch.setattr(os.path, "realpath", lambda path: str(PureWindowsPath(path)))
+    with pytest.raises(MediaError, match="outside the folder"):
+        _opened(Path("C:\\report"), name)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links and pipes are those of Unix")
