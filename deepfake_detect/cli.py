@@ -350,6 +350,9 @@ def _scan(arguments: argparse.Namespace) -> int:
         return _stop(str(error), SOME_NOT_JUDGED)
     except OSError as error:
         said = f"{error.filename or arguments.out}: {error.strerror or error}; the scan can go on later"
+        if error.filename2:
+            # What something was to be called. Windows replaces nothing that is open elsewhere, say in a spreadsheet.
+            said = f"{error.filename2}: {error.strerror} (is it open elsewhere?); the scan can go on later"
         return _stop(said, SOME_NOT_JUDGED)
     finally:
         bar.stop()

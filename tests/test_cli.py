@@ -23,6 +23,7 @@ from deepfake_detect import MediaError
 from deepfake_detect.batch import Progress
 from deepfake_detect.cli import _Bar, _name_on_windows, _ScanBar, main
 from deepfake_detect.confine import Limits
+from deepfake_detect.files import write_atomically
 from deepfake_detect.options import Options, ReportOptions
 from deepfake_detect.report import SCHEMA_FILE
 from deepfake_detect.server.guard import LOOPBACK
@@ -136,6 +137,19 @@ def test_the_time_left_of_a_scan_is_said_once_a_clock_shows_how_fast_it_is(capsy
     assert capsys.readouterr().err == ""
     bar.tell(Progress(files=3, done=2, judged=2, seconds=0.016))
     assert capsys.readouterr().err.endswith(", 0:00:00 left\n")
+
+
+def test_a_table_that_is_open_elsewhere_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(source), None, str(target))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr("deepfake_detect.batch.scan", lambda _, out, **__: write_atomically(out, b""))
+    assert main(["scan", str(PICTURE), "--out", str(tmp_path / "t.csv")]) == 1
+    said = f"{tmp_path / 't.csv'}: Permission denied (is it open elsewhere?); the scan can go on later"
+    assert said in capsys.readouterr().err
 
 
 def test_what_windows_may_lack_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
