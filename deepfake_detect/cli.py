@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import unicodedata
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -313,12 +314,17 @@ def _folders(names: Sequence[str], root: Path | None) -> dict[str, list[Path]]:
         return {}
     result: dict[str, list[Path]] = {}
     taken: set[str] = set()
+
+    def as_one(folder: str) -> str:
+        # What is one name to some file system: macOS knows of no two ways to write é, nor, as Windows, of large letters.
+        return unicodedata.normalize("NFC", folder).casefold()
+
     for name in names:
         base = Path(name).name.lstrip("-.") or "file"
         folder, number = base, 2
-        while folder.casefold() in taken:
+        while as_one(folder) in taken:
             folder, number = f"{base}-{number}", number + 1
-        taken.add(folder.casefold())
+        taken.add(as_one(folder))
         result.setdefault(name, []).append(root if len(names) == 1 else root / folder)
     return result
 

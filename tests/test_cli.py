@@ -21,7 +21,7 @@ from rich.console import Console
 
 from deepfake_detect import MediaError
 from deepfake_detect.batch import Progress
-from deepfake_detect.cli import _Bar, _name_on_windows, _ScanBar, main
+from deepfake_detect.cli import _Bar, _folders, _name_on_windows, _ScanBar, main
 from deepfake_detect.confine import Limits
 from deepfake_detect.files import write_atomically
 from deepfake_detect.options import Options, ReportOptions
@@ -137,6 +137,14 @@ def test_the_time_left_of_a_scan_is_said_once_a_clock_shows_how_fast_it_is(capsy
     assert capsys.readouterr().err == ""
     bar.tell(Progress(files=3, done=2, judged=2, seconds=0.016))
     assert capsys.readouterr().err.endswith(", 0:00:00 left\n")
+
+
+def test_reports_lie_apart_on_every_file_system() -> None:
+    names = ["a/caf\u00e9.jpg", "b/cafe\u0301.jpg", "c/CAF\u00c9.jpg", "d/cafe.jpg"]
+    found = _folders(names, Path("out"))
+    assert [found[name] for name in names] == [
+        [Path("out/caf\u00e9.jpg")], [Path("out/cafe\u0301.jpg-2")], [Path("out/CAF\u00c9.jpg-3")], [Path("out/cafe.jpg")],
+    ]  # fmt: skip
 
 
 def test_a_table_that_is_open_elsewhere_is_named(
