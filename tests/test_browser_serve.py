@@ -65,7 +65,8 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 def give(page: Any, *files: tuple[str, str], drop: bool = False) -> None:
-    """Files by name and content, chosen or dropped."""
+    """Files by name and content, chosen or dropped, when the page's script listens."""
+    page.wait_for_load_state()
     if not drop:
         chosen = [{"name": name, "mimeType": "image/jpeg", "buffer": order.encode()} for name, order in files]
         page.set_input_files("input[type=file]", chosen)
