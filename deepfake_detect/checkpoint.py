@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import __version__
 from .errors import WeightsError
+from .source import shown
 from .types import Architecture, Bands, Calibration, Look, OtherGroups, Softness, ToolInfo
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ class WeightFile:
             raise WeightsError(f"{self.path}: can't be read ({error.strerror}); {remedy(self.path)}") from error
         found = hashlib.sha256(data).hexdigest()
         if found != self.sha256:
-            raise WeightsError(f"{self.path}: expected SHA-256 {self.sha256}, found {found}; {remedy(self.path)}")
+            raise WeightsError(
+                f"{self.path}: expected SHA-256 {shown(str(self.sha256))}, found {found}; {remedy(self.path)}"
+            )
         return data
 
 

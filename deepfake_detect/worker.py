@@ -823,7 +823,8 @@ def _answer(judge: Judge, job: dict[str, Any], sources: list[str], tell: Callabl
         })  # fmt: skip
     except Exception as error:
         kind, found = "internal", f"{media.shown(path)}: internal error ({type(error).__name__}); please report it"
-        if is_hunger(error):
+        # FFmpeg says so (EAGAIN) where the limit on memory leaves no room for an encoder's threads.
+        if is_hunger(error) or isinstance(error, BlockingIOError):
             kind, found = "out_of_memory", f"{media.shown(path)}: needs more memory than the limit allows"
         elif isinstance(error, DeepfakeDetectError):
             kind, found = error.kind, _with_names(str(error), job, sources)

@@ -161,6 +161,8 @@ def test_what_to_do_about_weights_depends_on_whose_they_are(tmp_path: Path) -> N
     shipped = checkpoint.find().path
     with pytest.raises(WeightsError, match=r"found .*; install again$"):
         checkpoint.WeightFile(shipped, "0" * 64).read()
+    with pytest.raises(WeightsError, match=r"expected SHA-256 \\n, found"):  # On one line, whatever a manifest says.
+        checkpoint.WeightFile(shipped, "\n").read()
     (tmp_path / "file").touch()
     for folder in (tmp_path / "tuned", tmp_path / "file", tmp_path):
         with pytest.raises(WeightsError, match=r"holds no manifest\.json; give the folder that export") as found:

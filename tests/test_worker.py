@@ -680,3 +680,19 @@ def test_a_comparison_comes_through_as_it_was_and_no_nonsense_in_it(tmp_path: Pa
         for nonsense in ({"a": 1}, 10**400):
             with pytest.raises((KeyError, TypeError, ValueError)):
                 heard({**known, key: nonsense})
+
+
+@pytest.mark.parametrize(
+    ("lacking", "kind"),
+    [(BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "out_of_memory"),
+     (OSError(errno.ENOSPC, "No space left on device"), "report")],
+)  # fmt: skip
+def test_a_report_that_no_thread_could_be_started_for_lacked_memory(lacking: OSError, kind: str) -> None:
+    """FFmpeg says EAGAIN of it. The file is judged again by a new worker then, which "check the folder" is not."""
+
+    def judge(source: str, tell: Callable[[float], None]) -> Report:
+        raise lacking
+
+    job = {"path": "clip.mp4", "original": None, "report": "folder"}
+    answer = worker._answer(judge, job, ["clip.mp4"], lambda stage, done: None)
+    assert json.loads(answer)["error"][0] == kind
