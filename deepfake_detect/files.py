@@ -28,14 +28,23 @@ def quietly() -> Iterator[None]:
         yield
 
 
+def identity(path: str | PathLike[str]) -> tuple[int, int] | str:
+    """What tells a file or a folder from all others, whatever names lead to it.
+
+    Raises:
+        OSError: Nobody can look.
+    """
+    known = os.stat(path)
+    # Drives on a network may have no numbers for what lies on them; Windows then says 0 of all.
+    return (known.st_dev, known.st_ino) if known.st_ino else os.path.realpath(os.fspath(path))
+
+
 def is_same(one: str | PathLike[str], other: str | PathLike[str]) -> bool:
     """Whether two names are of one file, also where the file system does not tell large letters from small ones."""
     try:
-        known, asked = os.stat(one), os.stat(other)
+        return identity(one) == identity(other)
     except (OSError, ValueError):
         return os.path.realpath(one) == os.path.realpath(other)
-    # Drives on a network may have no numbers for what lies on them; Windows then says 0 of all.
-    return os.path.samestat(known, asked) if known.st_ino else os.path.realpath(one) == os.path.realpath(other)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import remote
+from .files import identity
 from .types import Failure
 
 if TYPE_CHECKING:
@@ -160,9 +161,7 @@ class Walk:
     def _is_known(self, folder: str, wanted: _Wanted) -> bool:
         """Whether this folder was looked at for this; from now on it was. Without that two links could make a maze without
         an end."""
-        known = os.stat(folder or ".")
-        # Drives on a network may have no numbers for what lies on them; Windows then says 0 of all.
-        place = (known.st_dev, known.st_ino) if known.st_ino else os.path.realpath(folder or ".")
+        place = identity(folder or ".")
         if (place, _ALL) in self._seen or (place, wanted) in self._seen:
             return True
         self._seen.add((place, wanted))

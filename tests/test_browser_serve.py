@@ -64,6 +64,11 @@ def served(tmp_path: Path) -> Iterator[Served]:
         yield found
 
 
+def disk_full(_: str) -> bool:
+    """In place of what writes to the database."""
+    raise sqlite3.OperationalError("database or disk is full")
+
+
 def give(page: Any, *files: tuple[str, str], drop: bool = False) -> None:
     """Files by name and content, chosen or dropped, when the page's script listens."""
     page.wait_for_load_state()
@@ -112,17 +117,13 @@ def test_what_can_not_be_deleted_or_cancelled_stays_and_is_said(
     page: Any, served: Served, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected.append("Failed to load resource")
-
-    def full(_: str) -> bool:
-        raise sqlite3.OperationalError("database or disk is full")
-
     page.goto(str(served.client.base_url))
     give(page, ("one.jpg", "hold"))
     row = page.locator("li.row")
     playwright.expect(row).to_contain_text("Being examined")
     with monkeypatch.context() as broken:
         for name in ("cancel", "delete"):
-            broken.setattr(served.jobs, name, full)
+            broken.setattr(served.jobs, name, disk_full)
         row.get_by_role("button", name=W("serve_cancel")).click()
         playwright.expect(row.get_by_role("alert")).to_contain_text(W("serve_not_cancelled"))
         playwright.expect(row.get_by_role("button", name=W("serve_cancel"))).to_be_enabled()
@@ -142,10 +143,6 @@ def test_a_row_that_is_renewed_while_its_question_is_open_is_the_one_that_goes(
     page: Any, served: Served, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected.append("Failed to load resource")
-
-    def full(_: str) -> bool:
-        raise sqlite3.OperationalError("database or disk is full")
-
     page.goto(str(served.client.base_url))
     give(page, ("one.jpg", "manipulated 0.9"))
     page.get_by_role("link", name=W("serve_open")).click()
@@ -157,7 +154,7 @@ def test_a_row_that_is_renewed_while_its_question_is_open_is_the_one_that_goes(
         row.get_by_role("button", name=W("serve_delete")).click()
     playwright.expect(row).to_contain_text(W("compare_label_inconclusive").lower(), ignore_case=True)
     with monkeypatch.context() as broken:
-        broken.setattr(served.jobs, "delete", full)
+        broken.setattr(served.jobs, "delete", disk_full)
         sure.click()
         playwright.expect(row.get_by_role("alert")).to_contain_text(W("serve_not_deleted"))
     with served.pool._worker:

@@ -811,13 +811,17 @@ def test_nothing_of_an_unfinished_report_stays_behind(
 
 def test_files_of_others_are_never_replaced(picture: Report, tmp_path: Path) -> None:
     for name in ("report.json", "annotated.jpg", SUMS, "report.html"):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / name).write_text("mine")
-        with pytest.raises(OptionsError, match="was not written by this program"):
-            save(picture, folder)
-        assert names(folder) == {name}
-        assert (folder / name).read_text() == "mine"
+        kept_as_it_was(picture, tmp_path / name, name)
+
+
+def kept_as_it_was(report: Report, folder: Path, name: str) -> None:
+    """A report is not saved where somebody else's file of this name lies, which stays."""
+    folder.mkdir()
+    (folder / name).write_text("mine")
+    with pytest.raises(OptionsError, match="was not written by this program"):
+        save(report, folder)
+    assert names(folder) == {name}
+    assert (folder / name).read_text() == "mine"
 
 
 def test_files_of_others_are_not_replaced_where_the_file_system_knows_no_large_letters(
@@ -828,12 +832,7 @@ def test_files_of_others_are_not_replaced_where_the_file_system_knows_no_large_l
 
     monkeypatch.setattr(os.path, "lexists", there)
     for name in ("Report.html", "REPORT.pdf", "Annotated.jpg", "sha256sums"):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / name).write_text("mine")
-        with pytest.raises(OptionsError, match="was not written by this program"):
-            save(picture, folder)
-        assert names(folder) == {name}
+        kept_as_it_was(picture, tmp_path / name, name)
 
 
 def test_the_media_itself_is_never_replaced(picture: Report, tmp_path: Path) -> None:

