@@ -120,7 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--split")
-    parser.add_argument("--frames", type=int, default=Options().frames)
+    parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--resamples", type=int, default=1000, help="behind each interval (%(default)s)")
     arguments = parser.parse_args()
     dataset = read_dataset(arguments.data, split=arguments.split)

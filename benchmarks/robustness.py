@@ -32,6 +32,7 @@ from deepfake_detect import Detector, Options, checkpoint, media
 from deepfake_detect.engine import Examiner, choose, load_net, moved_onto
 from deepfake_detect.errors import MediaError
 from deepfake_detect.files import NAMES
+from deepfake_detect.options import sampling
 from deepfake_detect.training.datasets import VIDEO_ENDINGS, Labelled, read_dataset
 from deepfake_detect.training.evaluate import Item, judge, read_scores, relabelled
 from deepfake_detect.training.metrics import group_resamples
@@ -349,10 +350,10 @@ def main() -> None:
     )
     parser.add_argument("--pictures", type=int, default=40, help="of each source and class (%(default)s)")
     parser.add_argument("--attacked", type=int, default=10, help="the same for the gradient attack (%(default)s)")
-    parser.add_argument("--frames", type=int, default=Options().frames, help="of a video (%(default)s)")
+    parser.add_argument("--frames", type=int, help="of a video (as many as the command looks at)")
     arguments = parser.parse_args()
     dataset = read_dataset(arguments.data, split=arguments.split)
-    detector = Detector(Options(frames=arguments.frames))
+    detector = Detector(Options(**sampling(arguments.frames)))
     arguments.out.mkdir(parents=True, exist_ok=True)
     judged = arguments.out / "judged.csv"
     if not judged.exists():

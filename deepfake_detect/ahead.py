@@ -21,7 +21,7 @@ def ahead(items: Iterator[_Item], *, stopped: Event | None = None, count: int = 
     Close it before what it reads from: this stops the thread and waits until it is gone.
 
     Args:
-        stopped: Set when no more is wanted: `Media.left`, so that what is on the way is given up.
+        stopped: Set when no more is wanted, before the end: `Media.left`, so that what is on the way is given up.
         count: So many wait at most, which bounds the memory.
 
     Raises:
@@ -44,14 +44,17 @@ def ahead(items: Iterator[_Item], *, stopped: Event | None = None, count: int = 
             waiting.put(error)
 
     thread = Thread(target=work, name="ahead", daemon=True)
+    ended = False
     try:
         thread.start()
         while (got := waited_for(waiting)) is not None:
             if isinstance(got, BaseException):
                 raise got
             yield got
+        ended = True
     finally:
-        stopped.set()
+        if not ended:
+            stopped.set()
         # Makes room for the one that it may be waiting to hand over.
         with suppress(Empty):
             while True:

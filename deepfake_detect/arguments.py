@@ -186,8 +186,9 @@ def _add_sampling(parser: argparse.ArgumentParser, default: Options) -> argparse
     """The ways to say how much of a video is looked at, of which one can be given."""
     group = parser.add_argument_group("which frames of a video")
     ways = group.add_mutually_exclusive_group()
-    ways.add_argument("--frames", type=int, default=default.frames, metavar="N",
-                      help="look at N frames spread over the length (default %(default)s)")  # fmt: skip
+    ways.add_argument("--frames", type=int, metavar="N",
+                      help="look at N frames spread over the length (default {}, and {} or {} where these leave the"
+                      " answer open)".format(*default.looks))  # fmt: skip
     ways.add_argument("--fps", type=float, metavar="F", help="look at F frames a second instead")
     ways.add_argument("--fast", action="store_const", dest="frames", const=FAST_FRAMES,
                       help=f"look at {FAST_FRAMES} frames: a short forged part may lie between them")  # fmt: skip

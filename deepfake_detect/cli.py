@@ -17,7 +17,7 @@ from .arguments import parser, parsers_within
 from .confine import Limits
 from .errors import DeepfakeDetectError, MediaError, OptionsError
 from .interrupt import Interrupt
-from .options import Options, ReportOptions
+from .options import Options, ReportOptions, sampling
 from .words import Words
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.files = _matching(arguments.files)
     try:
         options = Options(
-            frames=arguments.frames, fps=arguments.fps, start_s=arguments.start, end_s=arguments.end,
+            **sampling(arguments.frames, arguments.fps), start_s=arguments.start, end_s=arguments.end,
             provenance=arguments.report is not None, trust=arguments.trust, engine=arguments.engine,
         )  # fmt: skip
         contents = ReportOptions(
@@ -332,7 +332,7 @@ def _folders(names: Sequence[str], root: Path | None) -> dict[str, list[Path]]:
 def _scan(arguments: argparse.Namespace) -> int:
     _bear_any_name()
     try:
-        options, limits = Options(frames=arguments.frames, fps=arguments.fps), _limits(arguments)
+        options, limits = Options(**sampling(arguments.frames, arguments.fps)), _limits(arguments)
         _check_scan_arguments(arguments)
     except OptionsError as error:
         return _stop(str(error), WRONG_USAGE)
@@ -469,7 +469,7 @@ def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> 
     from rich.markup import escape
 
     from .media import shown
-    from .verdict import reason, seen_too_briefly, warnings
+    from .verdict import effort, reason, seen_too_briefly, warnings
 
     verdict, info, calibration = report.verdict, report.media, report.calibration
     if verdict is None or info is None or calibration is None:
@@ -485,7 +485,8 @@ def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> 
     if video:
         length = words("summary_length", seconds=info.duration_s) if info.duration_s else ""
         frames = len(report.sampled_times_s)
-        say(words("summary_video", width=info.width, height=info.height, length=length, frames=frames))
+        looked = words("summary_video", width=info.width, height=info.height, length=length, frames=frames)
+        say("; ".join((looked, *effort(report, words))))
     brief = seen_too_briefly(report.tracks)
     for track in report.tracks:
         say(_person(track, words, video=video, brief=track in brief))

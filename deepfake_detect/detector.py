@@ -22,7 +22,7 @@ from .faces import FaceFollower, quality, sharpness
 from .options import Options
 from .source import LeftError
 from .tracking import Tracker
-from .types import Crop, Face, FaceTrack, Failure, HashedMoment, Heatmap, Provenance, Report, Score
+from .types import Crop, Effort, Face, FaceTrack, Failure, HashedMoment, Heatmap, Provenance, Report, Score
 from .words import Words
 
 if TYPE_CHECKING:
@@ -131,29 +131,23 @@ class Detector:
         hashes: list[HashedMoment] = []
         # Where a picture in memory comes from nobody can say.
         file = None if isinstance(source, np.ndarray) or not self.options.provenance else opened.info.path
-        decoded = opened.frames(each_second=file is not None)
-        if file is not None:
-            decoded = _hashing(decoded, hashes)
-        # Frames are decoded, searched and judged side by side: decoder and search each work ahead in a thread of their own,
-        # and are stopped before the file is let go.
-        with (
-            ThreadPoolExecutor(self._examiner.at_a_time, thread_name_prefix="classify") as pool,
-            opened,
-            closing(_beside(decoded, opened)) as frames,
-            closing(_beside(self._find(frames, clock), opened)) as found,
-        ):
-            tracker = Tracker()
-            sightings = _Sightings(self.options, self._examiner, kind, pool, clock)
-            for frame, faces in found:
-                times.append(frame.time_s)
-                with clock.stage("track"):
-                    people = tracker.update(frame, faces)
-                with clock.stage("crop"):
-                    for face, person in zip(faces, people, strict=True):
-                        sightings.add(person, frame.time_s, face, self._examiner.cut(frame, face, kind=kind))
-                if progress:
-                    progress(min(0.99, len(times) / opened.planned))
-            tracks = sightings.tracks()
+        looked_at: list[int] = [0]
+        settled, noted = False, len(opened.notes)
+        with ThreadPoolExecutor(self._examiner.at_a_time, thread_name_prefix="classify") as pool, opened:
+            for count in self.options.looks:
+                # What was noticed on the way is noticed again, and what was hashed need not be.
+                del opened.notes[noted:]
+                hashes_too = file is not None and len(looked_at) == 1
+                decoded = opened.frames(count, each_second=hashes_too)
+                if hashes_too:
+                    decoded = _hashing(decoded, hashes)
+                times, tracks = self._look(decoded, opened, pool, clock, progress, before=sum(looked_at))
+                looked_at.append(len(times))
+                with clock.stage("verdict"):
+                    tracks = tuple(verdict.judge(track, kind=kind, calibration=self.calibration) for track in tracks)
+                    settled = not verdict.is_open(tracks, kind=kind, calibration=self.calibration)
+                if settled or len(times) >= opened.available:
+                    break
         known: Provenance | None = None
         if file is not None:
             with clock.stage("provenance"):
@@ -162,7 +156,6 @@ class Detector:
                     file, kind=kind, hashes=hashes, hashed_s=hashed_s, trust_anchors=self._trust_anchors
                 )
         with clock.stage("verdict"):
-            tracks = tuple(verdict.judge(track, kind=kind, calibration=self.calibration) for track in tracks)
             answer = verdict.decide(tracks, kind=kind, calibration=self.calibration, provenance=known)
         if progress:
             progress(1.0)
@@ -171,6 +164,7 @@ class Detector:
             tool=self.tool,
             media=opened.info,
             sampled_times_s=tuple(times),
+            effort=Effort(opened.available, looked_at[-2] or None, settled) if kind == "video" else None,
             verdict=answer,
             tracks=tracks,
             warnings=verdict.warnings(opened.notes, tracks, kind=kind, calibration=self.calibration, words=Words()),
@@ -182,6 +176,38 @@ class Detector:
             created_utc=began,
             pixels=source if isinstance(source, np.ndarray) else None,
         )
+
+    def _look(
+        self,
+        decoded: Generator[Frame, None, None],
+        opened: media.Media,
+        pool: ThreadPoolExecutor,
+        clock: _Clock,
+        progress: Progress | None,
+        *,
+        before: int,
+    ) -> tuple[list[float], tuple[FaceTrack, ...]]:
+        """The times of these frames, and the people in them.
+
+        Args:
+            before: How many were looked at before these.
+        """
+        kind = opened.info.kind
+        times: list[float] = []
+        tracker, sightings = Tracker(), _Sightings(self.options, self._examiner, kind, pool, clock)
+        # Frames are decoded, searched and judged side by side: decoder and search each work ahead in a thread of their own,
+        # and are stopped before the file is let go.
+        with closing(_beside(decoded, opened)) as frames, closing(_beside(self._find(frames, clock), opened)) as found:
+            for frame, faces in found:
+                times.append(frame.time_s)
+                with clock.stage("track"):
+                    people = tracker.update(frame, faces)
+                with clock.stage("crop"):
+                    for face, person in zip(faces, people, strict=True):
+                        sightings.add(person, frame.time_s, face, self._examiner.cut(frame, face, kind=kind))
+                if progress:
+                    progress(min(0.99, (before + len(times)) / (before + opened.planned)))
+            return times, sightings.tracks()
 
     def _find(self, frames: Iterator[Frame], clock: _Clock) -> Generator[tuple[Frame, tuple[Face, ...]], None, None]:
         """Each frame with the faces in it."""

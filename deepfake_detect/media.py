@@ -11,6 +11,7 @@ import hashlib
 import math
 import os
 from bisect import bisect_left, bisect_right
+from dataclasses import replace
 from queue import Queue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
@@ -56,15 +57,17 @@ class Media:
     def __init__(self, info: MediaInfo, notes: list[Note], left: Event) -> None:
         self.info = info
         self.notes = notes
-        #: How many frames will be looked at, as far as is known.
-        self.planned = 1
+        #: How many frames will be looked at, as far as is known, and of how many.
+        self.planned = self.available = 1
         #: Set by whoever wants no more frames, from any thread; `frames` then ends in the middle of its way to the next.
         self.left = left
 
-    def frames(self, *, each_second: bool = False) -> Generator[Frame, None, None]:
-        """The frames to look at, in order of time, each decoded when it is asked for.
+    def frames(self, count: int | None = None, *, each_second: bool = False) -> Generator[Frame, None, None]:
+        """The frames to look at, in order of time, each decoded when it is asked for. Can be called again, once all were
+        read or no more are wanted.
 
         Args:
+            count: So many of a video, see `choose`; None for those of the options.
             each_second: Between them, not `sampled`, those that begin a second as well, see `seconds`.
 
         Raises:
@@ -123,7 +126,7 @@ class _Still(Media):
         super().__init__(picture.info, list(picture.notes), left)
         self._pixels = picture.pixels
 
-    def frames(self, *, each_second: bool = False) -> Generator[Frame, None, None]:
+    def frames(self, count: int | None = None, *, each_second: bool = False) -> Generator[Frame, None, None]:
         yield Frame(self._pixels)
 
 
@@ -135,11 +138,12 @@ class _Moving(Media):
         self._reader, self._options = reader, options
         self._end_s = reader.times[0] + (reader.info.duration_s or 0.0)
 
-    def frames(self, *, each_second: bool = False) -> Generator[Frame, None, None]:
+    def frames(self, count: int | None = None, *, each_second: bool = False) -> Generator[Frame, None, None]:
         times = self._reader.times
         first, last = self._within()
-        wanted = choose(times, first, last, self._options, keys=self._reader.keys)
-        self.planned = len(wanted)
+        options = self._options if count is None else replace(self._options, frames=count)
+        wanted = choose(times, first, last, options, keys=self._reader.keys)
+        self.planned, self.available = len(wanted), last - first
         notes = []
         if (first, last) != (0, len(times)):
             start, end, length = (time_s - times[0] for time_s in (times[first], times[last - 1], self._end_s))

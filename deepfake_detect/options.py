@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, fields
+from typing import Any
 
 from .errors import OptionsError
 from .words import LANGUAGES
@@ -12,9 +13,12 @@ from .words import LANGUAGES
 ENGINES = ("auto", "onnx", "torch")
 # Of a video: few enough for a first look, and more than any has.
 FAST_FRAMES, EVERY_FRAME = 8, 1_000_000
+# What is looked at first, unasked; how many times as many each time that it leaves the label open; and the most.
+_FRAMES, _MORE, _MOST_FRAMES = 16, 4, 128
 # name: (lowest, highest). None as a value means "not set" where the default is None.
 _RANGES: dict[str, tuple[float, float]] = {
     "frames": (1, EVERY_FRAME),
+    "most_frames": (1, EVERY_FRAME),
     "min_frames": (1, EVERY_FRAME),
     "start_s": (0, math.inf),
     "end_s": (0, math.inf),
@@ -36,12 +40,19 @@ def _text(path: str | os.PathLike[str]) -> str:
         raise OptionsError(f"trust: expected the name of a file, found {path!r}") from error
 
 
+def sampling(frames: int | None, fps: float | None = None) -> dict[str, Any]:
+    """The options for what was asked for: exactly so many frames of a video, or a second, or with None the default."""
+    return {"fps": fps} if frames is None else {"frames": frames, "most_frames": frames}
+
+
 @dataclass(frozen=True)
 class Options:
     """Settings of a run. Numbers that belong to a net are not here: they travel with its weights.
 
     Attributes:
-        frames: How many frames of a video are looked at, spread over its whole length. Default 32.
+        frames: How many frames of a video are looked at, spread over its whole length. Default 16.
+        most_frames: Where these leave the label open (`verdict.is_open`), look again, at four times as many each time and
+            at so many at most. Default: 128 where `frames` is 16, else `frames`: once.
         min_frames: With `fps`, never fewer than this many, as long as the video has them. Default 8.
         start_s: Look from here on, seconds after the first frame, whatever its own time stamp. Default: the beginning.
         end_s: Look up to here, seconds. Default: the end.
@@ -63,7 +74,8 @@ class Options:
         device: A torch device name. Default `cpu`.
     """
 
-    frames: int = 32
+    frames: int = _FRAMES
+    most_frames: int | None = None
     min_frames: int = 8
     start_s: float | None = None
     end_s: float | None = None
@@ -79,6 +91,15 @@ class Options:
     engine: str = "auto"
     threads: int | None = None
     device: str = "cpu"
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """How many frames are looked at and, as long as that leaves the label open, how many next."""
+        looks = [self.frames]
+        most = self.most_frames or (_MOST_FRAMES if self.frames == _FRAMES else self.frames)
+        while looks[-1] < most and self.fps is None:
+            looks.append(min(_MORE * looks[-1], most))
+        return tuple(looks)
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -329,6 +329,7 @@ def _facts(report: Report, created_utc: str, words: Words) -> Sequence[tuple[str
         if info.fps is not None:
             facts.append(("fps", words.number(info.fps, ".2f")))
         facts.append(("sampled", _sampled(report.sampled_times_s, words)))
+        facts += [("effort", "; ".join(why)) for why in [verdict.effort(report, words)] if why]
     if created_utc:
         facts.append(("created", created_utc))
     # A saved report has its provenance anyway: no reader needs to be told that this was asked for. The engine stands above.

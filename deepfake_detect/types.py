@@ -645,6 +645,21 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How much of a video there was to look at, and why no more of it was.
+
+    Attributes:
+        available: So many frames it has, in the time asked for.
+        before: So many were looked at before, which left the label open; None where the first look was enough.
+        settled: Whether others would hardly lead to another label, see `verdict.is_open`.
+    """
+
+    available: int
+    before: int | None = None
+    settled: bool = True
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything known about one file. Exactly one of `verdict` and `error` is set.
 
@@ -665,6 +680,7 @@ class Report:
         calibration: What was learned about this net's errors; None when the file could not be judged.
         provenance: Fingerprints and metadata of the file, where they were asked for.
         created_utc: When it was examined, ISO 8601.
+        effort: Of a video, why no more frames of it were looked at.
         pixels: A copy of the picture, where it was given as an array: there is no file to read it from again.
     """
 
@@ -682,6 +698,7 @@ class Report:
     calibration: Calibration | None = field(default=None, repr=False)
     provenance: Provenance | None = None
     created_utc: str = field(default="", compare=False)
+    effort: Effort | None = None
     pixels: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:

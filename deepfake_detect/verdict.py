@@ -38,6 +38,8 @@ _ELSEWHERE = 4.0
 # Frames of one video differ by so much: the standard deviation of their logits, of 34 validation videos (0.26 to 0.65 in
 # eight of ten). Where a video gave a single view nothing else tells how much another would have said.
 _ONE_FRAME_SD = 0.45
+# One time in twenty a sample lies further off, to one side.
+_ONE_SIDED = 1.645
 # A smaller likelihood ratio supports neither proposition.
 LEAST_SUPPORT = 2.0
 # A person judged in fewer frames, or in a smaller share of the frames of the one judged most, does not decide a video's
@@ -178,6 +180,65 @@ def interval(track: FaceTrack, bands: Bands, *, kind: Kind = "video") -> tuple[f
     odds = log_odds(track.logit, bands, quality=track.quality)
     low, high = (probability(limited(odds + sign * spread, bands.largest_ratio)) for sign in (-1, 1))
     return low, high
+
+
+def is_open(tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration) -> bool:
+    """Whether other frames of the same video could well have led to another label: a chance of more than 5 % either way.
+
+    Each person's pooled logit, and that of each part that shows something else, is moved up and down by as much as it would
+    differ between equally spaced samples of frames. Who was seen too briefly in few frames may be seen well in many: where
+    nothing was found and one of these would be called manipulated alone, the label is open, too. What lies between two
+    frames and shows in none is not reckoned with.
+
+    Args:
+        tracks: Judged by `judge`.
+    """
+    if kind != "video" or deciding(tracks) is None:
+        return False
+    bands, able, parts = calibration.bands(kind), seen_enough(tracks), shown_in_part(tracks)
+    lower, label, upper = (
+        finding(_moved(able, deviations), bands, brief=_moved(parts, deviations))[0]
+        for deviations in (-_ONE_SIDED, 0, _ONE_SIDED)
+    )
+    if label == "no_manipulation_found" and one_alone_shows(evidence(seen_too_briefly(tracks)), bands):
+        return True
+    return not lower == label == upper
+
+
+def _moved(tracks: Sequence[FaceTrack], deviations: float) -> list[tuple[float, float]]:
+    """As `evidence`, each logit moved by so many standard deviations of its sample of frames."""
+    return [
+        (track.logit + deviations * _sampling_sd(track), track.quality) for track in tracks if track.logit is not None
+    ]
+
+
+def _sampling_sd(track: FaceTrack) -> float:
+    """By how much a person's pooled logit would differ if other frames had been taken, as far apart: standard deviation.
+
+    From the differences of neighbouring views (von Neumann et al., Annals of Mathematical Statistics 1941), as is usual for
+    samples taken at equal distances (Wolter, Journal of the American Statistical Association 1984): what changes slowly is
+    seen by any such sample, and adds nothing.
+    """
+    voting = track.voting
+    views = _pooled(voting)[1]
+    if len(views) < 2:
+        return _ONE_FRAME_SD
+    steps = np.diff(_weighed_views(views)[0])
+    variance = float((steps**2).mean()) / 2 / len(views)
+    # Of few views, and of a stretch, the median is taken, which varies more than the mean.
+    if len(views) < len(voting) or len(views) <= _SHORTEST_STRETCH:
+        variance *= math.pi / 2
+    return math.sqrt(variance)
+
+
+def effort(report: Report, words: Words) -> tuple[str, ...]:
+    """Why no more of a video was looked at, in phrases; none for a picture."""
+    known = report.effort
+    if known is None:
+        return ()
+    every = len(report.sampled_times_s) >= known.available
+    why = words("effort_all" if every else "effort_settled" if known.settled else "effort_open")
+    return (why,) if known.before is None else (words("effort_before", frames=known.before), why)
 
 
 def probability(ratio: float) -> float:

@@ -33,7 +33,7 @@ _TOLERATED = {"logit": 0.02, "probability": 0.01, "probability_interval": 0.02, 
               "landmarks": 0.5, "quality": 0.02, "detector_confidence": 0.01}  # fmt: skip
 # And a cell of a map (logits); a crop's mean grey level, and that of a patch of so many pixels; a crop's place (pixels).
 _MAP, _GREY, _PATCH_GREY, _PATCH_PX, _PLACE = 0.1, 2.0, 6.0, 15, 1.0
-_COMPARED = ("schema", "media", "verdict", "tracks", "error")
+_COMPARED = ("schema", "media", "verdict", "tracks", "effort", "error")
 # Figures within sentences: each is compared where it stands by itself.
 _FIGURE = re.compile(r"[-+]?\d+(?:\.\d+)?")
 # A folder may come from anyone. No list of fingerprints, record or signature is larger, nor an array of a map or a crop.
@@ -307,7 +307,9 @@ def _again(
         return
     stated = record["examination"]
     known, before = stated["options"], stated.get("provenance")
-    wanted_options = {field.name: known[field.name] for field in fields(Options) if field.name in known}
+    # Older versions looked once.
+    once = {"most_frames": known["frames"]}
+    wanted_options = once | {field.name: known[field.name] for field in fields(Options) if field.name in known}
     try:
         options = Options(**{**wanted_options, "provenance": before is not None, "trust": None})
         detector = Detector(options, weights=record["tool"]["model"], weights_folder=weights_folder)
@@ -319,7 +321,8 @@ def _again(
     # Older reports do not state them.
     for name in {"container", "start_s"} - set(record["media"]):
         del repeated["media"][name]
-    before_and_now = ({name: one[name] for name in _COMPARED} for one in (record, repeated))
+    compared = [name for name in _COMPARED if name in record]
+    before_and_now = ({name: one[name] for name in compared} for one in (record, repeated))
     differences = list(_differences("", *before_and_now))
     maps = _compare_maps(folder, record, report)
     differences += maps.differences

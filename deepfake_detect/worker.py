@@ -40,7 +40,7 @@ from .interrupt import unbroken
 from .options import EVERY_FRAME, Options, ReportOptions
 from .report import to_dict
 from .source import is_hunger, open_file
-from .types import Face, FaceTrack, Failure, Kind, MediaInfo, Report, Score, ToolInfo, Verdict
+from .types import Effort, Face, FaceTrack, Failure, Kind, MediaInfo, Report, Score, ToolInfo, Verdict
 from .watch import Watch
 from .words import LANGUAGES, Words
 
@@ -366,7 +366,7 @@ class Pool:
 
 def _longest_answer(options: Options) -> int:
     """So many bytes an honest worker says at most of a file."""
-    frames = EVERY_FRAME if options.fps is not None else options.frames
+    frames = EVERY_FRAME if options.fps is not None else max(options.looks)
     return min(_REST_BYTES + frames * _FRAME_BYTES, _LARGEST_MESSAGE)
 
 
@@ -680,6 +680,7 @@ def _report(said: dict[str, Any], path: str) -> Report:
             start_s=_if_any(info["start_s"], _number),
         ),
         sampled_times_s=tuple(_number(time_s) for time_s in info["sampled_times_s"]),
+        effort=_if_any(said["effort"], _effort),
         verdict=Verdict(
             found["label"],
             _if_any(found["probability"], _number),
@@ -701,6 +702,10 @@ def _track(said: dict[str, Any]) -> FaceTrack:
         _if_any(said["probability"], _number, 0, 1),
         _interval(said["probability_interval"]),
     )
+
+
+def _effort(said: dict[str, Any]) -> Effort:
+    return Effort(_whole(said["available"], 1), _if_any(said["before"], _whole, 1), _whether(said["settled"]))
 
 
 def _score(said: dict[str, Any]) -> Score:

@@ -232,9 +232,9 @@ def test_retry_judges_anew_what_the_content_alone_did_not_decide(queue: Path, tm
 def test_other_settings_are_refused_until_told_to_begin_anew(queue: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     rows(queue, out=out)
-    with pytest.raises(OptionsError, match=r"frames was 32, is 16.*--restart"):
-        scan([str(queue)], out, options=Options(frames=16))
-    assert len(rows(queue, out=out, options=Options(frames=16), restart=True)) == 5
+    with pytest.raises(OptionsError, match=r"frames was 16, is 9.*--restart"):
+        scan([str(queue)], out, options=Options(frames=9))
+    assert len(rows(queue, out=out, options=Options(frames=9), restart=True)) == 5
     assert len(InProcess.judged) == 8
 
 

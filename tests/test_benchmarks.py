@@ -60,7 +60,7 @@ def test_how_many_frames_are_needed(tmp_path: Path) -> None:
     (tmp_path / "index.csv").write_text("path,label,group\nclip_genuine.mp4,real,a\nclip_forged.mp4,fake,a\n")
     printed = run("effort.py", str(tmp_path / "index.csv"))
     assert "2 videos in 1 groups, of 75 to 75 frames" in printed
-    assert "| all | 2 of 2 (0.21–1.00) | 1.000 | 0.00 | 0.00 |" in printed
+    assert "| all | 2 of 2 (0.21–1.00) | 1.000 | 0.00 | 0.00 | 0 | 75 |" in printed
 
 
 def test_where_the_map_is_warm(drawn_data: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_summary_names_verdict_reason_and_people(capsys: pytest.CaptureFixture
     out, err = capsys.readouterr()
     assert "P(manipulated)" in out
     assert "person 1" in out
-    assert "32 frames looked at" in out
+    assert "16 frames looked at" in out
     assert err == ""
 
 
@@ -296,7 +296,7 @@ def test_a_summary_is_in_the_language_asked_for(capsys: pytest.CaptureFixture[st
     assert main([str(SAMPLES / "clip_genuine.mp4"), "--lang", "de"]) == 0
     out, err = capsys.readouterr()
     assert "P(manipuliert)" in out
-    assert "32 Bilder angesehen" in out
+    assert "16 Bilder angesehen" in out
     assert "Person 1" in out
     assert "am stärksten bei" in out
     assert not {"frames", "evidence", "strongest", "odds", "warning:"} & set(out.split())
@@ -321,7 +321,7 @@ def test_a_part_of_a_picture_is_told_to_be_all_of_it(capsys: pytest.CaptureFixtu
         ("--start 1 --end 2 --fps 3 --trust t.pem --engine torch --blur-others 2 --keep-path --pdf --lang es",
          Options(start_s=1, end_s=2, fps=3, trust="t.pem", engine="torch", provenance=True),
          ReportOptions(person=2, keep_path=True, pdf=True, language="es")),
-        ("--frames 9 --no-images", Options(frames=9, provenance=True), ReportOptions(images=False)),
+        ("--frames 9 --no-images", Options(frames=9, most_frames=9, provenance=True), ReportOptions(images=False)),
         ("--whole-frames", Options(provenance=True), ReportOptions(whole_frames=True)),
     ],
 )  # fmt: skip

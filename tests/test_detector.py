@@ -15,11 +15,12 @@ import pytest
 from conftest import SAMPLES, read_rgb, texture
 from PIL import Image
 
-from deepfake_detect import Detector
+from deepfake_detect import Detector, verdict
 from deepfake_detect.errors import MediaError, OptionsError, WeightsError
 from deepfake_detect.media import Opening
 from deepfake_detect.options import Options, ReportOptions
 from deepfake_detect.report import to_dict
+from deepfake_detect.types import Effort
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +36,49 @@ FILES = [
 
 def said(report: Report) -> dict[str, object]:
     return {key: value for key, value in to_dict(report).items() if key != "timing_s"}
+
+
+def test_a_video_whose_label_is_open_is_looked_at_again(
+    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = SAMPLES / "clip_genuine.mp4"
+    once = detector.detect(clip)
+    assert (len(once.sampled_times_s), once.effort) == (16, Effort(75))
+    shares: list[float] = []
+    answers = iter([True, True, False])
+    monkeypatch.setattr(verdict, "is_open", lambda *_, **__: next(answers))
+    hashing = Detector(Options(provenance=True))
+    again = hashing.detect(clip, progress=shares.append)
+    assert (len(again.sampled_times_s), again.effort) == (75, Effort(75, before=64))
+    monkeypatch.undo()
+    every = Detector(Options(frames=75, provenance=True)).detect(clip)
+    assert every.effort == Effort(75)
+    # As if all had been looked at from the beginning: nothing is said twice, and every second has one hash.
+    apart = {"effort", "timing_s"}
+    first, second = ({k: v for k, v in to_dict(one).items() if k not in apart} for one in (again, every))
+    assert first == second
+    assert again.provenance is not None
+    assert again.provenance == every.provenance
+    assert len(again.provenance.perceptual_hashes) == 3
+    assert shares[-1] == 1
+    assert max(shares[:-1]) <= 0.99
+
+
+def test_a_number_of_frames_that_was_asked_for_is_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdict, "is_open", lambda *_, **__: True)
+    report = Detector(Options(frames=4)).detect(SAMPLES / "clip_genuine.mp4")
+    assert (len(report.sampled_times_s), report.effort) == (4, Effort(75, settled=False))
+    picture = Detector(Options(frames=4)).detect(SAMPLES / "portrait_genuine.jpg")
+    assert picture.effort is None
+
+
+@pytest.mark.parametrize(
+    ("options", "looks"),
+    [({}, (16, 64, 128)), ({"frames": 8}, (8,)), ({"frames": 8, "most_frames": 16}, (8, 16)), ({"most_frames": 16}, (16,)),
+     ({"frames": 200}, (200,)), ({"fps": 2.0}, (16,)), ({"frames": 64, "most_frames": 8}, (64,))],
+)  # fmt: skip
+def test_how_many_frames_are_looked_at(options: dict[str, Any], looks: tuple[int, ...]) -> None:
+    assert Options(**options).looks == looks
 
 
 def test_many_are_judged_as_each_alone(detector: Detector) -> None:

@@ -20,7 +20,17 @@ import numpy as np
 import pytest
 from conftest import SAMPLES, read_rgb
 
-from deepfake_detect import Detector, MediaError, Options, OptionsError, ReportOptions, __version__, checkpoint, media
+from deepfake_detect import (
+    Detector,
+    MediaError,
+    Options,
+    OptionsError,
+    ReportOptions,
+    __version__,
+    checkpoint,
+    media,
+    verdict,
+)
 from deepfake_detect.cli import main
 from deepfake_detect.dossier import INCOMPLETE, JSON, SUMS, read_key, read_sums, save, sha256_of, sums_text
 from deepfake_detect.engine import pooled
@@ -289,6 +299,7 @@ def test_a_report_that_does_not_state_container_and_start_is_good_and_another_co
     def older(record: dict[str, Any]) -> None:
         assert "mp4" in record["media"].pop("container").split(",")
         assert record["media"].pop("start_s") == 0
+        assert record.pop("effort")["settled"]
 
     def other(record: dict[str, Any]) -> None:
         record["media"]["container"] = "avi"
@@ -297,6 +308,18 @@ def test_a_report_that_does_not_state_container_and_start_is_good_and_another_co
     assert (
         "media.container: was avi" in bad(verify(rewritten(folder, tmp_path / "other", other), media=CLIP))["verdict"]
     )
+
+
+def test_a_report_of_before_videos_were_looked_at_again_is_checked_as_it_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def older(record: dict[str, Any]) -> None:
+        del record["effort"], record["examination"]["options"]["most_frames"]
+
+    folder = save(Detector(Options(most_frames=16, provenance=True)).detect(CLIP), tmp_path / "once")
+    monkeypatch.setattr(verdict, "is_open", lambda *_, **__: True)
+    assert "effort.settled: was True" in bad(verify(folder, media=CLIP))["verdict"]
+    assert not bad(verify(rewritten(folder, tmp_path / "older", older), media=CLIP))
 
 
 def rewritten(folder: Path, target: Path, change: Callable[[dict[str, Any]], None]) -> Path:

@@ -807,8 +807,8 @@ def test_the_results_are_written_for_programs_and_for_people(few_media: Path, de
     assert record["tool"]["model"] == detector.tool.model
     page = (few_media / "out/evaluation.html").read_text()
     assert "&lt;few&gt; &amp; small" in page
-    assert "4 files, read as real/ and fake/,\nof a video up to 32 frames; weights" in page
-    assert (record["layout"], record["split"], record["frames_of_a_video"]) == ("real/ and fake/", None, 32)
+    assert "4 files, read as real/ and fake/,\nof a video up to 128 frames; weights" in page
+    assert (record["layout"], record["split"], record["frames_of_a_video"]) == ("real/ and fake/", None, 128)
     assert page.count("<svg") >= 2
     assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""

@@ -30,6 +30,7 @@ from deepfake_detect.verdict import (
     finding,
     glimpses,
     interval,
+    is_open,
     judge,
     label_of,
     likelihood_ratio,
@@ -515,6 +516,45 @@ def test_an_interval_widens_as_the_picture_gets_poorer() -> None:
         widths.append(found.interval[1] - found.interval[0])
     assert widths == sorted(widths)
     assert widths[2] > 1.5 * widths[0]
+
+
+def opens(*logits: float) -> bool:
+    return is_open([track(1, *logits)], kind="video", calibration=CALIBRATION)
+
+
+def test_a_label_is_open_where_other_frames_could_give_another() -> None:
+    edge = math.log(4)
+    noise = 0.5 * np.random.default_rng(1).standard_normal(32)
+    noise -= noise.mean()
+    # The mean of so many differs by 0.09 or so.
+    assert opens(*(edge + 0.05 + noise))
+    assert opens(*(edge - 0.05 + noise))
+    assert not opens(*(edge + 0.5 + noise))
+    assert not opens(*(noise - 0.2))
+    # What changes slowly is seen by any frames taken as far apart.
+    assert not opens(*(edge + 0.05 + np.sort(noise)))
+    # Two views of sixteen that show plainly what the others don't leave it open; what a single one shows drowns.
+    assert opens(*(-3 + noise[:8]), 4, 4, *(-3 + noise[10:16]))
+    assert not opens(*(-3 + noise[:8]), 4, *(-3 + noise[9:16]))
+    # A part may be what is open.
+    assert opens(*(-3 + noise[:14]), *(edge + noise[14:18]), *(-3 + noise[18:]))
+    assert not opens(*(-3 + noise))
+    assert not is_open([], kind="video", calibration=CALIBRATION)
+    assert not is_open([track(1, edge)], kind="image", calibration=CALIBRATION)
+    assert opens(edge)
+
+
+def test_of_labels_that_are_not_open_few_differ_from_those_of_all_frames() -> None:
+    rng = np.random.default_rng(0)
+    settled = same = 0
+    for _ in range(300):
+        logits = rng.uniform(-2.5, 2.5) + 0.6 * np.convolve(rng.standard_normal(516), np.full(5, 5**-0.5), "valid")
+        few, every = (track(1, *logits[i::step]) for i, step in ((8, 16), (0, 1)))
+        if not is_open([few], kind="video", calibration=CALIBRATION):
+            settled += 1
+            same += label_of(few.logit or 0.0, BANDS) == label_of(every.logit or 0.0, BANDS)
+    assert settled > 200
+    assert same >= 0.97 * settled
 
 
 def test_a_poor_picture_with_a_louder_logit_does_not_decide() -> None:

@@ -35,7 +35,7 @@ from deepfake_detect.confine import Limits
 from deepfake_detect.errors import MediaError, OptionsError, WeightsError, WorkerError
 from deepfake_detect.options import Options
 from deepfake_detect.report import SCHEMA_FILE, to_dict
-from deepfake_detect.types import Face, FaceTrack, MediaInfo, Report, Score, ToolInfo, Verdict
+from deepfake_detect.types import Effort, Face, FaceTrack, MediaInfo, Report, Score, ToolInfo, Verdict
 from deepfake_detect.words import LANGUAGES
 from deepfake_detect.worker import Job, Original, Outcome, Pool, Progress
 
@@ -392,8 +392,8 @@ def test_a_net_that_takes_too_long_to_load_is_told_by_its_own_limit(
 def test_what_is_longer_than_any_honest_answer_is_not_even_taken_apart(tmp_path: Path) -> None:
     crowd = to_dict(pictured())
     crowd["tracks"] *= 500
-    assert len(json.dumps(crowd)) * Options().frames < worker._longest_answer(Options()) <= 2**25
-    assert worker._longest_answer(Options(fps=25)) > 2**25
+    assert len(json.dumps(crowd)) * max(Options().looks) < worker._longest_answer(Options()) <= 2**27
+    assert worker._longest_answer(Options(fps=25)) > 2**27
     once = Options(frames=1)
     with Pool(once, prepare=obedient, limits=LIMITS) as pool:
         long = f"lie {seen()}{' ' * worker._longest_answer(once)}"
@@ -625,6 +625,7 @@ def pictured() -> Report:
         "clip.mp4", TOOL,
         MediaInfo("clip.mp4", "video", 9, "0" * 64, 64, 48, 2.0, 25.0, "h264", start_s=0.5), (0.5, 1.5),
         Verdict("manipulated", 0.75, 3.0, "So it is.", (0.5, 0.9)), (track,), ("Few frames.",), timing_s={"total": 1.5},
+        effort=Effort(50, 16, settled=False),
     )  # fmt: skip
 
 
@@ -648,7 +649,7 @@ def test_a_record_comes_through_as_it_was_without_what_does_not_belong_there() -
     ["tool.version", "media.size_bytes", "media.start_s", "media.fps", "media.codec", "media.container",
      "media.sampled_times_s.0", "verdict.reason", "verdict.label", "verdict.probability", "verdict.likelihood_ratio",
      "tracks.0.id", "tracks.0.probability_interval.0", "tracks.0.faces.0.time_s", "tracks.0.faces.0.box.0",
-     "tracks.0.faces.0.landmarks.0", "warnings", "warnings.0", "timing_s.total"],
+     "tracks.0.faces.0.landmarks.0", "warnings", "warnings.0", "timing_s.total", "effort.available"],
 )  # fmt: skip
 def test_no_nonsense_in_place_of_a_value_comes_through(where: str, nonsense: object) -> None:
     record = to_dict(pictured())

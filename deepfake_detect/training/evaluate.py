@@ -34,7 +34,7 @@ from ..detector import Detector
 from ..errors import DeepfakeDetectError
 from ..files import NAMES, write_atomically
 from ..media import shown as readable
-from ..options import Options
+from ..options import Options, sampling
 from ..verdict import deciding, evidence, finding, log_odds, probability, seen_enough, shown_in_part, wilson
 from .datasets import Labelled, read_dataset
 from .metrics import RESAMPLES, Scored, auc, calibration_error_by_chance, figures, reliability, with_intervals
@@ -500,7 +500,7 @@ def write(
         "dataset": readable(name),
         "layout": layout,
         "split": None if split is None else readable(split),
-        "frames_of_a_video": detector.options.frames,
+        "frames_of_a_video": max(detector.options.looks),
         "tool": asdict(detector.tool),
         "files": len(items),
         # A CSV may hold absolute paths; whose machine it was is nobody's business.
@@ -562,7 +562,7 @@ def main() -> None:
     parser.add_argument("--split", help="only these rows of a CSV with a column split")
     parser.add_argument("--weights", type=Path, help="folder with other weights, such as finetune makes")
     parser.add_argument("--net", help="name of a net in the manifest, instead of its default")
-    parser.add_argument("--frames", type=int, default=Options().frames, help="of a video (%(default)s)")
+    parser.add_argument("--frames", type=int, help="of a video (as many as the command looks at)")
     add_together(parser)
     parser.add_argument("--again", action="store_true", help="forget the scores an earlier run left in --out")
     arguments = parser.parse_args()
@@ -570,7 +570,9 @@ def main() -> None:
     print(dataset.summary, file=sys.stderr)
     check_together(arguments.together, dataset.items)
     try:
-        detector = Detector(Options(frames=arguments.frames), weights=arguments.net, weights_folder=arguments.weights)
+        detector = Detector(
+            Options(**sampling(arguments.frames)), weights=arguments.net, weights_folder=arguments.weights
+        )
     except DeepfakeDetectError as error:
         raise SystemExit(f"evaluate: {error}") from error
     if arguments.again:
