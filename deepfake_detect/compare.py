@@ -107,6 +107,8 @@ class Judgement:
 JUDGEMENT = Judgement(
     weights=(1.536, 0.889, 1.126, 0.0, 0.709), offset=-9.344, lower=-1.33, upper=0.88, largest_ratio=16.0
 )
+# Of a video: one frame can be an answer, and no net judges them.
+_FRAMES = 32
 # So many faces of an original are compared at most, the largest: each with every face of every frame.
 _MOST_KNOWN = 8
 # Printed by the same command, for the other half.
@@ -294,7 +296,7 @@ def compare(
     Args:
         suspect: A path, or a picture as uint8 (H, W, 3) RGB.
         original: The innocent photo, likewise.
-        options: Which frames are looked at, and which faces are too small, blurred or uncertain to count.
+        options: Which frames are looked at (32 unless said), and which faces are too small, blurred or uncertain to count.
         finder: To use instead of a new one, where many are compared.
         progress: Called with the share that is done, 0 to 1.
 
@@ -302,7 +304,7 @@ def compare(
         MediaError: A file can't be read, or the original is a video.
         OptionsError: The device is not there.
     """
-    options = options or Options()
+    options = options or Options(frames=_FRAMES)
     finder = finder or engine.face_finder(engine.choose(options), smallest_px=options.min_face_px)
     with media.take(original, options) as opened:
         if opened.info.kind != "image":

@@ -131,22 +131,25 @@ class Detector:
         hashes: list[HashedMoment] = []
         # Where a picture in memory comes from nobody can say.
         file = None if isinstance(source, np.ndarray) or not self.options.provenance else opened.info.path
-        looked_at: list[int] = [0]
-        settled, noted = False, len(opened.notes)
+        looks: list[int] = []
+        settled = False
+        tracks: tuple[FaceTrack, ...] = ()
         with ThreadPoolExecutor(self._examiner.at_a_time, thread_name_prefix="classify") as pool, opened:
-            for count in self.options.looks:
-                # What was noticed on the way is noticed again, and what was hashed need not be.
-                del opened.notes[noted:]
-                hashes_too = file is not None and len(looked_at) == 1
-                decoded = opened.frames(count, each_second=hashes_too)
-                if hashes_too:
+            planned = self.options.looks if kind == "video" else self.options.looks[:1]
+            for count in planned:
+                # The views of the look before are let go of first: of some a map is kept.
+                tracks = ()
+                decoded = opened.frames(count, each_second=file is not None and not looks)
+                if file is not None:
+                    # After the seconds that are all hashed come those of this look alone.
+                    hashes = [one for one in hashes if _second_from(hashes[0].time_s, one.time_s) < media.MOST_SECONDS]
                     decoded = _hashing(decoded, hashes)
-                times, tracks = self._look(decoded, opened, pool, clock, progress, before=sum(looked_at))
-                looked_at.append(len(times))
+                times, tracks = self._look(decoded, opened, pool, clock, _share(progress, len(looks), planned))
+                looks.append(opened.planned)
                 with clock.stage("verdict"):
                     tracks = tuple(verdict.judge(track, kind=kind, calibration=self.calibration) for track in tracks)
                     settled = not verdict.is_open(tracks, kind=kind, calibration=self.calibration)
-                if settled or len(times) >= opened.available:
+                if settled or opened.planned >= opened.available:
                     break
         known: Provenance | None = None
         if file is not None:
@@ -164,7 +167,7 @@ class Detector:
             tool=self.tool,
             media=opened.info,
             sampled_times_s=tuple(times),
-            effort=Effort(opened.available, looked_at[-2] or None, settled) if kind == "video" else None,
+            effort=Effort(opened.available, tuple(looks), settled) if kind == "video" else None,
             verdict=answer,
             tracks=tracks,
             warnings=verdict.warnings(opened.notes, tracks, kind=kind, calibration=self.calibration, words=Words()),
@@ -184,14 +187,8 @@ class Detector:
         pool: ThreadPoolExecutor,
         clock: _Clock,
         progress: Progress | None,
-        *,
-        before: int,
     ) -> tuple[list[float], tuple[FaceTrack, ...]]:
-        """The times of these frames, and the people in them.
-
-        Args:
-            before: How many were looked at before these.
-        """
+        """The times of these frames, and the people in them."""
         kind = opened.info.kind
         times: list[float] = []
         tracker, sightings = Tracker(), _Sightings(self.options, self._examiner, kind, pool, clock)
@@ -206,7 +203,7 @@ class Detector:
                     for face, person in zip(faces, people, strict=True):
                         sightings.add(person, frame.time_s, face, self._examiner.cut(frame, face, kind=kind))
                 if progress:
-                    progress(min(0.99, (before + len(times)) / (before + opened.planned)))
+                    progress(min(0.99, len(times) / opened.planned))
             return times, sightings.tracks()
 
     def _find(self, frames: Iterator[Frame], clock: _Clock) -> Generator[tuple[Frame, tuple[Face, ...]], None, None]:
@@ -249,7 +246,7 @@ class Detector:
                     except Exception as error:
                         raise _TellingError(error) from error
 
-            # One for each: where a file's frames are all there, its own is set, too.
+            # One for each: where a file is given up, its own is set, too.
             left = source.left if isinstance(source, media.Opening) else Event()
             at_work.add(left)
             try:
@@ -320,11 +317,25 @@ def _hashing(frames: Iterator[Frame], hashes: list[HashedMoment]) -> Generator[F
             yield frame
 
 
+def _share(progress: Progress | None, number: int, looks: Sequence[int]) -> Progress | None:
+    """What tells of this look: the first one ends halfway, the second at three quarters, the last one at the end. Most
+    files need no second look; that one is over sooner than was said is better than to go back."""
+    if progress is None or len(looks) == 1:
+        return progress
+    begins = 1 - 0.5**number
+    ends = 1.0 if number == len(looks) - 1 else 1 - 0.5 ** (number + 1)
+    return lambda share: progress(begins + (ends - begins) * share)
+
+
+def _second_from(first_s: float, time_s: float) -> int:
+    return media.second_of(time_s - first_s)
+
+
 def _begins_second(frame: Frame, hashes: Sequence[HashedMoment]) -> bool:
     """Whether no frame of its second was hashed yet, counted from the first that was."""
     if not hashes:
         return True
-    now, last = (media.second_of(time_s - hashes[0].time_s) for time_s in (frame.time_s, hashes[-1].time_s))
+    now, last = (_second_from(hashes[0].time_s, time_s) for time_s in (frame.time_s, hashes[-1].time_s))
     return now > last
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     Source = str | PathLike[str] | np.ndarray
 
+_OF_A_LOOK = ("few_frames", "frames_not_decoded")
 # A video of which fewer frames are looked at, or with more seconds between them, may hold a forged part that none shows.
 _FEW_FRAMES, _FAR_APART_S = 16, 5.0
 #: Of a longer video not every second is taken for hashing: decoding it all would take longer than looking at it.
@@ -141,6 +142,8 @@ class _Moving(Media):
     def frames(self, count: int | None = None, *, each_second: bool = False) -> Generator[Frame, None, None]:
         times = self._reader.times
         first, last = self._within()
+        # These are about the frames of one look, and may stand there from the one before.
+        self.notes[:] = [note for note in self.notes if note.key not in _OF_A_LOOK]
         options = self._options if count is None else replace(self._options, frames=count)
         wanted = choose(times, first, last, options, keys=self._reader.keys)
         self.planned, self.available = len(wanted), last - first

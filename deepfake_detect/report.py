@@ -34,7 +34,7 @@ def to_dict(report: Report) -> dict[str, Any]:
             "reason": verdict.reason,
         },
         "tracks": [_track(track) for track in report.tracks],
-        "effort": report.effort and dict(vars(report.effort)),
+        "effort": report.effort and {**vars(report.effort), "looks": list(report.effort.looks)},
         "warnings": list(report.warnings),
         "timing_s": {stage: round(seconds, 4) for stage, seconds in report.timing_s.items()},
         "error": report.error and {"kind": report.error.kind, "message": report.error.message},

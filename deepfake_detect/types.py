@@ -650,13 +650,18 @@ class Effort:
 
     Attributes:
         available: So many frames it has, in the time asked for.
-        before: So many were looked at before, which left the label open; None where the first look was enough.
+        looks: How many of these were chosen, look by look; all but the last left the label open. What is damaged does not
+            come, so that fewer may have been looked at.
         settled: Whether others would hardly lead to another label, see `verdict.is_open`.
     """
 
     available: int
-    before: int | None = None
-    settled: bool = True
+    looks: tuple[int, ...]
+    settled: bool
+
+    def __post_init__(self) -> None:
+        if not self.looks or list(self.looks) != sorted(self.looks) or self.looks[-1] > self.available:
+            raise ValueError(f"expected looks at more and more of {self.available} frames, found {self.looks}")
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ _ELSEWHERE = 4.0
 _ONE_FRAME_SD = 0.45
 # One time in twenty a sample lies further off, to one side.
 _ONE_SIDED = 1.645
+# What frames usually differ by counts as much as so many differences that were seen.
+_USUAL_STEPS = 2
 # A smaller likelihood ratio supports neither proposition.
 LEAST_SUPPORT = 2.0
 # A person judged in fewer frames, or in a smaller share of the frames of the one judged most, does not decide a video's
@@ -47,7 +49,7 @@ LEAST_SUPPORT = 2.0
 _FEW_FRAMES, _SMALL_SHARE = 3, 0.5
 # A person's own probability is told beside the verdict's where it is so much higher.
 _TOLD_APART = 0.05
-# From this share on a warning names them: who is there in one or two of 32 views may be no face at all.
+# From this share on a warning names them: who is there in one or two of 16 views may be no face at all.
 _GLIMPSE_SHARE = 1 / 8
 
 
@@ -183,26 +185,32 @@ def interval(track: FaceTrack, bands: Bands, *, kind: Kind = "video") -> tuple[f
 
 
 def is_open(tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration) -> bool:
-    """Whether other frames of the same video could well have led to another label: a chance of more than 5 % either way.
+    """Whether other frames of the same video could well lead to another label: a chance of more than 5 % or so either way.
 
     Each person's pooled logit, and that of each part that shows something else, is moved up and down by as much as it would
-    differ between equally spaced samples of frames. Who was seen too briefly in few frames may be seen well in many: where
-    nothing was found and one of these would be called manipulated alone, the label is open, too. What lies between two
-    frames and shows in none is not reckoned with.
+    differ between equally spaced samples of frames. So is how many views who may decide must have, by one: of someone who
+    comes or goes, other frames show one more or less. Where nothing was found and someone seen too briefly would be called
+    manipulated alone, or where nobody could be judged, more frames may show more. What lies between two frames and shows in
+    none is not reckoned with.
 
     Args:
         tracks: Judged by `judge`.
     """
-    if kind != "video" or deciding(tracks) is None:
+    if kind != "video":
         return False
-    bands, able, parts = calibration.bands(kind), seen_enough(tracks), shown_in_part(tracks)
-    lower, label, upper = (
-        finding(_moved(able, deviations), bands, brief=_moved(parts, deviations))[0]
-        for deviations in (-_ONE_SIDED, 0, _ONE_SIDED)
-    )
-    if label == "no_manipulation_found" and one_alone_shows(evidence(seen_too_briefly(tracks)), bands):
+    if deciding(tracks) is None:
         return True
-    return not lower == label == upper
+    bands, parts = calibration.bands(kind), shown_in_part(tracks)
+    found = {
+        finding(
+            _moved(seen_enough(tracks, views=views), sign * _ONE_SIDED), bands, brief=_moved(parts, sign * _ONE_SIDED)
+        )[0]
+        for sign in (-1, 0, 1)
+        for views in (-1, 0, 1)
+    }
+    if found == {"no_manipulation_found"}:
+        return one_alone_shows(evidence(seen_too_briefly(tracks)), bands)
+    return len(found) > 1
 
 
 def _moved(tracks: Sequence[FaceTrack], deviations: float) -> list[tuple[float, float]]:
@@ -217,14 +225,13 @@ def _sampling_sd(track: FaceTrack) -> float:
 
     From the differences of neighbouring views (von Neumann et al., Annals of Mathematical Statistics 1941), as is usual for
     samples taken at equal distances (Wolter, Journal of the American Statistical Association 1984): what changes slowly is
-    seen by any such sample, and adds nothing.
+    seen by any such sample, and adds nothing. Few differences say little: what frames usually differ by stands beside them.
     """
     voting = track.voting
     views = _pooled(voting)[1]
-    if len(views) < 2:
-        return _ONE_FRAME_SD
     steps = np.diff(_weighed_views(views)[0])
-    variance = float((steps**2).mean()) / 2 / len(views)
+    usual = _USUAL_STEPS * _ONE_FRAME_SD**2
+    variance = (float((steps**2).sum()) / 2 + usual) / (len(steps) + _USUAL_STEPS) / len(views)
     # Of few views, and of a stretch, the median is taken, which varies more than the mean.
     if len(views) < len(voting) or len(views) <= _SHORTEST_STRETCH:
         variance *= math.pi / 2
@@ -236,9 +243,9 @@ def effort(report: Report, words: Words) -> tuple[str, ...]:
     known = report.effort
     if known is None:
         return ()
-    every = len(report.sampled_times_s) >= known.available
+    every = known.looks[-1] == known.available
     why = words("effort_all" if every else "effort_settled" if known.settled else "effort_open")
-    return (why,) if known.before is None else (words("effort_before", frames=known.before), why)
+    return (*(words("effort_before", frames=frames) for frames in known.looks[-2:-1]), why)
 
 
 def probability(ratio: float) -> float:
@@ -335,9 +342,13 @@ def deciding(tracks: Sequence[FaceTrack]) -> FaceTrack | None:
     return max(seen_enough(tracks), key=lambda track: (track.probability or 0.0, track.logit), default=None)
 
 
-def seen_enough(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
-    """Who may decide, of those judged by `judge`: in at least half as many views as the one judged most."""
-    enough = _views_to_decide(tracks)
+def seen_enough(tracks: Sequence[FaceTrack], *, views: int = 0) -> list[FaceTrack]:
+    """Who may decide, of those judged by `judge`: in at least half as many views as the one judged most.
+
+    Args:
+        views: So many more views, or fewer, are asked for; never more than the one judged most has.
+    """
+    enough = min(_views_to_decide(tracks) + views, _most_views(tracks))
     return [track for track in tracks if track.logit is not None and len(track.voting) >= enough]
 
 

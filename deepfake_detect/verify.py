@@ -21,19 +21,20 @@ from .detector import Detector
 from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError
 from .options import Options, ReportOptions
 from .report import to_dict
+from .verdict import is_open, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from os import PathLike
 
-    from .types import Heatmap, Report
+    from .types import Calibration, Heatmap, Kind, Report
 
 # Another processor rounds otherwise: so much may a figure differ, by its name; the ratio in proportion.
 _TOLERATED = {"logit": 0.02, "probability": 0.01, "probability_interval": 0.02, "likelihood_ratio": 0.05, "box": 0.5,
               "landmarks": 0.5, "quality": 0.02, "detector_confidence": 0.01}  # fmt: skip
 # And a cell of a map (logits); a crop's mean grey level, and that of a patch of so many pixels; a crop's place (pixels).
 _MAP, _GREY, _PATCH_GREY, _PATCH_PX, _PLACE = 0.1, 2.0, 6.0, 15, 1.0
-_COMPARED = ("schema", "media", "verdict", "tracks", "effort", "error")
+_COMPARED = ("schema", "media", "verdict", "tracks", "error")
 # Figures within sentences: each is compared where it stands by itself.
 _FIGURE = re.compile(r"[-+]?\d+(?:\.\d+)?")
 # A folder may come from anyone. No list of fingerprints, record or signature is larger, nor an array of a map or a crop.
@@ -307,9 +308,13 @@ def _again(
         return
     stated = record["examination"]
     known, before = stated["options"], stated.get("provenance")
-    # Older versions looked once.
-    once = {"most_frames": known["frames"]}
-    wanted_options = once | {field.name: known[field.name] for field in fields(Options) if field.name in known}
+    wanted_options = {field.name: known[field.name] for field in fields(Options) if field.name in known}
+    # What was looked at is looked at again, at once: whether a label is open may turn on how a processor rounds. Older
+    # versions looked once.
+    effort = record.get("effort")
+    if effort is not None and known["fps"] is None:
+        wanted_options["frames"] = effort["looks"][-1]
+    wanted_options["most_frames"] = wanted_options["frames"]
     try:
         options = Options(**{**wanted_options, "provenance": before is not None, "trust": None})
         detector = Detector(options, weights=record["tool"]["model"], weights_folder=weights_folder)
@@ -321,9 +326,8 @@ def _again(
     # Older reports do not state them.
     for name in {"container", "start_s"} - set(record["media"]):
         del repeated["media"][name]
-    compared = [name for name in _COMPARED if name in record]
-    before_and_now = ({name: one[name] for name in compared} for one in (record, repeated))
-    differences = list(_differences("", *before_and_now))
+    before_and_now = ({name: one[name] for name in _COMPARED} for one in (record, repeated))
+    differences = [*_differences("", *before_and_now), *_other_effort(record, report, detector.calibration)]
     maps = _compare_maps(folder, record, report)
     differences += maps.differences
     version = record["tool"]["version"]
@@ -368,6 +372,40 @@ def _detected(detector: Detector, media: Path, progress: Callable[[float], None]
     except Exception as error:
         said = f"internal error ({type(error).__name__}: {error}); please report it"
         raise MediaError(said, kind="internal") from error
+
+
+def _other_effort(record: dict[str, Any], report: Report, calibration: Calibration) -> Iterator[str]:
+    """What a record says of how much was looked at, and why no more, that can't be so."""
+    if "effort" not in record and "most_frames" not in record["examination"]["options"]:
+        # Older reports do not state it.
+        return
+    known, now = record["effort"], report.effort
+    if known is None or now is None:
+        if (known is None) != (now is None):
+            yield f"effort: was {known}, is {now}"
+        return
+    options = record["examination"]["options"]
+    looks = Options(**{name: options[name] for name in ("frames", "most_frames", "fps")}).looks
+    asked = [min(count, now.available) for count in looks]
+    if known["looks"] not in [asked[: i + 1] for i in range(len(asked))] and options["fps"] is None:
+        yield f"effort.looks: was {known['looks']}, is none of {asked}"
+    if known["available"] != now.available:
+        yield f"effort.available: was {known['available']}, is {now.available}"
+    if known["settled"] not in {not one for one in _opens(report, calibration)}:
+        yield f"effort.settled: was {known['settled']}, is {now.settled}"
+
+
+def _opens(report: Report, calibration: Calibration) -> Iterator[bool]:
+    """Whether a label is open: as it is, and were each logit as much lower or higher as another processor may make it."""
+    kind: Kind = "video" if report.effort else "image"
+    for apart in (-_TOLERATED["logit"], 0, _TOLERATED["logit"]):
+        tracks = []
+        for track in report.tracks:
+            scores = (
+                score if score.logit is None else replace(score, logit=score.logit + apart) for score in track.scores
+            )
+            tracks.append(judge(replace(track, scores=tuple(scores)), kind=kind, calibration=calibration))
+        yield is_open(tracks, kind=kind, calibration=calibration)
 
 
 def _without_figures(sentences: Sequence[str]) -> list[str]:

@@ -705,7 +705,8 @@ def _track(said: dict[str, Any]) -> FaceTrack:
 
 
 def _effort(said: dict[str, Any]) -> Effort:
-    return Effort(_whole(said["available"], 1), _if_any(said["before"], _whole, 1), _whether(said["settled"]))
+    looks = tuple(_whole(count, 1) for count in said["looks"])
+    return Effort(_whole(said["available"], 1), looks, _whether(said["settled"]))
 
 
 def _score(said: dict[str, Any]) -> Score:

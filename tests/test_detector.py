@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from conftest import SAMPLES, read_rgb, texture
+from conftest import SAMPLES, read_rgb, texture, write_video
 from PIL import Image
 
 from deepfake_detect import Detector, verdict
@@ -21,6 +21,7 @@ from deepfake_detect.media import Opening
 from deepfake_detect.options import Options, ReportOptions
 from deepfake_detect.report import to_dict
 from deepfake_detect.types import Effort
+from deepfake_detect.words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,16 +44,16 @@ def test_a_video_whose_label_is_open_is_looked_at_again(
 ) -> None:
     clip = SAMPLES / "clip_genuine.mp4"
     once = detector.detect(clip)
-    assert (len(once.sampled_times_s), once.effort) == (16, Effort(75))
+    assert (len(once.sampled_times_s), once.effort) == (16, Effort(75, (16,), settled=True))
     shares: list[float] = []
     answers = iter([True, True, False])
     monkeypatch.setattr(verdict, "is_open", lambda *_, **__: next(answers))
     hashing = Detector(Options(provenance=True))
     again = hashing.detect(clip, progress=shares.append)
-    assert (len(again.sampled_times_s), again.effort) == (75, Effort(75, before=64))
+    assert (len(again.sampled_times_s), again.effort) == (75, Effort(75, (16, 64, 75), settled=True))
     monkeypatch.undo()
     every = Detector(Options(frames=75, provenance=True)).detect(clip)
-    assert every.effort == Effort(75)
+    assert every.effort == Effort(75, (75,), settled=True)
     # As if all had been looked at from the beginning: nothing is said twice, and every second has one hash.
     apart = {"effort", "timing_s"}
     first, second = ({k: v for k, v in to_dict(one).items() if k not in apart} for one in (again, every))
@@ -61,13 +62,61 @@ def test_a_video_whose_label_is_open_is_looked_at_again(
     assert again.provenance == every.provenance
     assert len(again.provenance.perceptual_hashes) == 3
     assert shares[-1] == 1
-    assert max(shares[:-1]) <= 0.99
+    assert shares == sorted(shares)
+    assert len(shares) == 16 + 64 + 75 + 1
+
+
+def face_for(seconds: tuple[float, float], *, of: float, fps: int, path: Path) -> Path:
+    """A grey video that shows a face for so long."""
+    face = read_rgb(SAMPLES / "portrait_forged.jpg")
+    grey = np.full_like(face, 127)
+    frames = [face if seconds[0] <= i / fps < seconds[1] else grey for i in range(round(of * fps))]
+    # One key frame: none is where the face begins.
+    return write_video(path, frames, fps=fps, options={"g": "10000", "sc_threshold": "0", "preset": "ultrafast"})
+
+
+def test_where_nobody_was_seen_more_is_looked_at(tmp_path: Path) -> None:
+    # Sixteen frames lie at 0.94, 2.8 s and so on.
+    clip = face_for((3.2, 4.4), of=30, fps=10, path=tmp_path / "a.mp4")
+    report = Detector().detect(clip)
+    assert report.effort is not None
+    assert len(report.effort.looks) > 1
+    assert report.tracks
+    assert Detector(Options(frames=16, most_frames=16)).detect(clip).verdict.label == "no_face"  # type: ignore[union-attr]
+
+
+def test_after_the_minutes_that_are_hashed_moments_looked_at_in_the_end_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = face_for((0, 0), of=150, fps=2, path=tmp_path / "a.mp4")
+    report = Detector(Options(provenance=True)).detect(clip)
+    assert report.effort == Effort(300, (16, 64, 128), settled=False)
+    assert report.provenance is not None
+    hashed = [one.time_s for one in report.provenance.perceptual_hashes]
+    assert hashed[:120] == list(range(120))
+    later = [time_s for time_s in report.sampled_times_s if time_s >= 120]
+    seconds = {int(time_s): time_s for time_s in reversed(later)}
+    assert hashed[120:] == sorted(seconds.values())
+
+
+def test_of_a_damaged_video_all_that_comes_is_all_there_is(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", [texture(96, 128, i) for i in range(40)], options={"g": "10", "bf": "0"})
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 600] = bytes(600)
+    path.write_bytes(data)
+    report = Detector().detect(path)
+    assert report.effort is not None
+    assert report.effort.looks == (16, 40)
+    assert len(report.sampled_times_s) < 40
+    assert verdict.effort(report, Words())[-1] == Words()("effort_all")
+    assert [note.key for note in report.notes].count("frames_not_decoded") == 1
 
 
 def test_a_number_of_frames_that_was_asked_for_is_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdict, "is_open", lambda *_, **__: True)
     report = Detector(Options(frames=4)).detect(SAMPLES / "clip_genuine.mp4")
-    assert (len(report.sampled_times_s), report.effort) == (4, Effort(75, settled=False))
+    assert (len(report.sampled_times_s), report.effort) == (4, Effort(75, (4,), settled=False))
     picture = Detector(Options(frames=4)).detect(SAMPLES / "portrait_genuine.jpg")
     assert picture.effort is None
 

@@ -383,6 +383,8 @@ def test_pages_name_the_pythons_for_which_there_is_what_is_needed() -> None:
     below = re.search(r"onnxruntime>=1\.\d+,<1\.(\d+)", setup)
     assert python is not None
     assert below is not None
+    # What PyAV 17 brought is used, and what 19 took away, which newer Pythons get.
+    assert re.search(r"^    av>=17,<19$", setup, re.M)
     # 1.28 has no wheel for 3.15, and no source that pip could build.
     assert (int(python[2]), int(below[1])) == (15, 29)
     for page in ("README.md", "docs/tutorial.md", "docs/howto/install.md", "docs/howto/first-time.md"):

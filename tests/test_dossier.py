@@ -299,7 +299,8 @@ def test_a_report_that_does_not_state_container_and_start_is_good_and_another_co
     def older(record: dict[str, Any]) -> None:
         assert "mp4" in record["media"].pop("container").split(",")
         assert record["media"].pop("start_s") == 0
-        assert record.pop("effort")["settled"]
+        assert record.pop("effort")["looks"] == [6]
+        del record["examination"]["options"]["most_frames"]
 
     def other(record: dict[str, Any]) -> None:
         record["media"]["container"] = "avi"
@@ -317,9 +318,44 @@ def test_a_report_of_before_videos_were_looked_at_again_is_checked_as_it_was_mad
         del record["effort"], record["examination"]["options"]["most_frames"]
 
     folder = save(Detector(Options(most_frames=16, provenance=True)).detect(CLIP), tmp_path / "once")
-    monkeypatch.setattr(verdict, "is_open", lambda *_, **__: True)
-    assert "effort.settled: was True" in bad(verify(folder, media=CLIP))["verdict"]
+    for module in ("verdict", "verify"):
+        monkeypatch.setattr(f"deepfake_detect.{module}.is_open", lambda *_, **__: True)
+    assert bad(verify(folder, media=CLIP))["verdict"] == "effort.settled: was True, is False"
     assert not bad(verify(rewritten(folder, tmp_path / "older", older), media=CLIP))
+
+
+def test_where_a_processor_rounds_otherwise_the_same_frames_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([True, False])
+    with monkeypatch.context() as patch:
+        patch.setattr(verdict, "is_open", lambda *_, **__: next(answers))
+        folder = save(Detector(Options(provenance=True)).detect(CLIP), tmp_path / "twice")
+    assert json.loads((folder / JSON).read_text())["effort"]["looks"] == [16, 64]
+    # The first look would settle it here.
+    assert not bad(verify(folder, media=CLIP))
+
+    def looks_otherwise(record: dict[str, Any]) -> None:
+        record["effort"]["looks"] = [17, 64]
+
+    def has_more(record: dict[str, Any]) -> None:
+        record["effort"]["available"] = 76
+
+    def is_open(record: dict[str, Any]) -> None:
+        record["effort"]["settled"] = False
+
+    for change in (looks_otherwise, has_more, is_open):
+        assert "effort." in bad(verify(rewritten(folder, tmp_path / change.__name__, change), media=CLIP))["verdict"]
+
+
+@pytest.mark.parametrize("name", ["schema", "verdict", "tracks", "error", "effort"])
+@pytest.mark.parametrize("version", [None, "0.0.1"])
+def test_what_was_taken_out_of_a_record_is_missed(folder: Path, tmp_path: Path, name: str, version: str | None) -> None:
+    def change(record: dict[str, Any]) -> None:
+        record["tool"]["version"] = version or record["tool"]["version"]
+        del record[name]
+
+    assert bad(verify(rewritten(folder, tmp_path / "copy", change), media=CLIP))
 
 
 def rewritten(folder: Path, target: Path, change: Callable[[dict[str, Any]], None]) -> Path:

@@ -539,9 +539,30 @@ def test_a_label_is_open_where_other_frames_could_give_another() -> None:
     # A part may be what is open.
     assert opens(*(-3 + noise[:14]), *(edge + noise[14:18]), *(-3 + noise[18:]))
     assert not opens(*(-3 + noise))
-    assert not is_open([], kind="video", calibration=CALIBRATION)
+    # Where nobody was judged, somebody may be among more frames.
+    assert is_open([], kind="video", calibration=CALIBRATION)
     assert not is_open([track(1, edge)], kind="image", calibration=CALIBRATION)
     assert opens(edge)
+
+
+@pytest.mark.parametrize(("views", "is_so"), [(3, False), (7, True), (8, True), (14, False)])
+def test_a_label_is_open_where_one_view_more_or_less_decides_who_decides(views: int, is_so: bool) -> None:
+    cold, hot = track(1, *[-4.0] * 16), track(2, *[5.0] * views)
+    assert is_open([cold, hot], kind="video", calibration=CALIBRATION) == is_so
+    forged, other = track(1, *[1.8] * 16), track(2, *[-4.0] * views)
+    assert is_open([forged, other], kind="video", calibration=CALIBRATION) == is_so
+
+
+def test_of_few_views_no_more_labels_are_taken_for_settled() -> None:
+    rng, edge = np.random.default_rng(2), math.log(4)
+    for views in (2, 3, 5, 8, 16):
+        wrong = 0
+        for _ in range(1000):
+            logits = edge + 0.45 * rng.standard_normal(views)
+            # Just below the edge in truth: what is called manipulated for good is wrong.
+            one = track(1, *logits)
+            wrong += one.logit is not None and one.logit > edge and not opens(*logits)
+        assert wrong <= 0.09 * 1000
 
 
 def test_of_labels_that_are_not_open_few_differ_from_those_of_all_frames() -> None:

@@ -625,7 +625,7 @@ def pictured() -> Report:
         "clip.mp4", TOOL,
         MediaInfo("clip.mp4", "video", 9, "0" * 64, 64, 48, 2.0, 25.0, "h264", start_s=0.5), (0.5, 1.5),
         Verdict("manipulated", 0.75, 3.0, "So it is.", (0.5, 0.9)), (track,), ("Few frames.",), timing_s={"total": 1.5},
-        effort=Effort(50, 16, settled=False),
+        effort=Effort(50, (16,), settled=False),
     )  # fmt: skip
 
 
