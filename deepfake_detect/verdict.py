@@ -518,7 +518,7 @@ def _finding(
         who = words("face_only") if len(tracks) == 1 else words("face_of", person=part.id)
         moment = strongest_moment(part)
         return words(f"reason_part{_unless_nothing(whole)}", who=who, time_s=moment.time_s if moment else 0.0)
-    return words("reason_inconclusive", who=who)
+    return words("reason_inconclusive" if ratio < LEAST_SUPPORT else f"reason_leaning_{kind}", **said)
 
 
 def _unless_nothing(alone: Label | None) -> str:

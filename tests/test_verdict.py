@@ -338,6 +338,18 @@ def test_nothing_is_found_among_however_many_only_where_nobody_alone_shows_trace
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])
+def test_what_leans_to_manipulated_is_not_said_to_show_nothing_either_way(kind: Kind) -> None:
+    for logit, said in (
+        (1.0, "about 2.7 times more probable for a manipulated"),
+        (0.5, "too little evidence either way"),
+    ):
+        one = judge(FaceTrack(1, scores(logit)), kind=kind, calibration=CALIBRATION)
+        answer = decide([one], kind=kind, calibration=CALIBRATION)
+        assert answer.label == "inconclusive"
+        assert said in answer.reason
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
 def test_where_one_alone_is_unclear_the_reason_does_not_speak_of_each(kind: Kind) -> None:
     crowd = [track(number, -4.0) for number in range(2, 42)]
     known = {"kind": kind, "calibration": CALIBRATION}
