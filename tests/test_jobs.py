@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import json
@@ -9,9 +10,12 @@ import os
 import shutil
 import sqlite3
 import stat
+import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +34,7 @@ from deepfake_detect.worker import Job, Outcome, Progress
 
 T = TypeVar("T")
 JPEG = b"\xff\xd8\xffa picture"
+posix = pytest.mark.skipif(os.name != "posix", reason="made as only Unix lets one")
 
 
 class StubPool:
@@ -287,9 +292,14 @@ class Full:
         return getattr(self._db, name)
 
 
-def test_what_is_deleted_makes_room_for_its_own_end(jobs: Jobs) -> None:
-    done = ended(jobs, sent(jobs))
-    Full(jobs, "DELETE", 1)
+def test_what_is_deleted_makes_room_for_its_own_end(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def makes_room(name: str) -> None:
+        clear(name)
+        disk.failures = 0
+
+    done, clear = ended(jobs, sent(jobs)), jobs._clear
+    disk = Full(jobs, "DELETE", 10**6)
+    monkeypatch.setattr(jobs, "_clear", makes_room)
     assert jobs.delete(done.id)
     assert jobs.get(done.id) is None
 
@@ -310,7 +320,7 @@ def test_on_a_full_disk_files_are_deleted_and_their_row_says_so_by_staying(jobs:
 @pytest.mark.parametrize("how", ["page", "age"])
 def test_one_row_that_can_not_be_deleted_keeps_no_other(how: str, jobs: Jobs) -> None:
     tickets = [ended(jobs, sent(jobs, page="mine")) for _ in range(3)]
-    disk = Full(jobs, "DELETE", 2)
+    disk = Full(jobs, "DELETE", 1)
     if how == "page":
         jobs.delete_page("mine")
     else:
@@ -392,6 +402,107 @@ def test_a_link_that_a_worker_laid_in_place_of_a_report_leads_nowhere(jobs: Jobs
     assert jobs.delete(ticket.id)
     assert not (jobs.folder / REPORTS / ticket.id).is_symlink()
     assert (precious / "file").exists()
+
+
+def grow_deep(folder: Path) -> None:
+    """Deeper than Python goes into itself, and than paths may be long."""
+    folder.mkdir()
+    here = os.open(folder, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=here)
+        lower = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = lower
+    os.close(os.open("file", os.O_CREAT, dir_fd=here))
+    os.close(here)
+
+
+@contextmanager
+def no_more_than_an_ordinary_user() -> Iterator[None]:
+    """Root may look into all folders; this thread no longer."""
+    if sys.platform != "linux":
+        yield
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, before = struct.pack("<Ii", 0x20080522, 0), ctypes.create_string_buffer(24)
+    assert libc.capget(header, before) == 0
+    may, *others = struct.unpack("<6I", before.raw)
+    # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
+    assert libc.capset(header, struct.pack("<6I", may & ~6, *others)) == 0
+    try:
+        yield
+    finally:
+        assert libc.capset(header, before) == 0
+
+
+@posix
+def test_no_report_that_a_worker_made_holds_up_what_comes_after_it(
+    jobs: Jobs, pool: StubPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "judge", lambda job, *, progress: grow_deep(job.report) or pool._failed(job, "crashed"))
+    hostile = [ended(jobs, sent(jobs)) for _ in range(3)]
+    assert {ticket.status for ticket in hostile} == {"failed"}
+    monkeypatch.undo()
+    assert ended(jobs, sent(jobs)).status == "done"
+    assert not [ticket for ticket in hostile if jobs.report_of(ticket.id).exists()]
+
+
+@posix
+@pytest.mark.parametrize("shape", ["deep", "closed"])
+def test_a_report_is_deleted_whatever_a_worker_made_of_it(shape: str, jobs: Jobs, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    done = ended(jobs, sent(jobs))
+    report = jobs.report_of(done.id)
+    (report / "link").symlink_to(precious)
+    if shape == "deep":
+        grow_deep(report / "d")
+    else:
+        for mode in (0, 0o300, 0o500):
+            (report / f"{mode:o}" / "below").mkdir(parents=True)
+            (report / f"{mode:o}" / "file").touch()
+            (report / f"{mode:o}").chmod(mode)
+        report.chmod(0o300)
+    with no_more_than_an_ordinary_user():
+        assert jobs.delete(done.id)
+    assert lying(jobs) == []
+    assert (precious / "file").exists()
+
+
+def test_what_can_not_be_deleted_yet_keeps_its_row(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        if path == jobs.report_of(done.id):
+            raise PermissionError(13, "Permission denied", str(path))
+        remove(path)
+
+    done = ended(jobs, sent(jobs, page="mine"))
+    remove = module.remove
+    monkeypatch.setattr(module, "remove", refuse)
+    with pytest.raises(PermissionError):
+        jobs.delete(done.id)
+    jobs.delete_page("mine")
+    assert jobs.get(done.id) is not None
+    assert not jobs.file_of(done.id).exists()
+    monkeypatch.undo()
+    assert jobs.delete(done.id)
+    assert lying(jobs) == []
+
+
+def test_a_bug_costs_no_thread(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def break_down(*_: object, **__: object) -> None:
+        raise RecursionError("maximum recursion depth exceeded")
+
+    monkeypatch.setattr(module, "_SWEEP_EVERY_S", 0.0)
+    monkeypatch.setattr(jobs, "_end", break_down)
+    monkeypatch.setattr(jobs, "forget", break_down)
+    lost = [sent(jobs) for _ in range(3)]
+    until(lambda: caplog.text.count("what came of a job is lost") == 3 or None)
+    until(lambda: "forgotten later" in caplog.text or None)
+    monkeypatch.undo()
+    assert ended(jobs, sent(jobs)).status == "done"
+    assert all(thread.is_alive() for thread in jobs._threads)
+    assert all(jobs.delete(ticket.id) for ticket in lost)
 
 
 def test_an_original_needs_something_to_be_compared_with(jobs: Jobs) -> None:

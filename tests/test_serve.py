@@ -298,6 +298,19 @@ def test_what_can_not_be_deleted_or_cancelled_is_said(served: Served, held: str)
     assert served.client.delete(f"/v1/jobs/{done}").status_code == 204
 
 
+def test_what_stays_of_a_deleted_job_is_said_without_where(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    done = served.send("error damaged")
+    monkeypatch.setattr("deepfake_detect.server.jobs.remove", refuse)
+    answer = served.client.delete(f"/v1/jobs/{done}")
+    assert (answer.status_code, answer.json()["error"]["kind"]) == (507, "disk")
+    assert answer.json()["error"]["message"] == "not all of it can be deleted (Permission denied); try again"
+    monkeypatch.undo()
+    assert served.client.delete(f"/v1/jobs/{done}").status_code == 204
+
+
 def test_deleted_is_gone_for_good(served: Served) -> None:
     name = served.send()
     served.ended(name)

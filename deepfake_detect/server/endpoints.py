@@ -190,7 +190,11 @@ def cancel_it(request: Request, name: Id) -> JobState:
 @router.delete("/v1/jobs/{id}", status_code=204, responses=_answers(404, 507), tags=["jobs"])
 def delete_it(request: Request, name: Id) -> Response:
     """End it, and delete what was sent and all that came of it, for good."""
-    if not service_of(request).jobs.delete(name):
+    try:
+        found = service_of(request).jobs.delete(name)
+    except OSError as error:
+        raise RefusedError(507, "disk", f"not all of it can be deleted ({error.strerror}); try again") from error
+    if not found:
         raise no_such_job()
     return Response(status_code=204)
 

@@ -36,6 +36,7 @@ from ..worker import Job, Original, Outcome
 from .download import FOLDER
 from .ledger import BRIEF, OVER, REASONS, WHOLE, Contents, Ledger, Status, Ticket
 from .pace import Live, Pace, Standing
+from .removal import remove
 
 if TYPE_CHECKING:
     import io
@@ -329,6 +330,7 @@ class Jobs:
         """End a job, and forget it, its file and all that came of it; False where it is not there.
 
         Raises:
+            OSError: Not all of it can be deleted. The rest is gone, and its row is still there, to try again.
             sqlite3.Error: The disk is full. What was sent and made is gone nevertheless, and its row is still there.
         """
         self._delete_all(self.comparisons(name))
@@ -342,9 +344,7 @@ class Jobs:
                 self._cancel(ticket)
             self._rid.wait_for(lambda: name not in self._live, 10)
         try:
-            self._strike(name)
-        except sqlite3.Error:
-            # What lies here makes room for what is to be written of its end.
+            # First what lies here: it makes room for what is to be written of its end, and none of it stays without a row.
             self._clear(name)
             self._strike(name)
         finally:
@@ -353,7 +353,6 @@ class Jobs:
                 self._tell_over(name)
         # What was being sent meanwhile; from here on it finds no suspect.
         self._delete_all(self.comparisons(name))
-        self._clear(name)
         return True
 
     def delete_page(self, page: str) -> None:
@@ -365,8 +364,8 @@ class Jobs:
         for ticket in tickets:
             try:
                 self.delete(ticket.id)
-            except sqlite3.Error as error:
-                log.warning("%s: %s; the row of a job is deleted later", self.folder, error)
+            except (OSError, sqlite3.Error) as error:
+                log.warning("%s: %s; a job is deleted later", self.folder, error)
 
     def _strike(self, name: str) -> None:
         with self._lock:
@@ -412,14 +411,21 @@ class Jobs:
         return set(filter(_ID.fullmatch, lying))
 
     def _clear(self, name: str) -> None:
-        """Delete what lies here of a job."""
-        report = self._reports / name
-        # A picture that was being written when the server was killed, too; and what is in use goes later.
-        files = (self.file_of(name), self.picture_of(name), self._pictures / f"{name}.part")
-        for path in (*files, report) if report.is_symlink() else files:
-            with suppress(OSError):
-                path.unlink()
-        shutil.rmtree(report, ignore_errors=True)
+        """Delete what lies here of a job.
+
+        Raises:
+            OSError: Not all of it can be deleted, such as what another program has open on Windows.
+        """
+        failures = []
+        # A picture that was being written when the server was killed, too.
+        pictures = (self.picture_of(name), self._pictures / f"{name}.part")
+        for path in (self.file_of(name), *pictures, self._reports / name):
+            try:
+                remove(path)
+            except OSError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def _clear_unknown(self) -> None:
         """Delete what belongs to no job: left by a server that was killed, or in use when its job was deleted."""
@@ -429,7 +435,8 @@ class Jobs:
         for name in lying:
             with self._lock:
                 if name not in self._reserved and self.get(name) is None:
-                    self._clear(name)
+                    with suppress(OSError):
+                        self._clear(name)
 
     def _empty(self) -> None:
         """Delete everything. Windows deletes nothing that another program has open, say to look for viruses: that is tried
@@ -437,7 +444,9 @@ class Jobs:
         end = time.monotonic() + _LET_GO_S
         while not self._is_emptied():
             if time.monotonic() > end:
-                log.warning("%s: what other programs have open can't be deleted; the next start does it", self.folder)
+                log.warning(
+                    "%s: not all can be deleted, such as what is open elsewhere; the next start does it", self.folder
+                )
                 return
             time.sleep(0.1)
 
@@ -445,7 +454,8 @@ class Jobs:
         """Whether all that is ours could be deleted. By the database the next start knows a folder for its own, so it goes
         last, and where anything else is left it stays."""
         for name in self._own_names():
-            self._clear(name)
+            with suppress(OSError):
+                self._clear(name)
         if self._own_names():
             return False
         with suppress(OSError):
@@ -493,7 +503,14 @@ class Jobs:
     def _work(self) -> None:
         """The life of a thread that has jobs judged, one after another."""
         while (ticket := self._insist(self._next)) is not None:
-            self._insist(partial(self._finish, ticket, self._outcome(ticket), time.monotonic()))
+            try:
+                self._insist(partial(self._finish, ticket, self._outcome(ticket), time.monotonic()))
+            except Exception:
+                # Whatever it is costs one job, and not the thread that would have had the next ones judged.
+                log.exception("%s: internal error; what came of a job is lost", self.folder)
+                with self._lock:
+                    self._live.pop(ticket.id, None)
+                    self._rid.notify_all()
 
     def _outcome(self, ticket: Ticket) -> Outcome:
         if ticket.starts >= MOST_STARTS:
@@ -586,13 +603,13 @@ class Jobs:
         Raises:
             WorkerError: There is no room.
         """
+        report = self._reports / ticket.id
         try:
             self.check_space()
+            # Of an earlier start, perhaps by another version.
+            remove(report)
         except OSError as error:
             raise _unwritten(ticket, "report", error) from error
-        report = self.report_of(ticket.id)
-        # Of an earlier start, perhaps by another version.
-        shutil.rmtree(report, ignore_errors=True)
         return report
 
     def _in_pool(self, ticket: Ticket, job: Job) -> Outcome:
@@ -614,8 +631,9 @@ class Jobs:
 
     def _finish(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
         if outcome.error:
-            # Not with the lock, for it may be gigabytes.
-            shutil.rmtree(self._reports / ticket.id, ignore_errors=True)
+            # Not with the lock, for it may be gigabytes. What can't be deleted now goes with the job.
+            with suppress(OSError):
+                remove(self._reports / ticket.id)
         with self._lock:
             live = self._live.get(ticket.id)
             stopped = ticket.id in self._stopped
@@ -647,6 +665,9 @@ class Jobs:
                     self._clear_unknown()
             except (sqlite3.Error, OSError) as error:
                 log.warning("%s: %s; forgotten later", self.folder, error)
+            except Exception:
+                # Or nothing of anybody would be forgotten any more.
+                log.exception("%s: internal error; forgotten later", self.folder)
 
     def forget(self, *, now_s: float) -> None:
         """Delete what was to be kept until before now, Unix time; not yet what something is compared with that was not."""
