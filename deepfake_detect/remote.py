@@ -143,19 +143,69 @@ def _entries(storage: Any, path: str) -> Iterator[dict[str, Any]]:
     try:
         top = storage.info(path)
     except FileNotFoundError:
-        matching = storage.glob(path, detail=True) if glob.has_magic(path) else {}
-        files = [known for known in matching.values() if known["type"] == "file"]
-        if not files:
+        if not glob.has_magic(path):
             raise
-        yield from files
+        yield from _matching(storage, path)
         return
-    if top["type"] == "file":
-        yield top
+    if top["type"] != "file":
+        yield from _below(storage, top["name"])
         return
-    # Folder by folder, so that no more than one folder's names are in memory.
-    for _, _, files_here in storage.walk(path, detail=True, on_error="raise"):
-        # A name that ends so stands for a folder.
-        yield from (known for known in files_here.values() if not known["name"].endswith("/"))
+    yield top
+    # Storages let one name be a file's and that of a folder.
+    yield from (known for known in _listed(storage.find(path, detail=True)) if known["name"] != top["name"])
+
+
+def _matching(storage: Any, pattern: str) -> Iterator[dict[str, Any]]:
+    """The files that fit a pattern, and all below the folders that do.
+
+    Raises:
+        FileNotFoundError: Nothing does.
+    """
+    found = storage.glob(pattern, detail=True).values()
+    if not found:
+        raise FileNotFoundError(pattern)
+    folders = {known["name"].rstrip("/") for known in found if known["type"] != "file"}
+    for known in found:
+        name = known["name"].rstrip("/")
+        if any(name[: mark.start()] in folders for mark in re.finditer("/", name)):
+            # Found below its folder.
+            continue
+        if known["type"] == "file":
+            yield known
+        else:
+            yield from _below(storage, name)
+
+
+def _below(storage: Any, top: str) -> Iterator[dict[str, Any]]:
+    """Every file below a folder, one folder after another, so that no more than one's names are in memory.
+
+    The storages' own `walk` leaves out what it can't list, and folders without a name, which keys with `//` have.
+    """
+    folders = [top.rstrip("/")]
+    while folders:
+        folder = folders.pop()
+        try:
+            here = storage.ls(folder, detail=True)
+        except FileNotFoundError:
+            if folder == top.rstrip("/"):
+                raise
+            # Deleted since its name was read.
+            continue
+        for known in here:
+            name = known["name"].rstrip("/")
+            if known["type"] == "file":
+                yield from _listed({name: known})
+            elif name.strip("/") != folder.strip("/"):
+                folders.append(name)
+            elif known["name"] != folder:
+                # Nobody lists a folder without a name, but what begins with it.
+                nameless = storage.find(folder, prefix="/", detail=True)
+                yield from (known for known in _listed(nameless) if known["name"].startswith(f"{folder}//"))
+
+
+def _listed(found: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The files of a listing. A name that ends with a slash stands for a folder."""
+    return (known for known in found.values() if known["type"] == "file" and not known["name"].endswith("/"))
 
 
 def _stamp(known: dict[str, Any]) -> list[int] | None:

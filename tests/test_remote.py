@@ -99,13 +99,14 @@ def test_a_storage_that_cannot_be_listed_loses_nothing(
     out = tmp_path / "out.jsonl"
     rows("memory://queue", out=out)
     known = remembered(out)
-    walk = type(memory).walk
+    ls = type(memory).ls
 
-    def broken(*arguments: Any, **options: Any) -> Iterator[Any]:
-        yield next(walk(*arguments, **options))
-        raise RuntimeError("503")
+    def broken(storage: Any, path: str, **options: Any) -> Any:
+        if path.endswith("below"):
+            raise OSError(5, "503")
+        return ls(storage, path, **options)
 
-    monkeypatch.setattr(type(memory), "walk", broken)
+    monkeypatch.setattr(type(memory), "ls", broken)
     assert rows("memory://queue", out=out)["memory://queue"]["error_kind"] == "unreadable"
     assert remembered(out) == known
 
@@ -117,6 +118,14 @@ def test_files_patterns_and_what_is_not_there(memory: Any, tmp_path: Path) -> No
         "memory://queue/a.jpg": None, "memory://queue/below/same.jpg": None, "memory://queue/what?.jpg": None,
         "memory://queue/gone": "not_found", "memory://*/nothing*": "not_found",
     }  # fmt: skip
+
+
+def test_a_folder_that_fits_a_pattern_stands_for_all_below_it(memory: Any) -> None:
+    memory.pipe("/queue/below/deeper/d", b"no_face")
+    below = ["memory://queue/below/c.mp4", "memory://queue/below/deeper/d", "memory://queue/below/same.jpg"]
+    for pattern in ("memory://queue/b*w", "memory://q*/below", "memory://queue/below/**"):
+        assert sorted(found.url for found in remote.find(pattern)) == below
+    assert sorted(found.url for found in remote.find("memory://queue/b*")) == ["memory://queue/b", *below]
 
 
 @pytest.mark.parametrize(
@@ -257,6 +266,31 @@ def test_s3(bucket: Any, tmp_path: Path) -> None:
     again = rows(*urls, out=tmp_path / "there/out.jsonl", workers=1)
     changed = [path for path, row in again.items() if row != found[path]]
     assert changed == ["s3://evidence/queue/text"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("evidence", None), ("evidence/queue", "evidence/queue/"), ("evidence/q2/", "evidence/q2/"),
+     ("evidence/queue/day?", "evidence/queue/day"), ("evidence/same", "evidence/same"),
+     ("evidence/queue//double.jpg", "evidence/queue//double.jpg")],
+)  # fmt: skip
+def test_no_name_that_s3_allows_is_left_out(path: str, expected: str | None, bucket: Any) -> None:
+    names = ("/root.jpg", "q2//only.jpg", "queue/a.jpg", "queue//double.jpg", "queue//x/deep.jpg", "queue///three.jpg",
+             "queue/sub//deep.jpg", "queue/day1/x.jpg", "queue/day2/y.jpg", "same", "same/below.jpg",
+             "same//b")  # fmt: skip
+    for name in names:
+        bucket.call_s3("put_object", Bucket="evidence", Key=name, Body=b"no_face")
+    bucket.pipe("evidence/queue/empty/", b"")
+    found = [one.url for one in remote.find(f"s3://{path}")]
+    urls = [f"s3://evidence/{name}" for name in names]
+    assert sorted(found) == sorted(url for url in urls if expected is None or url.startswith(f"s3://{expected}"))
+    for url in found:
+        with remote.fetched(url, limits=Limits(), stopped=lambda: False) as (file, _):
+            assert file.read() == b"no_face"
+    # What takes everything else away at the end does not know how.
+    bucket.call_s3("delete_object", Bucket="evidence", Key="/root.jpg")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
