@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 # Others can run programs, follow links into other places, or open files of this machine.
 PROTOCOLS = ("s3", "gs", "az", "memory")
 # A single letter is a drive of Windows.
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(::|://)")
+_PROTOCOL = "[A-Za-z][A-Za-z0-9+.-]+"
+_URL = re.compile(f"{_PROTOCOL}(::|://)")
 # Some of these in a name are a name; as a query they are someone's key.
-_SECRETS = re.compile(r"\?.*(signature|credential|token|secret|accesskey|sig|key)[^=]*=", re.IGNORECASE)
+_SECRETS = re.compile(r"\?.*(signature|credential|token|secret|passw|pwd|auth|sas|jwt|sig|key)[^=]*=", re.IGNORECASE)
 _CHUNK, _AHEAD = 2**20, 8 * 2**20
 # The first that a storage has changes whenever the content does.
 _VERSIONS = ("ETag", "etag", "generation", "LastModified", "last_modified", "mtime", "created")
@@ -58,26 +59,34 @@ def is_url(path: str) -> bool:
     return _URL.match(path) is not None
 
 
+def in_one_spelling(url: str) -> str:
+    """S3:// is s3://."""
+    protocol, mark, rest = url.partition("://")
+    return f"{protocol.lower()}{mark}{rest}"
+
+
 def find(url: str) -> Iterator[Found]:
-    """What there is at a URL: a file, all that is below a folder, or what fits a pattern.
+    """What there is at a URL, in one spelling: a file, all that is below a folder, or what fits a pattern.
 
     Raises:
         OptionsError: A package is missing.
     """
     clean = _without_secrets(url)
     protocol, _, rest = url.partition("://")
-    if protocol.lower() not in PROTOCOLS:
+    if protocol not in PROTOCOLS:
         others = ", ".join(f"{name}://" for name in PROTOCOLS)
+        # There a query may be a key whatever it is called, and what is behind # one that decrypts.
+        clean = re.split("[?#]", clean)[0]
         yield Found(clean, failure=Failure("refused", f"no place that is read from; those are {others}"))
         return
     if clean != url:
         found = "holds a key or a signature, which others can see here; give it to the storage's package instead"
         yield Found(clean, failure=Failure("refused", found))
         return
-    storage = _storage(protocol.lower())
+    storage = _storage(protocol)
     try:
         for known in _entries(storage, rest):
-            yield Found(f"{protocol.lower()}://{known['name'].lstrip('/')}", _stamp(known))
+            yield Found(f"{protocol}://{known['name'].lstrip('/')}", _stamp(known))
     except FileNotFoundError:
         what = "nothing matches this pattern" if glob.has_magic(rest) else "no such file; check the URL"
         yield Found(url, failure=Failure("not_found", what))
@@ -235,17 +244,25 @@ def _storage(protocol: str) -> Any:
 
 def _without_secrets(url: str) -> str:
     """A URL, or several that stand for one, without name and password, and without a query that looks like a key."""
-    return "::".join(_clean(part) for part in url.split("::"))
+    return "::".join(_clean(part) for part in re.split(f"::(?={_PROTOCOL}://)", url))
 
 
 def _clean(url: str) -> str:
-    start, mark, rest = url.rpartition("://")
+    clean = _without_user(url)
+    return clean[: clean.index("?")] if _SECRETS.search(clean) else clean
+
+
+def _without_user(url: str) -> str:
+    """Without name and password, also of an address that is part of it."""
+    mark = re.search("://|::", url)
+    if mark is None:
+        return url
+    rest = url[mark.end() :]
     place = rest.partition("/")[0]
     # A password may hold slashes; a place holds no colon but before one.
     if ":" in place or "@" in place:
         rest = rest.rpartition("@")[2]
-    clean = f"{start}{mark}{rest}"
-    return clean[: clean.index("?")] if _SECRETS.search(clean) else clean
+    return url[: mark.end()] + _without_user(rest)
 
 
 def _reason(error: Exception) -> str:

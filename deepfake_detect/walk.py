@@ -86,6 +86,7 @@ class Walk:
         return False
 
     def _elsewhere(self, url: str) -> Iterator[Sighting]:
+        url = remote.in_one_spelling(url)
         top, below, whole = Path(url), False, not glob.has_magic(url)
         for one in remote.find(url):
             yield Sighting(one.url, failure=one.failure, stamp=one.stamp)
