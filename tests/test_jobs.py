@@ -378,6 +378,27 @@ def test_a_part_of_what_was_sent_is_not_judged_as_the_whole(lost: str, tmp_path:
         assert len(pool.judged) == 2 - len(failed)
 
 
+@pytest.mark.parametrize(
+    ("instead", "kind", "why"),
+    [(None, "not_found", "No such file or directory"), ("a folder", "not_a_file", "it is no")],
+)
+def test_what_was_sent_and_is_gone_is_said_without_where_it_lay(
+    instead: str | None, kind: str, why: str, tmp_path: Path, pool: StubPool
+) -> None:
+    with Jobs(tmp_path / "data", pool) as jobs:  # type: ignore[arg-type]
+        ticket = sent(jobs)
+        jobs.file_of(ticket.id).unlink()
+        if instead:
+            jobs.file_of(ticket.id).mkdir()
+        jobs.start()
+        error = ended(jobs, ticket).error
+        assert error is not None
+        assert error.kind == kind
+        assert error.message.startswith(f"clip.mp4: what was sent can't be read any more ({why}")
+        assert str(tmp_path) not in (jobs.record_of(ticket.id) or "")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_picture_that_can_not_be_written_is_said(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import source
-from ..errors import DeepfakeDetectError, OptionsError, WorkerError
+from ..errors import DeepfakeDetectError, MediaError, OptionsError, WorkerError
 from ..files import write_atomically
 from ..options import ReportOptions
 from ..report import to_dict
@@ -587,10 +587,16 @@ class Jobs:
         """What was sent.
 
         Raises:
-            MediaError: It is not there.
-            WorkerError: It is not all there: the power went before the disk had it.
+            WorkerError: It is not there, or not all of it: the power went before the disk had it.
         """
-        file = source.open_file(self.file_of(ticket.id), follow=False)
+        try:
+            file = source.open_file(self.file_of(ticket.id), follow=False)
+        except MediaError as error:
+            # Where it lies is for who runs the server to know, and not for who sent it.
+            log.warning("%s", error)
+            why = error.__cause__.strerror if isinstance(error.__cause__, OSError) else "it is no regular file"
+            found = f"what was sent can't be read any more ({why}); send it again"
+            raise WorkerError(f"{source.shown(ticket.name)}: {found}", kind=error.kind) from error
         left = os.fstat(file.fileno()).st_size
         if left != ticket.size_bytes:
             file.close()
