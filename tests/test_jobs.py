@@ -757,6 +757,25 @@ def test_what_was_not_to_be_kept_is_not_kept_by_the_next(tmp_path: Path, pool: S
         assert lying(jobs) == []
 
 
+def test_a_start_that_the_disk_was_too_full_for_is_said_and_tried_again(
+    tmp_path: Path, pool: StubPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *arguments: object, **options: object) -> None:
+        if path.name == "pictures":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        mkdir(path, *arguments, **options)  # type: ignore[arg-type]
+
+    mkdir = Path.mkdir
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(OptionsError, match="can't be used \\(No space left on device\\)"):
+        Jobs(tmp_path / "data", pool)  # type: ignore[arg-type]
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["media"]
+    monkeypatch.undo()
+    with Jobs(tmp_path / "data", pool):  # type: ignore[arg-type]
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_another_version_kept_is_left_as_it_is(tmp_path: Path, pool: StubPool) -> None:
     with Jobs(tmp_path / "data", pool, keep_s=60) as jobs:  # type: ignore[arg-type]
         kept = sent(jobs)
@@ -777,6 +796,10 @@ def test_a_folder_that_is_not_its_own_is_left_alone(tmp_path: Path, pool: StubPo
     (tmp_path / "photos" / "x").write_text("mine")
     with pytest.raises(OptionsError, match="holds other files"):
         Jobs(tmp_path / "photos", pool)  # type: ignore[arg-type]
+    (tmp_path / "others" / "pictures").mkdir(parents=True)
+    (tmp_path / "others" / "pictures" / "x").write_text("mine")
+    with pytest.raises(OptionsError, match="holds other files"):
+        Jobs(tmp_path / "others", pool)  # type: ignore[arg-type]
     (tmp_path / "link").symlink_to(tmp_path / "photos")
     with pytest.raises(OptionsError, match="not a folder of your own"):
         Jobs(tmp_path / "link", pool)  # type: ignore[arg-type]

@@ -51,6 +51,7 @@ MOST_STARTS = 3
 _DATABASE = "jobs.sqlite"
 #: Below the folder of jobs: where workers write.
 REPORTS = "reports"
+_PLACES = ("media", "pictures", REPORTS)
 # As `secrets.token_urlsafe(16)` makes them; nothing else in the folder is touched.
 _ID = re.compile(r"[\w-]{22}", re.ASCII)
 # While jobs run, what was written of deleted ones is wiped less often: everything waits meanwhile.
@@ -117,11 +118,9 @@ class Jobs:
         self.open_visits: Callable[[], Collection[str]] = tuple
         self.counts: dict[str, int] = dict.fromkeys(OVER, 0)
         self.seconds = 0.0
-        _make_private(folder)
         # A folder for each job would be one more thing to make and delete, which costs a disk more than what is in it.
-        self._media, self._pictures, self._reports = (folder / name for name in ("media", "pictures", REPORTS))
-        for place in self._places:
-            place.mkdir(mode=0o700, exist_ok=True)
+        self._media, self._pictures, self._reports = self._places = tuple(folder / name for name in _PLACES)
+        _make_private(folder, self._places)
         self._ledger = Ledger(folder / _DATABASE, keep_s=keep_s)
         with ExitStack() as undo:
             undo.callback(self._ledger.close)
@@ -398,10 +397,6 @@ class Jobs:
         self.close()
 
     # The folder
-
-    @property
-    def _places(self) -> tuple[Path, ...]:
-        return self._media, self._pictures, self._reports
 
     def _own_names(self) -> set[str]:
         """The ids of which something lies here."""
@@ -692,10 +687,11 @@ def _unwritten(ticket: Ticket, what: str, error: OSError) -> WorkerError:
     return WorkerError(f"{source.shown(ticket.name)}: {found}", kind="report")
 
 
-def _make_private(folder: Path) -> None:
-    """
+def _make_private(folder: Path, places: Iterable[Path]) -> None:
+    """Make a folder and these in it, for their owner alone.
+
     Raises:
-        OptionsError: It can't be made, or is not the user's own.
+        OptionsError: They can't be made, or it is not the user's own.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -705,7 +701,12 @@ def _make_private(folder: Path) -> None:
             if known.st_uid != os.getuid() or not folder.is_dir() or folder.is_symlink():
                 raise OptionsError(f"{folder}: is not a folder of your own; give another --data")
             folder.chmod(0o700)
-        if not (folder / _DATABASE).exists() and any(folder.iterdir()):
+        # Where a start got no further, as on a full disk, some of our own folders are there, with nothing in them.
+        folders = [place for place in places if place.is_dir() and not place.is_symlink()]
+        begun = {place for place in folders if not any(place.iterdir())}
+        if not (folder / _DATABASE).exists() and set(folder.iterdir()) - begun:
             raise OptionsError(f"{folder}: holds other files; give an empty or a new folder as --data")
+        for place in places:
+            place.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise OptionsError(f"{folder}: can't be used ({error.strerror}); give another --data") from error
