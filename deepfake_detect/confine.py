@@ -94,9 +94,14 @@ def fence(limits: Limits) -> bool:
 
     Returns:
         Whether the kernel sees to it.
+
+    Raises:
+        OptionsError: There is no such folder. Who is to write there must not be able to write everywhere for that.
     """
     if sys.platform != "linux" or limits.written_below is None or not limits.written_bytes:
         return False
+    if not os.path.isdir(limits.written_below):
+        raise OptionsError("the folder that may be written to is missing; make it again")
     libc = ctypes.CDLL(None, use_errno=True)
     version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
     if version < 1:

@@ -23,7 +23,7 @@ import re
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, partial
 from multiprocessing import reduction, resource_tracker
@@ -36,6 +36,7 @@ from . import checkpoint, draw, engine, media, verdict
 from .compare import ERROR_RATES, ComparisonLabel, compare
 from .confine import Limits, confine, fence, start_clock, stop_clock
 from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError, WorkerError
+from .files import identity
 from .interrupt import unbroken
 from .options import EVERY_FRAME, Options, ReportOptions
 from .report import to_dict
@@ -316,9 +317,13 @@ class Pool:
         """A worker for this job, the one that judged last if there is one: it is warm."""
         with self._lock:
             self._check(job)
-            if self._idle:
-                worker = self._running[job] = self._idle.pop()
-                return worker
+            while self._idle:
+                worker = self._idle.pop()
+                if worker.writes_into == _written_below(self.limits):
+                    self._running[job] = worker
+                    return worker
+                # It is held to a folder that was there before this one: no report of its would be written.
+                worker.end()
         for attempt in range(_STARTS):
             try:
                 return self._started(job, tell)
@@ -391,6 +396,13 @@ def _check_size(path: str, descriptor: int, limits: Limits) -> None:
         )
 
 
+def _written_below(limits: Limits) -> object:
+    """Which folder may be written to: another one of its name is another."""
+    with suppress(OSError):
+        return None if limits.written_below is None else identity(limits.written_below)
+    return None
+
+
 # In the parent, for each worker
 
 
@@ -406,12 +418,14 @@ class _Worker:
         begun: It has begun the present job.
         expired: It was killed because its time was over.
         confinement: What it gave up.
+        writes_into: The folder that it is held to.
     """
 
     def __init__(self, prepare: Callable[[], Judge], limits: Limits, watch: Watch, longest_answer: int) -> None:
         self.ready, self.judged, self.begun, self.confinement = False, 0, False, ""
         self._limits, self._watch, self.expired = limits, watch, False
         self._longest_answer = longest_answer
+        self.writes_into = _written_below(limits)
         try:
             self._connection, theirs = multiprocessing.Pipe()
             # Spawned: a fork would take along the parent's threads' locks, and its open files.
@@ -771,10 +785,10 @@ def _work(connection: Connection, prepare: Callable[[], Judge], limits: Limits) 
     """The life of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _mute()
-    # Before there is any other thread: it holds for those that are started after it.
-    fenced = fence(limits)
-    _die_with_parent()
     try:
+        # Before there is any other thread: it holds for those that are started after it.
+        fenced = fence(limits)
+        _die_with_parent()
         judge = prepare()
         confinement = "landlock+" * fenced + confine(limits)
     except DeepfakeDetectError as error:

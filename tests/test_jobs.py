@@ -757,6 +757,34 @@ def test_what_was_not_to_be_kept_is_not_kept_by_the_next(tmp_path: Path, pool: S
         assert lying(jobs) == []
 
 
+def test_folders_that_were_cleaned_away_are_made_again(jobs: Jobs) -> None:
+    for name in ("media", "pictures", REPORTS):
+        (jobs.folder / name).rmdir()
+    suspect = ended(jobs, sent(jobs))
+    assert ended(jobs, sent(jobs, "an original", suspect=suspect.id)).status == "done"
+    waits = sent(jobs, "no_face", contents="record")
+    assert ended(jobs, waits).status == "done"
+    # What was taken before they went is judged, too.
+    with jobs.room() as name:
+        jobs.file_of(name).write_text("no_face")
+        shutil.rmtree(jobs.folder / REPORTS)
+        last = jobs.add(name, called="clip.mp4")
+    assert ended(jobs, last).status == "done"
+    assert stat.S_IMODE((jobs.folder / REPORTS).stat().st_mode) == 0o700
+
+
+@posix
+def test_what_cleans_up_passes_over_the_folder_of_a_server(tmp_path: Path, pool: StubPool) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    with Jobs(tmp_path / "data", pool, keep_s=60) as jobs:  # type: ignore[arg-type]
+        # As systemd-tmpfiles looks whether it is in use.
+        descriptor = os.open(jobs.folder, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(descriptor)
+
+
 def test_a_start_that_the_disk_was_too_full_for_is_said_and_tried_again(
     tmp_path: Path, pool: StubPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

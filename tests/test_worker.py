@@ -600,6 +600,32 @@ def test_reports_are_written_into_one_folder_and_nothing_anywhere_else(tmp_path:
     assert (outside / "old").read_text() == "x"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
+def test_where_the_folder_for_reports_is_missing_nobody_may_write_everywhere(tmp_path: Path) -> None:
+    limits = Limits(seconds=60, memory_bytes=2**30, written_bytes=10**6, written_below=str(tmp_path / "gone"))
+    with Pool(prepare=obedient, limits=limits) as pool, pytest.raises(OptionsError, match="make it again") as caught:
+        pool.judge(Job(file(tmp_path, "be good")))
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_who_is_held_to_a_folder_that_was_there_before_is_replaced(tmp_path: Path) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    limits = Limits(seconds=60, memory_bytes=2**30, written_bytes=10**6, written_below=str(inside))
+    what = json.dumps({"folder": str(inside), "port": 9, "parent": os.getpid(), "deeds": ["make"]})
+    job = Job(file(tmp_path, f"try {what}"))
+    with Pool(prepare=obedient, limits=limits) as pool:
+        pool.judge(job)
+        (before,) = workers()
+        pool.judge(job)
+        assert workers() == [before]
+        inside.rename(tmp_path / "former")
+        inside.mkdir()
+        outcome = pool.judge(job)
+        assert before not in workers()
+    assert json.loads(outcome.record["verdict"]["reason"]) == {"make": "done"}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")
 def test_who_writes_reports_changes_no_modes_owners_times_or_links(tmp_path: Path) -> None:
     pytest.importorskip("pyseccomp", exc_type=(ImportError, RuntimeError))

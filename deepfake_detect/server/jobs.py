@@ -18,6 +18,7 @@ import re
 import secrets
 import shutil
 import sqlite3
+import sys
 import threading
 import time
 from concurrent.futures import Future
@@ -121,11 +122,12 @@ class Jobs:
         # A folder for each job would be one more thing to make and delete, which costs a disk more than what is in it.
         self._media, self._pictures, self._reports = self._places = tuple(folder / name for name in _PLACES)
         _make_private(folder, self._places)
-        self._ledger = Ledger(folder / _DATABASE, keep_s=keep_s)
-        with ExitStack() as undo:
-            undo.callback(self._ledger.close)
+        with ExitStack() as opened:
+            opened.enter_context(_spared(folder))
+            self._ledger = Ledger(folder / _DATABASE, keep_s=keep_s)
+            opened.callback(self._ledger.close)
             self._clear_unknown()
-            undo.pop_all()
+            self._opened_until_closed = opened.pop_all()
         self._threads = [
             threading.Thread(target=self._work, name="jobs", daemon=True) for _ in range(self._workers + _READY)
         ]
@@ -144,7 +146,7 @@ class Jobs:
 
         Raises:
             FullError: Too many wait.
-            OSError: The disk is nearly full.
+            OSError: The disk is nearly full, or the folder is gone.
         """
         name = secrets.token_urlsafe(16)
         with self._lock:
@@ -155,6 +157,7 @@ class Jobs:
             self._reserved.add(name)
         try:
             self.check_space(size_bytes)
+            _make(self._places)
             yield name
         finally:
             with self._lock:
@@ -386,7 +389,7 @@ class Jobs:
             # What can't be put back waits at the next start all the same.
             with suppress(sqlite3.Error):
                 self._ledger.put_back()
-            self._ledger.close()
+            self._opened_until_closed.close()
         if self.keep_s is None:
             self._empty()
 
@@ -609,6 +612,7 @@ class Jobs:
             self.check_space()
             # Of an earlier start, perhaps by another version.
             remove(report)
+            _make(self._places)
         except OSError as error:
             raise _unwritten(ticket, "report", error) from error
         return report
@@ -706,7 +710,31 @@ def _make_private(folder: Path, places: Iterable[Path]) -> None:
         begun = {place for place in folders if not any(place.iterdir())}
         if not (folder / _DATABASE).exists() and set(folder.iterdir()) - begun:
             raise OptionsError(f"{folder}: holds other files; give an empty or a new folder as --data")
-        for place in places:
-            place.mkdir(mode=0o700, exist_ok=True)
+        _make(places)
     except OSError as error:
         raise OptionsError(f"{folder}: can't be used ({error.strerror}); give another --data") from error
+
+
+def _make(places: Iterable[Path]) -> None:
+    """Also anew: programs that clean up take folders that nobody used for days."""
+    for place in places:
+        place.mkdir(mode=0o700, exist_ok=True)
+
+
+@contextmanager
+def _spared(folder: Path) -> Iterator[None]:
+    """While this is open, systemd takes nothing out of the folder when it cleans up what is temporary: it passes over a
+    folder that is locked."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # Some drives on a network know no locks.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
