@@ -424,9 +424,12 @@ def _alone(track: FaceTrack, bands: Bands) -> Label | None:
 
 def strongest_moment(track: FaceTrack) -> Score | None:
     """The frame that speaks most for manipulation, of those on which the person's logit rests."""
-    return max(
-        _pooled(track.voting)[1], key=lambda score: -math.inf if score.logit is None else score.logit, default=None
-    )
+    return max(resting_on(track), key=lambda score: -math.inf if score.logit is None else score.logit, default=None)
+
+
+def resting_on(track: FaceTrack) -> Sequence[Score]:
+    """The views on which a person's logit rests: all that vote, or those of a stretch."""
+    return _pooled(track.voting)[1]
 
 
 def wilson(found: float, of: int) -> tuple[float, float]:

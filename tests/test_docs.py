@@ -345,6 +345,9 @@ PROMISES = [
     ("docs/howto/verify.md", r"by (2) grey levels on average", verify._GREY),
     ("docs/howto/verify.md", r"and (6) in any patch", verify._PATCH_GREY),
     ("docs/howto/verify.md", r"patch of (15) pixels", verify._PATCH_PX),
+    ("docs/howto/verify.md", r"logit of a view by up to (1) \(", verify._READ["logit"]),
+    ("docs/howto/verify.md", r"place of a crop by (15) % of the face", 100 * verify._READ_PLACE),
+    ("docs/howto/verify.md", r"of a perceptual hash (10) of 256 bits", verify._READ_BITS),
 ]  # fmt: skip
 
 
