@@ -84,7 +84,7 @@ class Detector:
 
     Raises:
         WeightsError: The weights are missing, altered or do not fit.
-        OptionsError: The device is not there, or the file of trusted certificates can't be read.
+        OptionsError: The device is not there, or the file of trusted certificates holds one that can't be read, or none.
     """
 
     def __init__(
@@ -343,10 +343,12 @@ def _read_trust(name: str | None) -> str:
     if name is None:
         return ""
     try:
-        with open(name, encoding="ascii") as file:
-            return file.read()
+        # Names of authorities stand in comments, in whatever encoding; certificates are ASCII.
+        with open(name, encoding="utf-8", errors="replace") as file:
+            text = file.read()
     except (OSError, ValueError) as error:
         raise OptionsError(f"trust: expected a file of certificates in PEM, found {name} ({error})") from error
+    return provenance.certificates(text, of=f"trust: {name}")
 
 
 @dataclass

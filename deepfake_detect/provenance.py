@@ -75,12 +75,12 @@ def examine(
         kind: What the file was judged as; a video is not expected to name a camera.
         hashes: Of the decoded picture, or of a video's seconds, in order of time: see `perceptual_hash`.
         hashed_s: How many seconds at its beginning have each a hash, where a video is longer than that.
-        trust_anchors: Certificates in PEM, one after the other, of those whose C2PA signatures are trusted. None are
-            built in: a trust list grows old, and whom to trust is for the reader to say.
+        trust_anchors: As `certificates` gives them: of those whose C2PA signatures are trusted. None are built in: a trust
+            list grows old, and whom to trust is for the reader to say.
 
     Raises:
         MediaError: The file can't be opened or read at all.
-        OptionsError: `trust_anchors` holds no certificates.
+        OptionsError: `trust_anchors` are none that the library for C2PA can use, as `certificates` would have said.
     """
     found = _Found()
     with open_file(path) as file:
@@ -787,22 +787,70 @@ _OFFLINE = {
 _MAX_ACTIONS = 50
 
 
-def _read_credentials(file: BinaryIO, found: _Found, trust_anchors: str) -> ContentCredentials:
+def certificates(text: str, *, of: str) -> str:
+    """The certificates in the text of a PEM file, one after the other, without the comments between them.
+
+    The library for C2PA passes over much that is no certificate, and the signer would seem to be trusted by nobody.
+
+    Args:
+        of: Where the text is from, for the message.
+
+    Raises:
+        OptionsError: There are none, or one that can't be read.
+    """
+    import ssl
+
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    lines = "\n".join(map(str.rstrip, text.splitlines()))
+    blocks = re.findall(f"^{begin}$.*?^{end}$", lines, re.MULTILINE | re.DOTALL)
+    wanted = f"{of}: expected certificates in PEM, one after the other"
+    if not blocks or len(blocks) != lines.count(begin):
+        raise OptionsError(f"{wanted}, found {'one that is cut or indented' if begin in lines else 'none'}")
+    read = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for i, block in enumerate(blocks, start=1):
+        try:
+            # As bytes it would be taken for DER.
+            read.load_verify_locations(cadata=block.encode("ascii").decode("ascii"))
+        except (ssl.SSLError, ValueError) as error:
+            raise OptionsError(f"{wanted}; the one at place {i} can't be read ({error})") from error
+    found = "\n".join((*blocks, ""))
+    if (context := _c2pa_context(found)) is not None:
+        context.close()
+    return found
+
+
+def _c2pa_context(trust_anchors: str) -> Any:
+    """How c2pa is to read; None where it is not installed, or might fetch something.
+
+    Raises:
+        OptionsError: It can't use these certificates.
+    """
     try:
         import c2pa
     except (ImportError, OSError, RuntimeError) as error:
         log.debug("c2pa: %s", error)
-        return ContentCredentials("not_read", reason="library_missing")
-    # The library passes over what is no certificate, and the signer would seem untrusted.
-    if trust_anchors and "-----BEGIN CERTIFICATE-----" not in trust_anchors:
-        raise OptionsError("trust_anchors: expected certificates in PEM, found none; give the text of a .pem file")
-    settings: dict[str, Any] = {**_OFFLINE, **({"trust": {"trust_anchors": trust_anchors}} if trust_anchors else {})}
+        return None
     try:
-        context = c2pa.Context.from_dict(settings)
+        context = c2pa.Context.from_dict(_OFFLINE)
     except c2pa.C2paError as error:
         # A version that does not know these settings might fetch something, so it is as good as none.
         log.debug("c2pa: %s", error)
+        return None
+    if not trust_anchors:
+        return context
+    context.close()
+    try:
+        return c2pa.Context.from_dict({**_OFFLINE, "trust": {"trust_anchors": trust_anchors}})
+    except c2pa.C2paError as error:
+        raise OptionsError(f"trust: c2pa can't use these certificates ({error})") from error
+
+
+def _read_credentials(file: BinaryIO, found: _Found, trust_anchors: str) -> ContentCredentials:
+    context = _c2pa_context(trust_anchors)
+    if context is None:
         return ContentCredentials("not_read", reason="library_missing")
+    import c2pa
+
     file.seek(0)
     try:
         # The format is left open: the name may lie about it, the content does not.

@@ -43,6 +43,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PICTURE, CLIP = SAMPLES / "portrait_forged.jpg", SAMPLES / "clip_forged.mp4"
+# Of nobody: openssl req -x509 -newkey ed25519 -nodes -keyout /dev/null -subj /CN=Test -days 1
+CERTIFICATE = """-----BEGIN CERTIFICATE-----
+MIIBMjCB5aADAgECAhRrScyO5w35Bdc9ZXFev5oEbkbZojAFBgMrZXAwDzENMAsG
+A1UEAwwEVGVzdDAeFw0yNjExMzAxNTI5MjRaFw0yNjEyMDExNTI5MjRaMA8xDTAL
+BgNVBAMMBFRlc3QwKjAFBgMrZXADIQBIsGdKvuwPrYwVeu7XipNXIUmwQ5/FRrkY
+90R9QyxwyqNTMFEwHQYDVR0OBBYEFN2neD0LWapv5voTaq1rstsG9qiwMB8GA1Ud
+IwQYMBaAFN2neD0LWapv5voTaq1rstsG9qiwMA8GA1UdEwEB/wQFMAMBAf8wBQYD
+K2VwA0EAMDXELeteDhnmoJpSadjfstAeZux+rxc6dhzKj/dvoalz0HAStqoceQbv
+beOw1tn/EW3upjTNvPrRyrgAdE09Bw==
+-----END CERTIFICATE-----
+"""
 
 
 @pytest.fixture(scope="module")
@@ -793,7 +804,7 @@ def test_the_record_is_the_same_in_every_language(picture: Report, tmp_path: Pat
 def test_the_place_of_trusted_certificates_stays_out(tmp_path: Path) -> None:
     home = tmp_path / "home of somebody"
     home.mkdir()
-    (home / "trusted.pem").write_text("-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n")
+    (home / "trusted.pem").write_text(CERTIFICATE)
     report = Detector(Options(provenance=True, trust=str(home / "trusted.pem"))).detect(PICTURE)
     folder = save(report, tmp_path / "out")
     assert json.loads((folder / JSON).read_text())["examination"]["options"]["trust"] == "trusted.pem"

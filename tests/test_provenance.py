@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import textwrap
 import unicodedata
 import zlib
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,9 @@ import pytest
 from conftest import SAMPLES, numbered, read_rgb, texture, write_video
 from PIL import ExifTags, Image, PngImagePlugin
 
-from deepfake_detect import media, provenance
+from deepfake_detect import Detector, media, provenance
+from deepfake_detect.cli import main
+from deepfake_detect.detector import _read_trust
 from deepfake_detect.errors import MediaError, OptionsError
 from deepfake_detect.options import Options
 from deepfake_detect.pictures import _PICTURE_FORMATS
@@ -857,9 +860,51 @@ def test_nothing_is_fetched(tmp_path: Path, c2pa: Any) -> None:
     assert ("credentials_elsewhere", {"host": "127.0.0.1"}) in noted(found)
 
 
-def test_anchors_that_are_none(tmp_path: Path, c2pa: Any) -> None:
-    with pytest.raises(OptionsError, match="PEM"):
-        examine(jpeg(tmp_path), kind="image", trust_anchors="nonsense")
+def no_certificates(good: str) -> dict[str, str]:
+    """Texts of PEM files that are damaged, by what is wrong with them."""
+    nothing = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
+    return {
+        "no text of that kind": "nonsense",
+        "cut": good[: len(good) // 2],
+        "indented": textwrap.indent(good, "  "),
+        "no Base64": nothing.replace("MA==", "!!!"),
+        "no certificate": nothing,
+        "one of them none": good + nothing,
+        "the last one cut": good + good[:300],
+        "a letter from elsewhere": nothing.replace("MA", "ő"),
+    }
+
+
+@pytest.mark.parametrize("what", no_certificates(""))
+def test_damaged_certificates_are_wrong_usage_before_anything_is_judged(
+    what: str, tmp_path: Path, signer: Signer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (trusted := tmp_path / "trusted.pem").write_text(no_certificates(signer.anchors)[what], encoding="utf-8")
+    with pytest.raises(OptionsError, match=r"trusted\.pem: expected certificates in PEM"):
+        Detector(Options(provenance=True, trust=str(trusted)))
+    assert main([str(tmp_path / "none.jpg"), "--report", str(tmp_path / "out"), "--trust", str(trusted)]) == 2
+    assert "expected certificates in PEM" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
+@pytest.mark.parametrize("line", ["\n", "\r\n"])
+def test_trusted_certificates_may_have_comments_in_any_language(
+    encoding: str, line: str, tmp_path: Path, signed: Path, signer: Signer
+) -> None:
+    text = f"# Autoridad de certificación\n{signer.anchors}subject=é\n{signer.anchors}"
+    (trusted := tmp_path / "trusted.pem").write_bytes(text.replace("\n", line).encode(encoding))
+    anchors = _read_trust(str(trusted))
+    assert anchors.isascii()
+    assert examine(signed, kind="image", trust_anchors=anchors).content_credentials.state == "valid"
+
+
+def test_a_broken_signature_is_never_told_as_a_missing_library(signed: Path, signer: Signer) -> None:
+    signed.write_bytes(signed.read_bytes()[:-100] + bytes([signed.read_bytes()[-100] ^ 1]) + signed.read_bytes()[-99:])
+    for anchors in ("", signer.anchors):
+        assert examine(signed, kind="image", trust_anchors=anchors).content_credentials.state == "invalid"
+    with pytest.raises(OptionsError, match="c2pa can't use these certificates"):
+        examine(signed, kind="image", trust_anchors=signer.anchors[: len(signer.anchors) // 2])
 
 
 def test_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
