@@ -202,7 +202,7 @@ def serve_parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="deepfake-detect serve",
         description="Open a page in the browser to which files can be dropped, and serve programs over HTTP. Only this"
-        " machine can reach it, unless --host says otherwise; then each request needs a token, which is printed.",
+        " machine can reach it, unless --host or --name says otherwise; then each request needs a token, which is printed.",
         epilog="Ctrl-C ends it. Unless --keep is given, all that was sent and made is deleted then, and what a page asked"
         " for a minute after that page is closed. exit status: 0 ended, 1 could not be started, 2 wrong usage.",
     )
@@ -213,7 +213,8 @@ def serve_parser() -> argparse.ArgumentParser:
                         help=f"that each request must show; better given as {_TOKEN_VARIABLE} in the environment, where"
                              " other users don't see it")  # fmt: skip
     result.add_argument("--name", action="append", default=[], metavar="NAME",
-                        help="another name of the server, such as that of a proxy in front of it")  # fmt: skip
+                        help="another name of the server, such as that of a proxy in front of it; with one each request"
+                             " needs a token")  # fmt: skip
     result.add_argument("--no-browser", action="store_true", help="don't open the page")
     result.add_argument("--keep", type=_duration, metavar="TIME",
                         help="keep results for so long, over a restart, too, such as 90s, 30m, 1h, 7d")  # fmt: skip

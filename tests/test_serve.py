@@ -742,6 +742,15 @@ def test_its_own_names_are_answered(host: str, served: Served) -> None:
     assert served.client.get("/healthz", headers={"Host": host}).status_code == 200
 
 
+@pytest.mark.parametrize("name", ["Forwarded", "X-Forwarded-For"])
+def test_what_a_proxy_passed_on_is_served_only_with_a_token(name: str, served: Served, tmp_path: Path) -> None:
+    passed_on = {name: "for=203.0.113.9" if name == "Forwarded" else "203.0.113.9"}
+    answer = served.client.get("/", headers=passed_on)
+    assert (answer.status_code, answer.json()["error"]["kind"]) == (403, "proxy")
+    with serving(tmp_path, serve.Settings(token=TOKEN)) as other:
+        assert other.client.get("/", headers=passed_on).status_code == 200
+
+
 def test_two_hosts_are_none(served: Served) -> None:
     answer = served.raw(b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", wait_s=1)
     assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 421"))
@@ -1113,6 +1122,9 @@ def test_where_others_can_reach_it_a_token_is_made() -> None:
     assert len(made) >= 32
     assert made != serve.secured(place, settings).token
     assert serve.secured(serve.Place(), settings).token is None
+    proxied = serve.Settings(names=(*LOOPBACK, "scan.example.org"))
+    assert len(serve.secured(serve.Place(), proxied).token or "") >= 32
+    assert serve.secured(serve.Place(), proxied).jobs_a_minute == 600
     # On this machine alone all have one address.
     assert serve.secured(place, settings).jobs_a_minute == 600
     assert serve.secured(serve.Place(), settings).jobs_a_minute is None

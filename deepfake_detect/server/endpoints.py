@@ -115,7 +115,8 @@ _FORM = {
 _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
 #: Whatever is asked for may be answered so.
 EVERYWHERE = {
-    400: "The request, or its form, makes no sense", 401: "No token or a wrong one", 403: "On behalf of another site",
+    400: "The request, or its form, makes no sense", 401: "No token or a wrong one",
+    403: "On behalf of another site, or through a proxy to a server without a token",
     421: "Not a name of this server", 422: "A parameter makes no sense", 429: "Too many; Retry-After says when",
     503: "Too many requests at a time",
 }  # fmt: skip

@@ -2,7 +2,8 @@
 
 A page anywhere on the web can make its reader's browser send requests to this machine, and can have its own name lead here
 (DNS rebinding). So a request must call this server by one of its own names, a request that a browser sends on behalf of
-another site is refused, and where others than this machine can reach the server each request needs the token.
+another site is refused, and where others than this machine can reach the server each request needs the token. What a proxy
+passed on to a server without one is refused, where the proxy says so.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ _HEADERS = {
     b"permissions-policy": b"camera=(), microphone=(), geolocation=()",
     b"cache-control": b"no-store",
 }
+# Proxies say so for whom they ask; not all do, nor nginx unless it is told to.
+_PASSED_ON = (b"forwarded", b"x-forwarded-for")
 _WRONG_TOKENS_A_MINUTE = 10
 _MOST_ADDRESSES = 10_000
 # What is read of a request that is refused.
@@ -182,6 +185,9 @@ class Guard:
         if len(hosts) != 1 or not self._is_own(hosts[0]):
             raise RefusedError(421, "host", "this server does not answer to that name")
         _check_origin(scope, hosts[0], headers)
+        if self._lock.open and any(name in headers for name in _PASSED_ON):
+            found = "a proxy passed this on, so that others can reach this server: start it with DEEPFAKE_DETECT_TOKEN"
+            raise RefusedError(403, "proxy", found)
         if not scope["query_string"].isascii():
             raise RefusedError(400, "request", "an address has only ASCII in it")
         if not self._lock.open and not scope["path"].startswith(_OPEN):

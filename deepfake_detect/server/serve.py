@@ -139,8 +139,9 @@ def _quick_turns() -> Iterator[None]:
 
 
 def secured(place: Place, settings: Settings) -> Settings:
-    """The settings with what is needed where others than this machine can reach the server: a token. Where none is needed
-    all clients have one address, and the queue alone says how many are taken.
+    """The settings with what is needed where others than this machine can reach the server, on an address that is theirs,
+    too, or through a proxy by whose name it is called: a token. Where none is needed all clients have one address, and the
+    queue alone says how many are taken.
 
     Raises:
         OptionsError: The token is too short.
@@ -150,7 +151,7 @@ def secured(place: Place, settings: Settings) -> Settings:
         raise OptionsError(
             f"--token: expected {_LEAST_TOKEN} or more letters, digits, or any of -._~; leave it out to get one"
         )
-    if token is None and place.host not in LOOPBACK:
+    if token is None and {place.host, *settings.names} - set(LOOPBACK):
         token = secrets.token_urlsafe(24)
     rate = settings.jobs_a_minute if token is not None else None
     return replace(settings, token=token, names=(*settings.names, place.host.lower()), jobs_a_minute=rate)
