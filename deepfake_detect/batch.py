@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 import time
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from . import content, source, table
 from .cluster import ActorLostError, ActorUnfitError, Cluster, Look
-from .confine import cores
+from .confine import cores, raise_open_files
 from .errors import MediaError, WorkerError
 from .journal import Journal
 from .options import Options
@@ -119,7 +118,7 @@ def scan(
     out, options, words = Path.cwd() / out, options or Options(), Words(language)
     page, beside = out.with_name(PAGE), out.with_name(out.name + ".journal")
     table.check_way(out, page, beside)
-    _raise_open_files()
+    raise_open_files()
     pool: Pool | Cluster
     if ray:
         pool = Cluster(options, weights_folder=weights_folder, limits=limits, workers=workers, address=ray_address,
@@ -144,17 +143,6 @@ def _own(*paths: Path) -> set[str]:
     """Real paths of what a scan writes, half-written and beside a database included: nothing of it is to be judged."""
     endings = ("", ".part", "-wal", "-shm", "-journal")
     return {os.path.realpath(f"{path}{ending}") for path in paths for ending in endings}
-
-
-def _raise_open_files() -> None:
-    """Files and pipes may be open for hundreds of workers at a time."""
-    if sys.platform != "win32":
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        # macOS promises more than it gives.
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _summary(journal: Journal, out: Path, page: Path) -> Summary:

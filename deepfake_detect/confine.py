@@ -15,6 +15,7 @@ import os
 import struct
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, fields
 
 from .errors import OptionsError
@@ -55,6 +56,19 @@ _LANDLOCK_TRUNCATE = 1 << 14
 def cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def raise_open_files() -> None:
+    """Let this process have as many files open as it may: pipes of hundreds of workers at a time, or connections."""
+    if sys.platform != "win32":
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # macOS promises more than it gives, which is as many as the second.
+        for most in (hard, 10_240):
+            with suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+                return
 
 
 @dataclass(frozen=True)

@@ -949,6 +949,37 @@ def test_beyond_the_most_connections_there_is_a_bare_503(tmp_path: Path, monkeyp
         until(lambda: found.client.get("/healthz").status_code == 200 or None)
 
 
+def test_beyond_these_connections_are_closed_at_once_and_take_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "_MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(listener, "_ANSWERED", 2)
+    with serving(tmp_path) as found, contextlib.ExitStack() as idle:
+        silent = [idle.enter_context(socket.create_connection(("127.0.0.1", found.port), timeout=5)) for _ in range(30)]
+        # In the order in which they came.
+        assert [connection.recv(1) for connection in silent[5:]] == [b""] * 25
+        assert found.listener is not None
+        until(lambda: len(found.listener.server_state.connections) == 5 or None)
+        idle.close()
+        until(lambda: found.client.get("/healthz").status_code == 200 or None)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
+def test_serving_may_open_as_many_files_as_the_system_lets_it() -> None:
+    program = """
+import resource, socket
+from deepfake_detect.cli import main
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, most))
+with socket.create_server(("127.0.0.1", 0)) as taken:
+    assert main(["serve", "--no-browser", "--port", str(taken.getsockname()[1])]) == 2
+print(resource.getrlimit(resource.RLIMIT_NOFILE)[0] == most > 200)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "give another --port" in done.stderr
+    assert done.stdout == "True\n"
+
+
 def test_what_comes_too_slowly_is_refused(served: Served) -> None:
     before = files(served)
     answer = served.raw(START + b"Content-Length: 1000\r\n\r\n" + PART)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # Headers that take longer end the connection, and so does silence between requests.
 _HEADERS_S = 15
 _MOST_CONNECTIONS = 500
+# So many beyond these are answered, by a bare 503 that says why. All others are closed: each takes one of the files that
+# may be open, of which jobs need some.
+_ANSWERED = 20
 
 
 class Listener(uvicorn.Server):
@@ -69,12 +72,16 @@ class Listener(uvicorn.Server):
 
 
 class _Patient(H11Protocol):
-    """A connection whose requests must come within a time: uvicorn itself waits for ever for the end of a header."""
+    """A connection, of which there are only so many, and whose requests must come within a time: uvicorn itself takes any
+    number, and waits for ever for the end of a header."""
 
     _waits: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > _MOST_CONNECTIONS + _ANSWERED:
+            transport.abort()
+            return
         self._look()
 
     def data_received(self, data: bytes) -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..confine import Limits
+from ..confine import Limits, raise_open_files
 from ..errors import OptionsError
 from ..options import Options
 from ..worker import Pool
@@ -76,6 +76,7 @@ def serve(place: Place, settings: Settings, *, ready: Callable[[str], None], bro
         WeightsError: The weights can't be used.
     """
     settings = secured(place, settings)
+    raise_open_files()
     data = place.data or default_folder(keep=place.keep_s is not None)
     pool = _pool(place, settings, data)
     door = _door(place)
