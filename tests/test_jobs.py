@@ -573,6 +573,37 @@ def test_what_is_kept_for_its_time_goes_then_though_its_page_is_open(tmp_path: P
         assert jobs.get(kept.id) is None
 
 
+YEAR_S = 365 * 86400
+
+
+@pytest.mark.parametrize("step_s", [YEAR_S, -YEAR_S])
+def test_a_clock_that_is_set_makes_nothing_older_or_younger(
+    step_s: int, tmp_path: Path, pool: StubPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_WIPE_EVERY_S", 0.05)
+    monkeypatch.setattr(module, "_SWEEP_EVERY_S", 0.1)
+    right = time.time
+    with Jobs(tmp_path / "data", pool, keep_s=2 * YEAR_S) as jobs:  # type: ignore[arg-type]
+        jobs.start()
+        earlier = ended(jobs, sent(jobs))
+    # The machine starts with a wrong clock.
+    monkeypatch.setattr(time, "time", lambda: right() - step_s)
+    with Jobs(tmp_path / "data", pool, keep_s=60) as jobs:  # type: ignore[arg-type]
+        jobs.start()
+        done = ended(jobs, sent(jobs))
+        assert done.ended_s == pytest.approx(right() - step_s, abs=30)
+        monkeypatch.setattr(time, "time", right)
+        moved = until(lambda: found if (found := jobs.get(done.id)) and found.ended_s != done.ended_s else None)
+        assert moved.ended_s is not None
+        assert moved.ended_s == pytest.approx(right(), abs=30)
+        assert moved.ended_s - moved.created_s == pytest.approx((done.ended_s or 0) - done.created_s, abs=1e-3)
+        jobs.forget(now_s=right())
+        assert jobs.get(done.id) is not None
+        assert jobs.get(earlier.id, whole=True) == earlier
+        jobs.forget(now_s=right() + 61)
+        assert jobs.get(done.id) is None
+
+
 @pytest.mark.parametrize("keep_s", [None, 0.2])
 def test_what_is_over_for_long_enough_goes_by_itself(
     keep_s: float | None, tmp_path: Path, pool: StubPool, monkeypatch: pytest.MonkeyPatch

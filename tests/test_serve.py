@@ -155,6 +155,15 @@ def test_a_file_becomes_a_report_in_every_form(served: Served) -> None:
     ]  # fmt: skip
 
 
+def test_a_folder_of_before_zip_knows_a_time_is_downloaded(served: Served) -> None:
+    name = served.send()
+    served.ended(name)
+    os.utime(served.jobs.report_of(name) / "report.json", (1000, 1000))
+    archive = zipfile.ZipFile(io.BytesIO(served.client.get(f"/v1/jobs/{name}/report.zip").content))
+    assert archive.testzip() is None
+    assert archive.getinfo("report/report.json").date_time == (1980, 1, 1, 0, 0, 0)
+
+
 @pytest.mark.parametrize("path", ["/v1/jobs", "/login"])
 def test_who_goes_away_before_the_end_is_no_bug(served: Served, path: str, caplog: pytest.LogCaptureFixture) -> None:
     start = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n".encode()

@@ -77,7 +77,8 @@ def _zipped(folder: Path, name: str) -> Iterator[bytes]:
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
             inside = Path(name, path.relative_to(folder)).as_posix()
-            entry = zipfile.ZipInfo.from_file(path, inside)
+            # A clock that was wrong when the file was written is no reason to break off: ZIP knows no time before 1980.
+            entry = zipfile.ZipInfo.from_file(path, inside, strict_timestamps=False)
             with source.open_file(path, follow=False) as file, archive.open(entry, "w") as copy:
                 while chunk := file.read(_CHUNK):
                     copy.write(chunk)

@@ -59,6 +59,8 @@ _ID = re.compile(r"[\w-]{22}", re.ASCII)
 _SWEEP_EVERY_S, _WIPE_EVERY_S, _BUSY_WIPE_EVERY_S = 10, 1, 10
 # Threads beyond one for each worker: they have the next jobs ready when a worker is.
 _READY = 2
+# A clock that differs by more from what has passed was set; less is what keeping time by the network does all along.
+_STEP_S = 60
 # So long what is deleted at the end may be in use elsewhere.
 _LET_GO_S = 2.0
 _LEAST_FREE_BYTES = 512 * 2**20
@@ -116,6 +118,8 @@ class Jobs:
         self._reserved: set[str] = set()
         self._pace = Pace()
         self._told = 0
+        # By the clock, and by one that nobody sets.
+        self._began_s, self._passed_s = time.time(), _steady_s()
         self.open_visits: Callable[[], Collection[str]] = tuple
         self.counts: dict[str, int] = dict.fromkeys(OVER, 0)
         self.seconds = 0.0
@@ -664,6 +668,7 @@ class Jobs:
                     if self._ledger.unwiped and (not self._live or time.monotonic() - wiped > _BUSY_WIPE_EVERY_S):
                         wiped = time.monotonic()
                         self._ledger.wipe()
+                self._follow_clock()
                 if time.monotonic() - swept > _SWEEP_EVERY_S:
                     swept = time.monotonic()
                     self.forget(now_s=time.time())
@@ -674,11 +679,30 @@ class Jobs:
                 # Or nothing of anybody would be forgotten any more.
                 log.exception("%s: internal error; forgotten later", self.folder)
 
+    def _follow_clock(self) -> None:
+        """A clock that is set while this runs, as on a machine that starts with a wrong one, makes nothing older or younger
+        that is of this run. What is of earlier ones is left: nothing tells by which clock they were."""
+        now_s, passed_s = time.time(), _steady_s() - self._passed_s
+        step_s = now_s - self._began_s - passed_s
+        if abs(step_s) > _STEP_S:
+            with self._lock:
+                self._ledger.shift(step_s, since_s=self._began_s, until_s=now_s - step_s)
+            self._began_s += step_s
+
     def forget(self, *, now_s: float) -> None:
         """Delete what was to be kept until before now, Unix time; not yet what something is compared with that was not."""
         with self._lock:
             found = self._ledger.past(now_s, self.open_visits())
         self._delete_all(found)
+
+
+def _steady_s() -> float:
+    """Seconds that pass however the clock is set, those included in which the machine sleeps."""
+    # The first is Linux's, the second goes on on macOS; `time.monotonic` stands still there meanwhile, but not on Windows.
+    for clock in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"):
+        if hasattr(time, clock):
+            return time.clock_gettime(getattr(time, clock))
+    return time.monotonic()
 
 
 @cache

@@ -280,6 +280,14 @@ class Ledger:
         """What runs waits again, as if it had not been begun."""
         self._db.execute("UPDATE jobs SET status = 'queued', starts = starts - 1 WHERE status = 'running'")
 
+    def shift(self, step_s: float, *, since_s: float, until_s: float) -> None:
+        """The clock was set by so much: what was written between, by the clock of before, is moved along. It then goes when
+        it was to, and not at once or a year late."""
+        columns = ("created_s", "started_s", "ended_s")
+        moved = ", ".join(f"{column} = {column} + iif({column} BETWEEN ?2 AND ?3, ?1, 0)" for column in columns)
+        concerned = " OR ".join(f"{column} BETWEEN ?2 AND ?3" for column in columns)
+        self._db.execute(f"UPDATE jobs SET {moved} WHERE {concerned}", [step_s, since_s, until_s])
+
     def strike(self, name: str) -> None:
         """Forget it."""
         self._db.execute("DELETE FROM jobs WHERE id = ?", [name])
