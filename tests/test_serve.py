@@ -566,7 +566,7 @@ def test_files_stay_as_long_as_their_page_is_open(tmp_path: Path) -> None:
 def test_a_file_that_was_opened_by_a_link_is_followed_with_its_comparisons(served: Served, held: str) -> None:
     pair = served.client.post(f"/v1/jobs/{held}/comparisons", files={"file": ("mine.jpg", b"x")}).json()["id"]
     with httpx.Client(base_url=served.client.base_url) as browser:
-        assert "deepfake-detect-visit=" in browser.get(f"/jobs/{held}").headers["set-cookie"]
+        assert f"deepfake-detect-visit-{served.port}=" in browser.get(f"/jobs/{held}").headers["set-cookie"]
         with browser.stream("GET", f"/events?page=x&job={held}") as events:
             found = json.loads(next(events.iter_lines()).removeprefix("data: "))
             assert [(one["id"], one["compares"]) for one in found] == [(held, False), (pair, True)]
@@ -856,11 +856,11 @@ def test_the_token_opens_the_pages_and_guessing_it_is_slow(tmp_path: Path) -> No
             assert other.get("/login", params={"token": TOKEN}).status_code == 303
             assert other.get("/").status_code == 200
             # Cookies do not know ports: others on this machine may have set some, in any form.
-            crowd = f'prefs={{"a": 1}}; {guard.COOKIE}={TOKEN}'
+            crowd = f'prefs={{"a": 1}}; deepfake-detect-token-{served.port}={TOKEN}'
             other.cookies.clear()
             assert other.get("/", headers={"Cookie": crowd}).status_code == 200
         # An address can't be somebody else's name, but a name can.
-        assert browser.get("/", headers={"Host": "192.168.1.7:80"}).status_code == 200
+        assert browser.get("/", headers={"Host": f"192.168.1.7:{served.port}"}).status_code == 200
         assert browser.get("/", headers={"Host": "evil.example"}).status_code == 421
         statuses = [served.client.get("/", headers={"Authorization": f"Bearer {i}"}).status_code for i in range(12)]
         assert statuses[:9] == [401] * 9
@@ -868,6 +868,36 @@ def test_the_token_opens_the_pages_and_guessing_it_is_slow(tmp_path: Path) -> No
         # Those that somebody else tried from the same address lock nobody out.
         assert served.client.get("/").status_code == 200
         assert served.client.get("/login", params={"token": TOKEN}).status_code == 303
+
+
+def test_two_servers_of_one_machine_take_nothing_from_each_other(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path / "one", serve.Settings(token=TOKEN), keep_s=3600) as one,
+        serving(tmp_path / "other", serve.Settings(token=TOKEN[::-1]), keep_s=60) as other,
+        httpx.Client() as browser,
+    ):
+        pages = {TOKEN: one.client.base_url, TOKEN[::-1]: other.client.base_url}
+        for token, page in pages.items():
+            assert browser.post(page.join("/login"), data={"token": token}).status_code == 303
+        kept_s = []
+        for page in pages.values():
+            answer = browser.get(page)
+            assert answer.status_code == 200
+            kept_s += re.findall(r"Max-Age=(\d+)", answer.headers["set-cookie"])
+        assert kept_s == ["3600", "60"]
+        names = [cookie.name for cookie in browser.cookies.jar]
+        assert sorted(names) == sorted(
+            f"deepfake-detect-{what}-{served.port}" for what in ("token", "visit") for served in (one, other)
+        )
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "port"),
+    [("localhost", "localhost", ""), ("A.example:80", "a.example", "80"), ("[::1]:8765", "::1", "8765"),
+     ("[::1]", "::1", ""), ("a:\xb2", "a:\xb2", ""), ("a:123456", "a:123456", ""), ("a:", "a:", ""), ("a\n:1", "a\n", "1")],
+)  # fmt: skip
+def test_a_port_is_told_from_a_name(host: str, name: str, port: str) -> None:
+    assert guard._parted(host) == (name, port)
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,18 @@ import re
 from typing import TYPE_CHECKING
 
 from ..words import LANGUAGES
-from .guard import COOKIE
+from .guard import cookie_name
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-_VISIT, _LANGUAGE = "deepfake-detect-visit", "deepfake-detect-lang"
+_LANGUAGE = "deepfake-detect-lang"
 
 
 def visit_of(request: Request) -> str:
     """Whose the files are that it sends; empty for programs."""
-    found = request.cookies.get(_VISIT, "")
+    found = request.cookies.get(_own("visit", request), "")
     return found if re.fullmatch(r"[\w-]{22}", found, re.ASCII) else ""
 
 
@@ -34,14 +34,14 @@ def language_of(request: Request, *, default: str) -> str:
     return default
 
 
-def remember_visit(response: Response, visit: str, *, max_age_s: float | None) -> None:
+def remember_visit(request: Request, response: Response, visit: str, *, max_age_s: float | None) -> None:
     """
     Args:
         max_age_s: None for until the browser is closed.
     """
     age = None if max_age_s is None else math.ceil(max_age_s)
     # A link from elsewhere leads to the same visit: what it names, its files, the guard keeps from other sites.
-    response.set_cookie(_VISIT, visit, max_age=age, httponly=True, samesite="lax")
+    response.set_cookie(_own("visit", request), visit, max_age=age, httponly=True, samesite="lax")
 
 
 def remember_language(response: Response, language: str) -> None:
@@ -49,6 +49,10 @@ def remember_language(response: Response, language: str) -> None:
     response.set_cookie(_LANGUAGE, language, httponly=True, samesite="strict")
 
 
-def remember_token(response: Response, token: str) -> None:
+def remember_token(request: Request, response: Response, token: str) -> None:
     """Until the browser is closed; never sent with what another site asks for, nor shown to a script."""
-    response.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+    response.set_cookie(_own("token", request), token, httponly=True, samesite="strict")
+
+
+def _own(what: str, request: Request) -> str:
+    return cookie_name(what, request.headers["host"])

@@ -13,6 +13,7 @@ import contextlib
 import hmac
 import ipaddress
 import json
+import re
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-COOKIE = "deepfake-detect-token"
 # What has no secret: how to enter, whether the server lives, and how its pages look.
 _OPEN = ("/login", "/healthz", "/static/")
 _HEADERS = {
@@ -191,10 +191,10 @@ class Guard:
         if not scope["query_string"].isascii():
             raise RefusedError(400, "request", "an address has only ASCII in it")
         if not self._lock.open and not scope["path"].startswith(_OPEN):
-            self._lock.check(address_in(scope), _token_in(headers))
+            self._lock.check(address_in(scope), _token_in(headers, hosts[0]))
 
     def _is_own(self, host: str) -> bool:
-        name = _name_in(host)
+        name, _ = _parted(host)
         if name in self._names:
             return True
         if self._lock.open:
@@ -207,12 +207,18 @@ class Guard:
         return True
 
 
-def _name_in(host: str) -> str:
-    """The name in a Host header, without its port."""
-    name, colon, port = host.rpartition(":")
-    if not colon or not port.isdigit():
-        name = host
-    return name.removeprefix("[").removesuffix("]").lower()
+def cookie_name(what: str, host: str) -> str:
+    """What the cookie with the token, or with the visit, is called where the server is called so. Cookies know no ports:
+    another server on this machine would get this one's, and set its own in their place."""
+    _, port = _parted(host)
+    return f"deepfake-detect-{what}-{port}" if port else f"deepfake-detect-{what}"
+
+
+def _parted(host: str) -> tuple[str, str]:
+    """The name and the port, or nothing, in a Host header."""
+    found = re.fullmatch(r"(.*?)(?::(\d{1,5}))?", host, re.ASCII | re.DOTALL)
+    assert found is not None
+    return found[1].removeprefix("[").removesuffix("]").lower(), found[2] or ""
 
 
 def _check_origin(scope: MutableMapping[str, Any], host: str, headers: dict[bytes, list[str]]) -> None:
@@ -232,14 +238,14 @@ def _asks_for_page(scope: MutableMapping[str, Any]) -> bool:
     return scope["method"] == "GET" and b"text/html" in accepted
 
 
-def _token_in(headers: dict[bytes, list[str]]) -> str:
+def _token_in(headers: dict[bytes, list[str]], host: str) -> str:
     for value in headers.get(b"authorization", []):
         scheme, _, token = value.partition(" ")
         if scheme.lower() == "bearer":
             return token.strip()
     for value in headers.get(b"cookie", []):
         # As browsers write them: others' cookies, in whatever form, do not hide ours.
-        if found := cookie_parser(value).get(COOKIE):
+        if found := cookie_parser(value).get(cookie_name("token", host)):
             return found
     return ""
 

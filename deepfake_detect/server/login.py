@@ -64,5 +64,5 @@ def _entered(request: Request, token: str) -> Response:
     response = RedirectResponse("/", 303)
     # Where none is asked for, whatever was sent stays out of the answer.
     if not service_of(request).lock.open:
-        remember_token(response, token)
+        remember_token(request, response, token)
     return response

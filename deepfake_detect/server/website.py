@@ -66,7 +66,7 @@ def _visited(request: Request, response: Response) -> Response:
     jobs, visit = service_of(request).jobs, browser.visit_of(request)
     if not visit or jobs.keep_s is not None:
         # As long as its files, which nobody else could find: anew with each look at them.
-        browser.remember_visit(response, visit or secrets.token_urlsafe(16), max_age_s=jobs.longest_keep_s)
+        browser.remember_visit(request, response, visit or secrets.token_urlsafe(16), max_age_s=jobs.longest_keep_s)
     return response
 
 
