@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import importlib.metadata
 import re
 import shutil
@@ -13,8 +14,12 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "deepfake_detect"
@@ -73,6 +78,106 @@ def test_only_training_imports_training() -> None:
     modules = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "training"]
     assert modules
     assert not [path for path in modules if "training" in imports_of(path)]
+
+
+# What comes with a package that is asked for.
+COMES_WITH = {"markupsafe": "jinja2", "pydantic": "fastapi", "starlette": "fastapi"}
+# What is loaded when it is needed, by code that knows what to do where it is missing.
+WHERE_THERE = {"c2pa", "cryptography", "fsspec", "matplotlib", "mediapipe", "ncnn", "pandas", "pyarrow", "pyseccomp", "ray",
+               "weasyprint"}  # fmt: skip
+
+
+def asked_for(*extras: str) -> set[str]:
+    """What `pip install .` with these extras asks for, by the names that are imported."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    lists = [setup["options"]["install_requires"], *(setup["options.extras_require"][extra] for extra in extras)]
+    asked = {_plain(re.split(r"[<>=;\[]", line)[0]) for some in lists for line in some.strip().splitlines()}
+    given = {
+        name for name, found in importlib.metadata.packages_distributions().items() if asked & set(map(_plain, found))
+    }
+    return given | {name for name, other in COMES_WITH.items() if other in given}
+
+
+def _plain(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).strip().lower()
+
+
+def others_in(path: Path) -> tuple[set[str], set[str]]:
+    """Packages of others that a module loads when it is loaded itself, and all that it loads at any time."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        inner for node in ast.walk(tree) if _is_for_types(node) for one in node.body for inner in ast.walk(one)
+    }
+    return _others(_at_once(tree.body)), _others(node for node in ast.walk(tree) if node not in for_types)
+
+
+def _others(nodes: Iterator[ast.AST]) -> set[str]:
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(str(node.module).split(".")[0])
+    return found - sys.stdlib_module_names - {"deepfake_detect"}
+
+
+def _at_once(body: list[ast.stmt]) -> Iterator[ast.AST]:
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        yield node
+        for part in ("body", "handlers", "orelse", "finalbody"):
+            if part != "body" or not _is_for_types(node):
+                yield from _at_once(getattr(node, part, []))
+
+
+def _is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+@pytest.mark.parametrize(("part", "extras"), [("", ()), ("server", ("serve",)), ("training", ("train",))])
+def test_modules_load_only_what_is_installed_with_them(part: str, extras: tuple[str, ...]) -> None:
+    """Where the tests run, so is what they need themselves: elsewhere an import of that would fail."""
+    given, modules = asked_for(*extras), sorted((PACKAGE / part).glob("*.py"))
+    assert {"numpy", "torch"} <= given
+    assert not {"httpx", "psutil", "pytest"} & given
+    found = {path.name: others_in(path) for path in modules}
+    assert {name for at_once, _ in found.values() for name in at_once}
+    assert {name: at_once - given for name, (at_once, _) in found.items() if at_once - given} == {}
+    later = {name: loaded - given - WHERE_THERE for name, (_, loaded) in found.items()}
+    assert {name: some for name, some in later.items() if some} == {}
+
+
+@pytest.mark.parametrize(("name", "other"), COMES_WITH.items())
+def test_what_is_said_to_come_with_a_package_does(name: str, other: str) -> None:
+    needed = [line for line in importlib.metadata.requires(other) or () if "extra ==" not in line]
+    assert name in {_plain(re.split(r"[^\w.-]", line)[0]) for line in needed}
+
+
+def test_loading_is_told_from_loading_later(tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text("""
+from __future__ import annotations
+import os
+import one.inner
+from two.inner import name
+from . import sibling
+if TYPE_CHECKING:
+    import never
+else:
+    import three
+try:
+    import four
+except ImportError:
+    import five
+class Some:
+    import six
+    def method(self):
+        import later
+""")
+    at_once, all_of_them = others_in(tmp_path / "module.py")
+    assert at_once == {"one", "two", "three", "four", "five", "six"}
+    assert all_of_them == at_once | {"later"}
 
 
 def test_import_is_quick_and_quiet() -> None:
