@@ -263,6 +263,19 @@ def test_the_model_card_is_filled_and_keeps_what_was_written_by_hand(tmp_path: P
     assert (weights / "MODEL_CARD.md").read_text() == card
 
 
+def test_the_card_that_ships_is_that_of_the_weights_that_ship(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import card
+
+    text = (card.WEIGHTS / "MODEL_CARD.md").read_text(encoding="utf-8")
+    parts = dict(re.findall(r"<!-- (\w+) -->\n(.*?)\n<!-- /\1 -->", text, re.DOTALL))
+    manifest, found = read_manifest(card.WEIGHTS), checkpoint.find(folder=card.WEIGHTS)
+    entry = manifest["models"][manifest["default"]]
+    looks = {"picture": found.image_looks, "video": found.video_looks}
+    assert parts["identity"] == card.identity(entry, looks, found)
+    assert parts["calibration"] == card.calibration(entry)
+
+
 def test_whole_numbers_beside_fractions(drawn_data: Path, tmp_path: Path) -> None:
     data = shutil.copytree(drawn_data, tmp_path / "data")
     with (data / "index.csv").open("a") as lines:
