@@ -9,12 +9,22 @@ from deepfake_detect.watch import Watch
 
 
 def test_what_takes_too_long_expires_once_and_what_is_over_in_time_never() -> None:
-    watch, over = Watch(), list[str]()
-    with watch.at_most(0.05, lambda: over.append("quick")):
+    watch, over, expired = Watch(), list[str](), threading.Event()
+
+    def expire() -> None:
+        over.append("slow")
+        expired.set()
+
+    with watch.at_most(60, lambda: over.append("quick")):
         pass
-    with watch.at_most(60, lambda: over.append("patient")), watch.at_most(0.05, lambda: over.append("slow")):
-        time.sleep(0.3)
+    # Nothing is left that could expire.
+    assert watch._ends == {}
+    with watch.at_most(60, lambda: over.append("patient")), watch.at_most(0.05, expire):
+        assert expired.wait(10)
+        # Often enough for another time.
+        time.sleep(0.2)
         assert over == ["slow"]
+    assert watch._ends == {}
     watch.close()
     assert over == ["slow"]
 
