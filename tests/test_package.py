@@ -218,8 +218,9 @@ assert "torch" not in sys.modules
     assert _python(program) == ""
 
 
-def test_judging_leaves_no_file_and_opens_no_connection(tmp_path: Path) -> None:
-    """ONNX Runtime from 1.29 on would do both."""
+def test_judging_leaves_no_file(tmp_path: Path) -> None:
+    """ONNX Runtime from 1.29 on would. It would open a connection, too, of which nothing is to be seen once it is closed:
+    the next test forbids it."""
     (tmp_path / "home").mkdir()
     (tmp_path / "tmp").mkdir()
     program = f"""
@@ -227,9 +228,6 @@ import os
 os.environ |= {{"HOME": {str(tmp_path / "home")!r}, "TMPDIR": {str(tmp_path / "tmp")!r}}}
 from deepfake_detect.cli import main
 assert main(["-q", {str(ROOT / "samples" / "portrait_genuine.jpg")!r}]) == 0
-numbers = os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd") else []
-names = [os.readlink(path) for path in (f"/proc/self/fd/{{n}}" for n in numbers) if os.path.islink(path)]
-assert not [name for name in names if name.startswith("socket:")], names
 """
     assert _python(program) == ""
     assert not list((tmp_path / "home").iterdir())
