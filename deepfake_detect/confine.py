@@ -28,6 +28,8 @@ _NETWORK = ("socket", "connect", "bind", "listen", "accept", "accept4")
 _PROGRAMS = ("execve", "execveat", "fork", "vfork")
 _OTHER_PROCESSES = ("ptrace", "process_vm_readv", "process_vm_writev", "tkill", "pidfd_send_signal", "pidfd_getfd",
                     "rt_sigqueueinfo", "rt_tgsigqueueinfo", "setns", "unshare")  # fmt: skip
+# Who leads a session may get a terminal again, and who leaves the group no longer hears what is sent to all of it.
+_SESSIONS = ("setsid", "setpgid")
 # Seldom used and often broken parts of the kernel.
 _KERNEL = ("bpf", "perf_event_open", "userfaultfd", "keyctl", "add_key", "request_key", "mount", "umount2", "pivot_root",
            "chroot")  # fmt: skip
@@ -35,6 +37,8 @@ _KERNEL = ("bpf", "perf_event_open", "userfaultfd", "keyctl", "add_key", "reques
 _FCNTL_OWNERS, _IOCTL_OWNERS = (8, 10, 15), (0x8901, 0x8902)
 # FS_IOC_SETFLAGS, the same of 32 bits, and FS_IOC_FSSETXATTR: a file's attributes, for which it need not be open to write.
 _IOCTL_ATTRIBUTES = (0x40086602, 0x40046602, 0x401C5820)
+# TIOCSTI and TIOCLINUX: what they type or paste into a terminal its shell would run.
+_IOCTL_TYPING = (0x5412, 0x541C)
 # These would do what is refused elsewhere, with arguments that a filter can't see. Programs know how to do without.
 _UNSEEN = ("io_uring_setup", "openat2", "clone3")
 # Nobody who writes a report needs these, and Landlock holds most of them to no folder. Numbers are for what libseccomp has
@@ -209,7 +213,7 @@ def _seccomp(*, writes: bool) -> bool:
     refuse, missing = seccomp.ERRNO(errno.EPERM), seccomp.ERRNO(errno.ENOSYS)
     own = os.getpid()
     rules: list[tuple[int, str | int, tuple[object, ...]]] = [
-        (refuse, name, ()) for name in (*_NETWORK, *_PROGRAMS, *_OTHER_PROCESSES, *_KERNEL, *_MARKS)
+        (refuse, name, ()) for name in (*_NETWORK, *_PROGRAMS, *_OTHER_PROCESSES, *_SESSIONS, *_KERNEL, *_MARKS)
     ]
     rules += [(missing, name, ()) for name in _UNSEEN]
     # Threads are fine, processes are not.
@@ -218,7 +222,7 @@ def _seccomp(*, writes: bool) -> bool:
     rules += [(refuse, name, (seccomp.Arg(0, seccomp.NE, own),)) for name in ("kill", "tgkill")]
     # Ways to have the kernel send one to others: by their limits, or by a descriptor that belongs to them.
     rules.append((refuse, "prlimit64", (seccomp.Arg(0, seccomp.NE, 0),)))
-    for name, wanted in (("fcntl", _FCNTL_OWNERS), ("ioctl", (*_IOCTL_OWNERS, *_IOCTL_ATTRIBUTES))):
+    for name, wanted in (("fcntl", _FCNTL_OWNERS), ("ioctl", (*_IOCTL_OWNERS, *_IOCTL_ATTRIBUTES, *_IOCTL_TYPING))):
         # Masked, since the kernel looks at the lower half alone.
         rules += [(refuse, name, (seccomp.Arg(1, seccomp.MASKED_EQ, 0xFFFFFFFF, what),)) for what in wanted]
     if not writes:

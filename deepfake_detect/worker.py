@@ -13,6 +13,7 @@ in a new one.
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import logging
 import math
@@ -21,6 +22,7 @@ import multiprocessing.connection
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -784,6 +786,7 @@ def load(options: Options, weights_folder: Path | None) -> Judge:
 def _work(connection: Connection, prepare: Callable[[], Judge], limits: Limits) -> None:
     """The life of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _leave_terminal()
     _mute()
     try:
         # Before there is any other thread: it holds for those that are started after it.
@@ -909,6 +912,26 @@ def _crop(judged: Report) -> bytes:
     small = cv2.resize(views[0].heatmap.crop.pixels, (_CROP_PX, _CROP_PX), interpolation=cv2.INTER_AREA)
     _, data = cv2.imencode(".jpg", small[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 80))
     return data.tobytes()
+
+
+def _leave_terminal() -> None:
+    """What is typed into a terminal by a process that it controls, its shell would run after us."""
+    if sys.platform == "win32":
+        return
+    import fcntl
+    import termios
+
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY)
+        try:
+            # Not by a session of its own, for what is sent to the group, as by Ctrl-Z, has to stop us, too.
+            fcntl.ioctl(terminal, termios.TIOCNOTTY)
+        finally:
+            os.close(terminal)
+    except OSError as error:
+        # Where there is none, all is well; where it can't be got at, it has to be left that way after all.
+        if error.errno != errno.ENXIO:
+            os.setsid()
 
 
 def _mute() -> None:

@@ -11,11 +11,13 @@ import json
 import multiprocessing
 import os
 import resource
+import select
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -122,6 +124,9 @@ def tried(what: dict[str, object]) -> str:
             437, -100, bytes(folder / "new"), struct.pack("<QQQ", os.O_WRONLY | os.O_CREAT, 0o600, 0), 24
         ),
         "clone_unseen": lambda: call(435, bytes(88), 0),
+        "type": lambda: fcntl.ioctl(os.open(str(what["terminal"]), os.O_RDONLY), termios.TIOCSTI, b"\n"),
+        "session": os.setsid,
+        "group": lambda: os.setpgid(0, 0),
         "read": lambda: old.read_bytes(),
         "thread": lambda: threading.Thread(target=int).start(),
         "many": open_many,
@@ -294,9 +299,14 @@ def test_a_worker_killed_while_it_idles_costs_nothing(tmp_path: Path, pool: Pool
 def test_what_a_worker_gave_up(tmp_path: Path) -> None:
     pytest.importorskip("pyseccomp", exc_type=(ImportError, RuntimeError))
     (tmp_path / "old").write_bytes(b"x")
+    controller, terminal = os.openpty()
     with socket.create_server(("127.0.0.1", 0)) as server, Pool(prepare=obedient, limits=LIMITS) as pool:
-        what = {"folder": str(tmp_path), "port": server.getsockname()[1], "parent": os.getpid()}
+        what = {"folder": str(tmp_path), "port": server.getsockname()[1], "parent": os.getpid(),
+                "terminal": os.ttyname(terminal)}  # fmt: skip
         outcome = pool.judge(Job(file(tmp_path, f"try {json.dumps(what)}")))
+    assert not select.select([terminal], [], [], 0)[0]
+    for descriptor in (controller, terminal):
+        os.close(descriptor)
     assert outcome.confinement == "seccomp+rlimits"
     assert outcome.error is None
     found = json.loads(outcome.record["verdict"]["reason"])
@@ -306,6 +316,31 @@ def test_what_a_worker_gave_up(tmp_path: Path) -> None:
     assert [found.pop(name) for name in ("ring", "open_unseen", "clone_unseen")] == ["ENOSYS"] * 3
     assert {said for said in found.values() if said != "done"} == {"EPERM"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file.jpg", "old"]
+
+
+def test_a_worker_has_no_terminal(tmp_path: Path) -> None:
+    """What it typed there a shell would run after us, unconfined."""
+    program = f"""
+import fcntl, os, select, sys, termios
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_worker import obedient
+from deepfake_detect.worker import Job, Pool
+if __name__ == "__main__":
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    os.close(os.open("/dev/tty", os.O_RDWR))
+    with Pool(prepare=obedient) as pool:
+        print(pool.judge(Job(sys.argv[1])).record["verdict"]["reason"], select.select([0], [], [], 0)[0])
+"""
+    (tmp_path / "script.py").write_text(program)
+    what = {"folder": str(tmp_path), "port": 9, "parent": 0, "terminal": "/dev/tty", "deeds": ["type"]}
+    command = [sys.executable, str(tmp_path / "script.py"), file(tmp_path, f"try {json.dumps(what)}")]
+    environment = {**os.environ, "PYTHONPATH": str(SAMPLES.parent)}
+    controller, terminal = os.openpty()
+    done = subprocess.run(command, stdin=terminal, capture_output=True, text=True, env=environment, timeout=120,
+                          start_new_session=True, check=False)  # fmt: skip
+    for descriptor in (controller, terminal):
+        os.close(descriptor)
+    assert (done.stdout, done.stderr) == ('{"type": "ENXIO"} []\n', "")
 
 
 def test_without_the_package_the_limits_of_the_system_hold_and_the_outcome_says_so(tmp_path: Path) -> None:
