@@ -75,7 +75,7 @@ _LONGEST_ERROR = 4096
 # Of what a worker says. What is larger than any finding would be too much for those who keep it: rows, journals, databases.
 _LARGEST_NUMBER, _LONGEST_TEXT = 1e18, 100_000
 _SHA256 = "[0-9a-f]{64}"
-_TELL_EVERY_S = 0.1
+_TELL_EVERY_S, _REAP_EVERY_S = 0.1, 0.01
 # How often a file is tried, and each time a worker's start. Where memory was lacking for that comes a pause, then one twice
 # as long: others may be done with theirs by then.
 _TRIES, _STARTS, _PAUSE_S = 3, 3, 5
@@ -534,11 +534,29 @@ class _Worker:
         return WorkerError(f"{media.shown(path)}: {found}", kind="crashed")
 
     def _reap(self, timeout_s: float | None = None) -> bool:
-        ended = bool(multiprocessing.connection.wait([self._process.sentinel], timeout_s))
-        if ended:
+        """Whether it ends in time. Its end of the sentinel is no proof: a hostile one closes that and lives on."""
+        until_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        multiprocessing.connection.wait([self._process.sentinel], timeout_s)
+        while True:
+            # Others wait for this one: in here nothing is waited for.
             with _children:
-                self._process.join()
-        return ended
+                if self._process.exitcode is not None or self._is_gone():
+                    self._process.join()
+                    return True
+            if time.monotonic() >= until_s:
+                return False
+            time.sleep(_REAP_EVERY_S)
+
+    def _is_gone(self) -> bool:
+        """Whether somebody else has reaped it, as a program does that lets the system reap all that it starts."""
+        assert self._process.pid is not None
+        if os.name != "posix":
+            return False
+        try:
+            os.kill(self._process.pid, 0)
+        except OSError:
+            return True
+        return False
 
 
 def _cause_of_death(code: int | None, limits: Limits, *, expired: bool, loading: bool) -> tuple[str, str]:

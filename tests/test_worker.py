@@ -59,6 +59,10 @@ def obey(source: str, tell: Callable[[float], None]) -> Report:
         os._exit(int(value))
     elif order == "hang":
         time.sleep(10_000)
+    elif order == "deaf":
+        # As if it had ended, to whoever waits for that.
+        os.closerange(3, 64)
+        time.sleep(10_000)
     elif order == "spin":
         while True:
             pass
@@ -271,6 +275,27 @@ def test_a_hang_is_ended_at_the_limit(order: str, says: str, tmp_path: Path) -> 
         assert ended(outcome, pool.judge(Job(file(tmp_path, "be good")))) == ["timed_out", ""]
     assert outcome.error is not None
     assert says in outcome.error.message
+
+
+def test_a_worker_that_only_seems_to_have_ended_holds_up_no_other(tmp_path: Path) -> None:
+    found, runs = list[Outcome](), threading.Event()
+    with Pool(prepare=obedient, limits=LIMITS) as hostile, Pool(prepare=obedient, limits=LIMITS) as other:
+        job, began = Job(file(tmp_path, "deaf", "a")), time.monotonic()
+
+        def tell(one: Progress) -> None:
+            if one.stage == "judging":
+                runs.set()
+
+        thread = threading.Thread(target=lambda: found.append(hostile.judge(job, progress=tell)))
+        thread.start()
+        assert runs.wait(60)
+        # One is started, has ended, and another takes its place.
+        orders = ("leave 3", "be good")
+        assert ended(*(other.judge(Job(file(tmp_path, order, "b"))) for order in orders)) == ["crashed", ""]
+        thread.join()
+        assert time.monotonic() - began < LIMITS.seconds / 2
+        assert len(workers()) == 1
+    assert ended(*found) == ["crashed"]
 
 
 def test_processor_time_has_a_limit_of_its_own(tmp_path: Path) -> None:
