@@ -179,7 +179,8 @@ def confine(limits: Limits) -> str:
 def start_clock(limits: Limits) -> None:
     """From now on count this file's seconds. The kernel ends the process when they are over, even if nobody else lives to.
 
-    Processor time ends it by SIGXCPU, time by SIGALRM, somewhat later than whoever watches it should.
+    Processor time ends it by SIGXCPU, time by SIGALRM, somewhat later than whoever watches it should: where that one was
+    paused, so may this process have been, and its end says nothing of the file.
     """
     if sys.platform == "win32":
         return

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from . import remote, source
 from .errors import MediaError
+from .watch import time_over
 from .worker import Job
 
 if TYPE_CHECKING:
@@ -101,20 +101,21 @@ def without_name(message: str, path: str) -> str:
 
 def _hashed(file: IO[bytes], limits: Limits, stopped: Callable[[], bool]) -> str:
     """SHA-256 of what is in the file, which may be growing."""
-    digest, read, began_s = hashlib.sha256(), 0, time.monotonic()
+    digest, read = hashlib.sha256(), 0
     descriptor = file.fileno()
     try:
         os.lseek(descriptor, 0, os.SEEK_SET)
-        # Not by the file's own `read`, which would ask a storage that hardly answers again and again for the whole chunk.
-        while not stopped() and (chunk := os.read(descriptor, _CHUNK)):
-            digest.update(chunk)
-            read += len(chunk)
-            if max(read, os.fstat(descriptor).st_size) > limits.file_bytes:
-                found = f"is larger than the limit of {limits.file_bytes / 1e6:.0f} MB; raise the limit"
-                raise MediaError(found, kind="too_large")
-            if time.monotonic() - began_s > limits.seconds:
-                found = f"took longer than {limits.seconds:g} s to read; give it more time if it is worth it"
-                raise MediaError(found, kind="timed_out")
+        with time_over(limits.seconds) as is_over:
+            # Not by the file's own `read`, which would ask a storage that hardly answers again and again for a whole chunk.
+            while not stopped() and (chunk := os.read(descriptor, _CHUNK)):
+                digest.update(chunk)
+                read += len(chunk)
+                if max(read, os.fstat(descriptor).st_size) > limits.file_bytes:
+                    found = f"is larger than the limit of {limits.file_bytes / 1e6:.0f} MB; raise the limit"
+                    raise MediaError(found, kind="too_large")
+                if is_over():
+                    found = f"took longer than {limits.seconds:g} s to read; give it more time if it is worth it"
+                    raise MediaError(found, kind="timed_out")
     except OSError as error:
         raise MediaError(f"can't be read ({error.strerror}); the disk may be failing", kind="unreadable") from error
     return digest.hexdigest()

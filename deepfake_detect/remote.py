@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import tempfile
-import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 from . import source
 from .errors import MediaError, OptionsError
 from .types import Failure
+from .watch import time_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,12 +131,15 @@ def fetched(url: str, *, limits: Limits, stopped: Callable[[], bool]) -> Iterato
 
 
 def _copy(storage: Any, path: str, file: IO[bytes], *, limits: Limits, stopped: Callable[[], bool]) -> None:
-    began, size = time.monotonic(), 0
-    with storage.open(path, "rb", block_size=_AHEAD, cache_type="readahead") as remote_file:
+    size = 0
+    with (
+        time_over(limits.seconds) as is_over,
+        storage.open(path, "rb", block_size=_AHEAD, cache_type="readahead") as remote_file,
+    ):
         while not stopped() and (chunk := remote_file.read(_CHUNK)):
             size += len(chunk)
             _check_size(size, limits)
-            if time.monotonic() - began > limits.seconds:
+            if is_over():
                 raise MediaError(f"took longer than {limits.seconds:g} s to fetch", kind="timed_out")
             file.write(chunk)
 

@@ -299,8 +299,9 @@ class Pool:
                 worker.end()
                 self._check(job)
                 # What it judged before may have left it in a bad way, and if it died in its sleep the file is no reason.
-                innocent = worker.judged > 0 or not worker.begun
-                if error.kind == "timed_out" or not innocent or attempt == _TRIES - 1:
+                innocent = worker.judged > 0 or not worker.begun or worker.paused
+                over = error.kind == "timed_out" and not worker.paused
+                if over or not innocent or attempt == _TRIES - 1:
                     return self._failed(job, Failure(error.kind, str(error)), worker.confinement)
                 log.debug("%s: tried again after: %s", media.shown(job.path), error)
             except BaseException:
@@ -491,6 +492,11 @@ class _Worker:
             raise WorkerError(answer.message, kind=answer.kind)
         self.judged += 1
         return answer
+
+    @property
+    def paused(self) -> bool:
+        """It was ended by its own clock, and not by who watches it, which comes first unless all of us are stopped."""
+        return not self.expired and self._process.exitcode == -getattr(signal, "SIGALRM", math.inf)
 
     def kill(self) -> None:
         """End it at once. Whoever waits for its answer learns so."""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 
+import pytest
+
+from deepfake_detect import watch as watching
 from deepfake_detect.watch import Watch
 
 
@@ -53,3 +57,22 @@ def test_one_thread_watches_all_and_ends_when_it_is_closed() -> None:
         assert first.is_alive()
     first.join(30)
     assert not first.is_alive()
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_time_in_which_nothing_of_the_process_ran_does_not_count(busy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock jumps, as after a pause; what was busy all that time, by the processor's clock, had that time."""
+    jump_s, now_s, used_s = 0, time.monotonic, time.process_time
+    clocks = SimpleNamespace(monotonic=lambda: now_s() + jump_s, process_time=lambda: used_s() + jump_s * busy)
+    monkeypatch.setattr(watching, "time", clocks)
+    watch, over, over_too = Watch(), threading.Event(), threading.Event()
+    began_s = now_s()
+    with watch.at_most(3, over.set):
+        time.sleep(0.1)
+        jump_s = 1000
+        # Begun after the pause, before the watch knows of it: it does not get that time on top.
+        with watch.at_most(0.05, over_too.set):
+            assert over_too.wait(60)
+            assert over.wait(60)
+    assert (now_s() - began_s >= 3) != busy
+    watch.close()

@@ -63,6 +63,8 @@ def obey(source: str, tell: Callable[[float], None]) -> Report:
         # As if it had ended, to whoever waits for that.
         os.closerange(3, 64)
         time.sleep(10_000)
+    elif order == "doze":
+        time.sleep(float(value))
     elif order == "spin":
         while True:
             pass
@@ -606,6 +608,39 @@ if __name__ == "__main__":
         parent.kill()
     _, alive = psutil.wait_procs(family, timeout=30)
     assert not alive
+
+
+def test_time_in_which_all_is_paused_is_not_the_files(tmp_path: Path) -> None:
+    """As by Ctrl-Z, or with a container: longer than the limit, and than the worker's own clock, which goes on."""
+    program = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_worker import obedient
+from deepfake_detect.confine import Limits
+from deepfake_detect.worker import Job, Pool
+if __name__ == "__main__":
+    with Pool(prepare=obedient, limits=Limits(seconds=2)) as pool:
+        outcome = pool.judge(Job(sys.argv[1]), progress=lambda one: print(one.stage, flush=True))
+    print(outcome.error or "judged")
+"""
+    (tmp_path / "script.py").write_text(program)
+    command = [sys.executable, str(tmp_path / "script.py"), file(tmp_path, "doze 1")]
+    environment = {**os.environ, "PYTHONPATH": str(SAMPLES.parent)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() != "judging\n":
+            assert process.poll() is None
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children()]
+        os.killpg(process.pid, signal.SIGSTOP)
+        time.sleep(8)
+        states = [one.status() for one in family]
+        os.killpg(process.pid, signal.SIGCONT)
+        assert process.stdout.read().splitlines()[-1] == "judged"
+    # A worker is still of the group that a terminal stops, though it has no terminal.
+    assert states == [psutil.STATUS_STOPPED] * len(family)
+    assert len(family) > 1
 
 
 def test_the_real_detector_in_a_worker_finds_the_same(tmp_path: Path) -> None:
