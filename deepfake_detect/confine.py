@@ -28,6 +28,9 @@ _NETWORK = ("socket", "connect", "bind", "listen", "accept", "accept4")
 _PROGRAMS = ("execve", "execveat", "fork", "vfork")
 _OTHER_PROCESSES = ("ptrace", "process_vm_readv", "process_vm_writev", "tkill", "pidfd_send_signal", "pidfd_getfd",
                     "rt_sigqueueinfo", "rt_tgsigqueueinfo", "setns", "unshare")  # fmt: skip
+# What these set they set for other processes, too: who gets the processor and the disk, and where memory lies.
+_PRIORITIES = ("setpriority", "ioprio_set", "sched_setaffinity", "sched_setattr", "sched_setparam",
+               "sched_setscheduler", "migrate_pages", "move_pages", "process_madvise")  # fmt: skip
 # Who leads a session may get a terminal again, and who leaves the group no longer hears what is sent to all of it.
 _SESSIONS = ("setsid", "setpgid")
 # Seldom used and often broken parts of the kernel.
@@ -214,7 +217,8 @@ def _seccomp(*, writes: bool) -> bool:
     refuse, missing = seccomp.ERRNO(errno.EPERM), seccomp.ERRNO(errno.ENOSYS)
     own = os.getpid()
     rules: list[tuple[int, str | int, tuple[object, ...]]] = [
-        (refuse, name, ()) for name in (*_NETWORK, *_PROGRAMS, *_OTHER_PROCESSES, *_SESSIONS, *_KERNEL, *_MARKS)
+        (refuse, name, ())
+        for name in (*_NETWORK, *_PROGRAMS, *_OTHER_PROCESSES, *_PRIORITIES, *_SESSIONS, *_KERNEL, *_MARKS)
     ]
     rules += [(missing, name, ()) for name in _UNSEEN]
     # Threads are fine, processes are not.

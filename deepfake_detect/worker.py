@@ -959,10 +959,16 @@ def _leave_terminal() -> None:
 
 
 def _mute() -> None:
-    """What decoders print may be the file's own words, with marks that a terminal obeys."""
+    """What decoders print may be the file's own words, with marks that a terminal obeys.
+
+    Nor is anything told to the process that removes what ours forget: it prints what it does not understand, and removes
+    whatever of the user's it is told to.
+    """
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(nowhere, descriptor)
+    heard = resource_tracker.getfd() if os.name == "posix" else None
+    for descriptor in (0, 1, 2, heard):
+        if descriptor is not None:
+            os.dup2(nowhere, descriptor)
     os.close(nowhere)
 
 

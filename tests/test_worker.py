@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -131,6 +132,10 @@ def tried(what: dict[str, object]) -> str:
         ),
         "clone_unseen": lambda: call(435, bytes(88), 0),
         "type": lambda: fcntl.ioctl(os.open(str(what["terminal"]), os.O_RDONLY), termios.TIOCSTI, b"\n"),
+        "track": lambda: os.write(resource_tracker.getfd(), b"REGISTER:x\x1b[2J:nothing known\n"),
+        "priority": lambda: os.setpriority(os.PRIO_PROCESS, parent, os.getpriority(os.PRIO_PROCESS, parent)),
+        "affinity": lambda: os.sched_setaffinity(parent, os.sched_getaffinity(parent)),
+        "schedule": lambda: os.sched_setscheduler(parent, os.SCHED_OTHER, os.sched_param(0)),
         "session": os.setsid,
         "group": lambda: os.setpgid(0, 0),
         "read": lambda: old.read_bytes(),
@@ -337,7 +342,7 @@ def test_what_a_worker_gave_up(tmp_path: Path) -> None:
     assert outcome.confinement == "seccomp+rlimits"
     assert outcome.error is None
     found = json.loads(outcome.record["verdict"]["reason"])
-    assert {name: said for name, said in found.items() if said == "done"} == {"read": "done", "thread": "done"}
+    assert {name for name, said in found.items() if said == "done"} == {"read", "thread", "track"}
     assert found.pop("many") == "EMFILE"
     # As if the kernel had never heard of them: programs know how to do without.
     assert [found.pop(name) for name in ("ring", "open_unseen", "clone_unseen")] == ["ENOSYS"] * 3
@@ -345,8 +350,8 @@ def test_what_a_worker_gave_up(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file.jpg", "old"]
 
 
-def test_a_worker_has_no_terminal(tmp_path: Path) -> None:
-    """What it typed there a shell would run after us, unconfined."""
+def test_a_worker_has_no_terminal_and_is_not_heard_by_who_removes_what_is_left(tmp_path: Path) -> None:
+    """What it typed there a shell would run after us, unconfined; the other prints what is not understood, and removes."""
     program = f"""
 import fcntl, os, select, sys, termios
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -359,7 +364,7 @@ if __name__ == "__main__":
         print(pool.judge(Job(sys.argv[1])).record["verdict"]["reason"], select.select([0], [], [], 0)[0])
 """
     (tmp_path / "script.py").write_text(program)
-    what = {"folder": str(tmp_path), "port": 9, "parent": 0, "terminal": "/dev/tty", "deeds": ["type"]}
+    what = {"folder": str(tmp_path), "port": 9, "parent": 0, "terminal": "/dev/tty", "deeds": ["type", "track"]}
     command = [sys.executable, str(tmp_path / "script.py"), file(tmp_path, f"try {json.dumps(what)}")]
     environment = {**os.environ, "PYTHONPATH": str(SAMPLES.parent)}
     controller, terminal = os.openpty()
@@ -367,7 +372,7 @@ if __name__ == "__main__":
                           start_new_session=True, check=False)  # fmt: skip
     for descriptor in (controller, terminal):
         os.close(descriptor)
-    assert (done.stdout, done.stderr) == ('{"type": "ENXIO"} []\n', "")
+    assert (done.stdout, done.stderr) == ('{"type": "ENXIO", "track": "done"} []\n', "")
 
 
 def test_without_the_package_the_limits_of_the_system_hold_and_the_outcome_says_so(tmp_path: Path) -> None:
