@@ -31,6 +31,9 @@ _OTHER_PROCESSES = ("ptrace", "process_vm_readv", "process_vm_writev", "tkill", 
 # What these set they set for other processes, too: who gets the processor and the disk, and where memory lies.
 _PRIORITIES = ("setpriority", "ioprio_set", "sched_setaffinity", "sched_setattr", "sched_setparam",
                "sched_setscheduler", "migrate_pages", "move_pages", "process_madvise")  # fmt: skip
+# Memory, semaphores and queues of all programs of a user, which no file stands for: to be written into, and removed.
+_SHARED = ("shmget", "shmat", "shmctl", "semget", "semop", "semtimedop", "semctl", "msgget", "msgsnd", "msgrcv", "msgctl",
+           "mq_open", "mq_unlink")  # fmt: skip
 # Who leads a session may get a terminal again, and who leaves the group no longer hears what is sent to all of it.
 _SESSIONS = ("setsid", "setpgid")
 # Seldom used and often broken parts of the kernel.
@@ -218,7 +221,7 @@ def _seccomp(*, writes: bool) -> bool:
     own = os.getpid()
     rules: list[tuple[int, str | int, tuple[object, ...]]] = [
         (refuse, name, ())
-        for name in (*_NETWORK, *_PROGRAMS, *_OTHER_PROCESSES, *_PRIORITIES, *_SESSIONS, *_KERNEL, *_MARKS)
+        for name in (*_NETWORK, *_PROGRAMS, *_OTHER_PROCESSES, *_PRIORITIES, *_SHARED, *_SESSIONS, *_KERNEL, *_MARKS)
     ]
     rules += [(missing, name, ()) for name in _UNSEEN]
     # Threads are fine, processes are not.

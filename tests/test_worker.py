@@ -136,6 +136,7 @@ def tried(what: dict[str, object]) -> str:
         "priority": lambda: os.setpriority(os.PRIO_PROCESS, parent, os.getpriority(os.PRIO_PROCESS, parent)),
         "affinity": lambda: os.sched_setaffinity(parent, os.sched_getaffinity(parent)),
         "schedule": lambda: os.sched_setscheduler(parent, os.SCHED_OTHER, os.sched_param(0)),
+        "memory": lambda: attach(int(str(what["memory"]))),
         "session": os.setsid,
         "group": lambda: os.setpgid(0, 0),
         "read": lambda: old.read_bytes(),
@@ -157,6 +158,12 @@ def tried(what: dict[str, object]) -> str:
 def call(number: int, *arguments: int | bytes) -> None:
     """A system call, by its number."""
     if ctypes.CDLL(None, use_errno=True).syscall(number, *arguments) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+
+
+def attach(memory: int) -> None:
+    """Memory that programs share by a number, to be written into."""
+    if ctypes.CDLL(None, use_errno=True).shmat(memory, None, 0) == -1:
         raise OSError(ctypes.get_errno(), "refused")
 
 
@@ -332,10 +339,13 @@ def test_what_a_worker_gave_up(tmp_path: Path) -> None:
     pytest.importorskip("pyseccomp", exc_type=(ImportError, RuntimeError))
     (tmp_path / "old").write_bytes(b"x")
     controller, terminal = os.openpty()
+    memory = ctypes.CDLL(None).shmget(0, ctypes.c_size_t(1), 0o600)
+    assert memory >= 0
     with socket.create_server(("127.0.0.1", 0)) as server, Pool(prepare=obedient, limits=LIMITS) as pool:
         what = {"folder": str(tmp_path), "port": server.getsockname()[1], "parent": os.getpid(),
-                "terminal": os.ttyname(terminal)}  # fmt: skip
+                "terminal": os.ttyname(terminal), "memory": memory}  # fmt: skip
         outcome = pool.judge(Job(file(tmp_path, f"try {json.dumps(what)}")))
+    ctypes.CDLL(None).shmctl(memory, 0, None)
     assert not select.select([terminal], [], [], 0)[0]
     for descriptor in (controller, terminal):
         os.close(descriptor)
