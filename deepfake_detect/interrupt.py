@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
 
 def unbroken(do: Callable[[], object]) -> None:
@@ -30,7 +31,8 @@ class Interrupt:
 
     Python raises KeyboardInterrupt wherever it happens to be, and from some places no exception gets out: FFmpeg calls back
     into Python to write a video, and PyAV drops what is raised there. That it was dropped is told to `sys.unraisablehook`,
-    and from there it is sent once more, until it arrives.
+    and from there it is sent once more, until it arrives. Others print it and go on, as NumPy while a module of compiled
+    code is loaded that needs it: they ask `sys.excepthook` to.
 
     Attributes:
         seen: Whether there was one, whatever came of it.
@@ -41,20 +43,21 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         self._handler, self._hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
+        self._printing = sys.excepthook
         # Whoever started us may want it ignored, and only the main thread may handle it.
         self._ours = (
             self._handler is signal.default_int_handler and threading.current_thread() is threading.main_thread()
         )
         if self._ours:
             signal.signal(signal.SIGINT, self._raise)
-            sys.unraisablehook = self._dropped
+            sys.unraisablehook, sys.excepthook = self._dropped, self._print
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._ours:
             self._ours = False
             signal.signal(signal.SIGINT, self._handler)
-            sys.unraisablehook = self._hook
+            sys.unraisablehook, sys.excepthook = self._hook, self._printing
 
     def _raise(self, *_: object) -> None:
         self.seen = True
@@ -62,10 +65,19 @@ class Interrupt:
 
     def _dropped(self, lost: sys.UnraisableHookArgs) -> None:
         if lost.exc_type is KeyboardInterrupt:
-            # From another thread and a little later, or it would be raised in here and lost again.
-            threading.Timer(0.01, self._again).start()
+            self._send_again()
         else:
             self._hook(lost)
+
+    def _print(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if kind is KeyboardInterrupt:
+            self._send_again()
+        else:
+            self._printing(kind, error, trace)
+
+    def _send_again(self) -> None:
+        # From another thread and a little later, or it would be raised in here and lost again.
+        threading.Timer(0.01, self._again).start()
 
     def _again(self) -> None:
         if self._ours:

@@ -728,13 +728,15 @@ def test_ctrl_c_ends_everything_without_a_word(tmp_path: Path) -> None:
     folder.mkdir()
     for name in "abcd":
         (folder / name).write_text(f"hang {name}")
+    # What a shell runs in the background ignores SIGINT, and so would this.
     program = f"""
-import sys
+import signal, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from test_worker import obedient
 from deepfake_detect.batch import scan
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         scan([sys.argv[1]], Path(sys.argv[2]), prepare=obedient, workers=2, progress=lambda _: print("goes", flush=True))
     except KeyboardInterrupt:

@@ -163,6 +163,16 @@ def _drop_and_go_on(*_: object, **__: object) -> None:
     pytest.fail("it went on as if nothing had been")
 
 
+def _print_and_go_on(*_: object, **__: object) -> None:
+    """As NumPy does while a module of compiled code is loaded."""
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt as error:
+        sys.excepthook(KeyboardInterrupt, error, error.__traceback__)
+    time.sleep(10)
+    pytest.fail("it went on as if nothing had been")
+
+
 def _put_another_in_its_place(*_: object, **__: object) -> None:
     try:
         signal.raise_signal(signal.SIGINT)
@@ -170,16 +180,16 @@ def _put_another_in_its_place(*_: object, **__: object) -> None:
         raise ValueError("can't be closed now")
 
 
-@pytest.mark.parametrize("writes", [_drop_and_go_on, _put_another_in_its_place])
+@pytest.mark.parametrize("writes", [_drop_and_go_on, _print_and_go_on, _put_another_in_its_place])
 def test_an_interrupt_that_a_library_loses_still_ends_the_run(
     writes: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(annotate, "write_copy", writes)
-    handler, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
+    hooks = signal.getsignal(signal.SIGINT), sys.unraisablehook, sys.excepthook
     assert main([str(SAMPLES / "portrait_genuine.jpg"), "--quiet", "--report", str(tmp_path)]) == 130
     assert capsys.readouterr().err == "interrupted\n"
     assert (tmp_path / INCOMPLETE).exists()
-    assert (signal.getsignal(signal.SIGINT), sys.unraisablehook) == (handler, hook)
+    assert (signal.getsignal(signal.SIGINT), sys.unraisablehook, sys.excepthook) == hooks
 
 
 def test_an_error_without_an_interrupt_stays_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -32,8 +32,9 @@ LEVELS = {
     "batch": 9, "server": 14, "cli": 15, "__main__": 16, "training": 17,
 }  # fmt: skip
 SERVER_LEVELS = {
-    "guard": 0, "timeline": 0, "upload": 1, "browser": 1, "listener": 1, "visits": 1, "ledger": 3, "download": 5, "pace": 7,
-    "jobs": 8, "monitoring": 9, "service": 10, "endpoints": 11, "website": 12, "login": 13, "app": 14, "serve": 15,
+    "guard": 0, "removal": 0, "timeline": 0, "upload": 1, "browser": 1, "listener": 1, "visits": 1, "ledger": 3,
+    "download": 5, "pace": 7, "jobs": 8, "monitoring": 9, "service": 10, "endpoints": 11, "website": 12, "login": 13,
+    "app": 14, "serve": 15,
 }  # fmt: skip
 # types.Report leads to its writers, as the interface promises; they are imported when called.
 ALLOWED_UPWARDS = {("types", "dossier"), ("types", "page"), ("types", "plots"), ("types", "report")}

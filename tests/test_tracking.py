@@ -90,10 +90,10 @@ def test_someone_else_in_the_same_place_without_a_cut_begins_a_new_track(tmp_pat
     assert sorted(people.values()) == [["A"] * 8, ["B"] * 8]
 
 
-def test_one_person_sampled_every_few_seconds_is_one_track(tmp_path: Path, detector: Detector) -> None:
+def test_one_person_sampled_every_few_seconds_is_one_track(tmp_path: Path) -> None:
     frames = [scene({"A": 180 + 8 * (i % 5)}, seed=i) for i in range(24)]
     path = write_video(tmp_path / "a.mkv", frames, stamps=[5000 * i for i in range(24)])
-    (track,) = detector.detect(path).tracks
+    (track,) = Detector(Options(frames=24)).detect(path).tracks
     assert len(track.scores) == 24
 
 
