@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from deepfake_detect.types import Calibration, Label, Report, Score
 
 COUNTS = (4, FAST_FRAMES, 16, 32, 64, 128)
-SHARES, SPLICES, SPLICED_FRAMES = (0, 0.06, 0.09, 0.16, 0.25, 1), 120, 900
+SHARES, SPLICED_FRAMES = (0, 0.06, 0.09, 0.16, 0.25, 1), 900
 
 
 def after(report: Report, count: int) -> tuple[FaceTrack, ...]:
@@ -90,8 +90,10 @@ def row(judged_videos: Sequence[tuple[Labelled, Report]], looks: Sequence[int], 
     )
 
 
-def spliced(judged_videos: Sequence[tuple[Labelled, Report]], looks: Sequence[int], calibration: Calibration) -> str:
-    """What becomes of videos that are forged for a part of the time."""
+def spliced(
+    judged_videos: Sequence[tuple[Labelled, Report]], looks: Sequence[int], calibration: Calibration, *, count: int
+) -> str:
+    """What becomes of so many videos that are forged for a part of the time."""
     of: dict[str, list[tuple[Report, Sequence[Score]]]] = {"real": [], "fake": []}
     for item, report in judged_videos:
         of[item.label].append((report, max((track.voting for track in report.tracks), key=len, default=())))
@@ -99,7 +101,7 @@ def spliced(judged_videos: Sequence[tuple[Labelled, Report]], looks: Sequence[in
     for share in SHARES:
         labels: list[Label] = []
         frames = []
-        for _ in range(SPLICES):
+        for _ in range(count):
             (report, genuine), (_, forged) = (some[int(rng.integers(len(some)))] for some in of.values())
             begin = int(rng.uniform(0, SPLICED_FRAMES * (1 - share)))
             end = begin + int(SPLICED_FRAMES * share)
@@ -112,7 +114,7 @@ def spliced(judged_videos: Sequence[tuple[Labelled, Report]], looks: Sequence[in
             judged, taken = looked_at(whole, looks, calibration)
             labels.append(verdict.decide(judged, kind="video", calibration=calibration).label)
             frames.append(sum(taken))
-        found, unclear = (labels.count(label) / SPLICES for label in ("manipulated", "inconclusive"))
+        found, unclear = (labels.count(label) / count for label in ("manipulated", "inconclusive"))
         cells.append(f"{found:.2f} / {unclear:.2f}, {np.mean(frames):.0f}")
     return f"| {named(looks)} | {' | '.join(cells)} |"
 
@@ -126,6 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="labelled media, in any layout that `evaluate` reads")
     parser.add_argument("--split")
+    parser.add_argument("--splices", type=int, default=120, help="videos forged in part, of each kind (%(default)s)")
     arguments = parser.parse_args()
     dataset = read_dataset(arguments.data, split=arguments.split)
     videos = [item for item in dataset.items if Path(item.path).suffix.lower() in VIDEO_ENDINGS]
@@ -147,7 +150,7 @@ def main() -> None:
         print("\nmanipulated / inconclusive, frames on average, by the share that is forged\n")
         print(f"| frames | {' | '.join(f'{share:g}' for share in SHARES)} |\n|{'---|' * (len(SHARES) + 1)}")
         for looks in ((16,), (32,), Options().looks, (max(COUNTS),)):
-            print(spliced(judged_videos, looks, detector.calibration))
+            print(spliced(judged_videos, looks, detector.calibration, count=arguments.splices))
 
 
 if __name__ == "__main__":

@@ -238,6 +238,9 @@ def _quiet_onnxruntime() -> ModuleType:
     try:
         import onnxruntime
     except ImportError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            # Compiled code that is interrupted while it is loaded says that it can't be.
+            raise error.__cause__ from error
         # Windows does not bring what it was built with, nor does Python's installer.
         raise OptionsError(
             f"ONNX Runtime can't be loaded ({error}); on Windows it needs a recent Microsoft Visual C++ Redistributable,"

@@ -58,7 +58,7 @@ def test_how_many_frames_are_needed(tmp_path: Path) -> None:
         shutil.copy(SAMPLES / name, tmp_path)
     # A forgery and the clip that it was made of are one group, and no more than that is known twice.
     (tmp_path / "index.csv").write_text("path,label,group\nclip_genuine.mp4,real,a\nclip_forged.mp4,fake,a\n")
-    printed = run("effort.py", str(tmp_path / "index.csv"))
+    printed = run("effort.py", str(tmp_path / "index.csv"), "--splices", "2")
     assert "2 videos in 1 groups, of 75 to 75 frames" in printed
     assert "| all | 2 of 2 (0.21–1.00) | 1.000 | 0.00 | 0.00 | 0 | 75 |" in printed
 

@@ -170,6 +170,20 @@ def test_what_windows_may_lack_is_said(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "vc_redist.x64.exe" in err
 
 
+def test_what_is_interrupted_while_it_is_loaded_is_not_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "onnxruntime":
+                raise ImportError("initialization failed") from KeyboardInterrupt()
+
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    assert main([str(PICTURE)]) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
 def test_of_a_folder_it_is_said_what_judges_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 1
     assert "is a folder; give the files in it, or judge all of them with scan" in capsys.readouterr().err

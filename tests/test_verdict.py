@@ -580,13 +580,13 @@ def test_of_few_views_no_more_labels_are_taken_for_settled() -> None:
 def test_of_labels_that_are_not_open_few_differ_from_those_of_all_frames() -> None:
     rng = np.random.default_rng(0)
     settled = same = 0
-    for _ in range(300):
+    for _ in range(120):
         logits = rng.uniform(-2.5, 2.5) + 0.6 * np.convolve(rng.standard_normal(516), np.full(5, 5**-0.5), "valid")
         few, every = (track(1, *logits[i::step]) for i, step in ((8, 16), (0, 1)))
         if not is_open([few], kind="video", calibration=CALIBRATION):
             settled += 1
             same += label_of(few.logit or 0.0, BANDS) == label_of(every.logit or 0.0, BANDS)
-    assert settled > 200
+    assert settled > 80
     assert same >= 0.97 * settled
 
 
