@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from os import PathLike
 
-    from .types import Calibration, FaceTrack, Heatmap, Kind, Provenance, Report, Score
+    from .types import Calibration, FaceTrack, Heatmap, Provenance, Report, Score
 
 # Another processor rounds otherwise: so much may a figure differ, by its name; the ratio in proportion.
 _TOLERATED = {"logit": 0.02, "probability": 0.01, "probability_interval": 0.02, "likelihood_ratio": 0.05, "box": 0.5,
@@ -532,16 +532,15 @@ def _other_effort(record: dict[str, Any], report: Report, calibration: Calibrati
 
 
 def _opens(report: Report, calibration: Calibration) -> Iterator[bool]:
-    """Whether a label is open: as it is, and were each logit as much lower or higher as another processor may make it."""
-    kind: Kind = "video" if report.effort else "image"
+    """Whether a video's label is open: as it is, and were each logit as far off as another processor may make it."""
     for apart in (-_TOLERATED["logit"], 0, _TOLERATED["logit"]):
         tracks = []
         for track in report.tracks:
             scores = (
                 score if score.logit is None else replace(score, logit=score.logit + apart) for score in track.scores
             )
-            tracks.append(judge(replace(track, scores=tuple(scores)), kind=kind, calibration=calibration))
-        yield is_open(tracks, kind=kind, calibration=calibration)
+            tracks.append(judge(replace(track, scores=tuple(scores)), kind="video", calibration=calibration))
+        yield is_open(tracks, kind="video", calibration=calibration)
 
 
 def _without_figures(sentences: Sequence[str]) -> list[str]:
