@@ -273,6 +273,27 @@ def test_labels_count_beside_a_teacher_as_much_as_is_asked(drawn_data: Path, tmp
     assert first_loss(0.5) == pytest.approx(taken + 0.5 * told, rel=1e-4)
 
 
+def test_a_teacher_may_be_asked_of_what_was_not_blended_here_alone(drawn_data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    weights = tmp_path / "net.safetensors"
+    save_file(EvidenceNet(TINY).state_dict(), weights)
+    maker = PairMaker([drawn_data], None, TINY, unworn=True)
+    blends = [replace(maker.make(seed), family="self") for seed in range(4)]
+    whole = [replace(pair, family="whole") for pair in blends]
+
+    def first_loss(pairs: list[Pair], taught: str, *, teacher: bool = True) -> float:
+        plan = replace(settings(), norms="kept", taught=taught)
+        return Learner(plan, TINY, weights, weights if teacher else None).learn(pairs)[0]
+
+    assert first_loss(blends, "whole") == pytest.approx(first_loss(blends, "all", teacher=False), rel=1e-4)
+    assert first_loss(whole, "whole") == pytest.approx(first_loss(whole, "all"), rel=1e-4)
+    mixed = first_loss([*blends[:2], *whole[2:]], "whole")
+    parts = first_loss(blends[:2], "whole"), first_loss(whole[2:], "whole")
+    assert mixed == pytest.approx(sum(parts) / 2, rel=1e-4)
+    with pytest.raises(ValueError, match="taught: expected all or whole"):
+        replace(settings(), taught="blends")
+
+
 def test_what_nothing_is_known_of_has_no_weight() -> None:
     crops, unknown = np.zeros((2, 8, 8, 3), np.uint8), np.full((1, 1), IGNORE, np.float32)
     known = Pair(crops, np.ones((1, 1), np.float32), "self")

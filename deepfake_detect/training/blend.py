@@ -36,10 +36,10 @@ Picture = np.ndarray
 
 IGNORE = -1.0
 FAMILIES = ("self", "other", "regenerated", "redrawn")
-SHAPES = ("whole", "inner", "below_brows", "lower_half", "mouth", "eyes", "nose", "box")
-_SHAPE_WEIGHTS = (0.26, 0.2, 0.14, 0.1, 0.12, 0.06, 0.04, 0.08)
+SHAPES = ("whole", "inner", "below_brows", "lower_half", "mouth", "eyes", "nose", "box", "parts")
+_SHAPE_WEIGHTS = (0.24, 0.18, 0.13, 0.1, 0.12, 0.06, 0.04, 0.07, 0.06)
 # Another person's face mostly comes whole, and then fills what is looked at without the face's rim.
-_OTHER_WEIGHTS = (0.38, 0.22, 0.15, 0.05, 0.06, 0.03, 0.01, 0.1)
+_OTHER_WEIGHTS = (0.3, 0.18, 0.13, 0.05, 0.06, 0.03, 0.01, 0.08, 0.16)
 FILLING = ("whole", "inner", "below_brows", "box")
 # How often a blend is seen through a swap net: its square of the picture drawn at the net's size. The sizes of published
 # ones, in pixels a side; how wide the square is and how far below the eyes its centre lies, both in distances of the eyes
@@ -135,9 +135,10 @@ def forge(
         source = _move(source, face, rng)
     strength = float(rng.choice(_STRENGTHS)) if family == "self" else float(rng.choice((0.75, 1.0, 1.0, 1.0)))
     draw = rng.random()
-    if family != "regenerated" and strength == 1.0 and draw < 0.12:
+    # Single eyes, noses and mouths are put together by hand, and whoever does so heals the seams.
+    if family != "regenerated" and strength == 1.0 and draw < (0.4 if shape == "parts" else 0.12):
         forged = poisson(source, target, mask)
-    elif draw < 0.25:
+    elif draw > 0.87:
         forged = multi_band(source, target, mask * strength)
     else:
         forged = alpha_blend(source, target, mask * strength)
@@ -228,12 +229,12 @@ def draw_mask(mesh: dict[str, np.ndarray], size: tuple[int, int], shape: str, rn
     oval = mesh["oval"]
     width = float(np.ptp(oval[:, 0])) or 1.0
     mask: np.ndarray = np.zeros(size, np.float32)
-    for outline in _outlines(mesh, shape):
+    for outline in _outlines(mesh, shape, rng):
         hull = cv2.convexHull(outline.astype(np.float32)).round().astype(np.int32)
         cv2.fillConvexPoly(mask, hull, 1.0)
     mask = _deform(mask, rng, strength=0.05 * width)
     grow = int(rng.integers(-round(0.05 * width) - 1, round(0.06 * width) + 2))
-    if shape in ("mouth", "eyes", "nose"):
+    if shape in ("mouth", "eyes", "nose", "parts"):
         grow = abs(grow)
     if grow:
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * abs(grow) + 1,) * 2)
@@ -283,7 +284,7 @@ def skin(pixels: Picture, mesh: dict[str, np.ndarray], rng: Generator) -> np.nda
     return np.asarray(cv2.GaussianBlur(result, (0, 0), max(0.3, float(rng.uniform(0.0, 0.004)) * longer)))
 
 
-def _outlines(mesh: dict[str, np.ndarray], shape: str) -> list[np.ndarray]:
+def _outlines(mesh: dict[str, np.ndarray], shape: str, rng: Generator) -> list[np.ndarray]:
     oval, nose, lips = mesh["oval"], mesh["nose"], mesh["lips_outer"]
     eyes = [mesh["right_eye"], mesh["left_eye"]]
     brows = [mesh["right_brow"], mesh["left_brow"]]
@@ -302,6 +303,11 @@ def _outlines(mesh: dict[str, np.ndarray], shape: str) -> list[np.ndarray]:
         return [_about(np.concatenate([eye, brow]), 1.1) for eye, brow in zip(eyes, brows, strict=True)]
     if shape == "nose":
         return [_about(nose, 1.2)]
+    if shape == "parts":
+        # One to four of an eye, the other, the nose and the mouth, as composites are made by hand.
+        single = [_about(np.concatenate([eye, brow]), 1.1) for eye, brow in zip(eyes, brows, strict=True)]
+        single += [_about(nose, 1.2), _about(lips, 1.35)]
+        return [single[i] for i in rng.choice(4, int(rng.integers(1, 5)), replace=False)]
     if shape == "box":
         (x0, y0), (x1, y1) = oval.min(0), oval.max(0)
         return [np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])]

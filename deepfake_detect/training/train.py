@@ -19,6 +19,7 @@ import math
 import multiprocessing
 import os
 import time
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NORMS = ("batch", "strangers", "kept")
+_TAUGHT = ("all", "whole")
+# Settings that are no numbers, or may be missing.
+_NAMED = ("backbone", "norms", "taught", "least_margin", "closest")
 # Of a net: its first weights, (channels, what it sees, 3, 3).
 _STEM = "stem.1.weight"
 # Of a map's cells, those whose mean a student is asked for beside the map: the share that the manifest pools.
@@ -63,6 +67,8 @@ class Settings:
         whole_share: Share of pairs whose forgery is not a blend.
         alone_share: Share of pairs that are two pictures as they are, with nothing known of them: for a teacher only.
         label_weight: Of the loss of labels and masks beside what a teacher says; without a teacher there is nothing else.
+        taught: Of which pairs a teacher is asked: of `all`; or of `whole` alone, those that are not blended here. Of these
+            there are so few that labels are learned by heart; of blends, which never end, labels then say everything.
         narrowest: The narrowest margin that pairs draw; 0 for that of the architecture alone.
         widest: The widest one.
         closest: The narrowest one where the inside of the face is altered throughout, -0.3 or more; None for `narrowest`.
@@ -83,6 +89,7 @@ class Settings:
     whole_share: float = 0.25
     alone_share: float = 0.0
     label_weight: float = 0.0
+    taught: str = "all"
     narrowest: float = 0.0
     widest: float = 0.0
     closest: float | None = None
@@ -96,6 +103,8 @@ class Settings:
             raise ValueError(f"closest: expected -0.3 to narrowest ({self.narrowest}), found {self.closest}")
         if self.norms not in _NORMS:
             raise ValueError(f"norms: expected {' or '.join(_NORMS)}, found {self.norms!r}")
+        if self.taught not in _TAUGHT:
+            raise ValueError(f"taught: expected {' or '.join(_TAUGHT)}, found {self.taught!r}")
         if self.norms == "strangers" and self.batch % 4:
             raise ValueError(f"batch: with norms 'strangers' a multiple of 4 is expected, found {self.batch}")
 
@@ -398,12 +407,19 @@ class Learner:
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate(self.seen, settings)
         maps, logits = forward(self.net, crops, settings.norms)
-        told = loss(maps, logits, masks, labels, weights, map_weight=settings.map_weight)
-        if self._teacher is None:
-            total = told
-        else:
-            taken = likeness(maps, taught(self._teacher, pairs), map_weight=settings.map_weight)
-            total = taken + settings.label_weight * told
+        pupils = [
+            self._teacher is not None and (settings.taught == "all" or pair.family not in FAMILIES) for pair in pairs
+        ]
+        asked = torch.tensor(pupils).repeat_interleave(2)
+        # Each kind of pair by its share, so that how many there are of it does not change what one of them counts.
+        total, share = maps.new_zeros(()), float(asked.float().mean())
+        for those, weight in ((~asked, 1.0 - share), (asked, share * settings.label_weight)):
+            if weight:
+                told = (part[those] for part in (maps, logits, masks, labels, weights))
+                total = total + weight * loss(*told, map_weight=settings.map_weight)
+        if self._teacher is not None and share:
+            wanted = taught(self._teacher, list(compress(pairs, pupils)))
+            total = total + share * likeness(maps[asked], wanted, map_weight=settings.map_weight)
         self._optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
@@ -594,12 +610,12 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--stop-after", type=int, help="stop at so many crops; the schedule stays that of --pictures")
     for of in (Settings, Architecture):
         for field in dataclasses.fields(of):
-            if isinstance(field.default, int | float) or field.name in ("backbone", "norms", "least_margin", "closest"):
+            if isinstance(field.default, int | float) or field.name in _NAMED:
                 result.add_argument(
                     "--" + field.name.replace("_", "-"),
                     type=float if field.default is None else type(field.default),
                     default=field.default,
-                    choices=_NORMS if field.name == "norms" else None,
+                    choices={"norms": _NORMS, "taught": _TAUGHT}.get(field.name),
                     help="(%(default)s)",
                 )
     return result
