@@ -128,6 +128,10 @@ def test_a_folder_that_fits_a_pattern_stands_for_all_below_it(memory: Any) -> No
     assert sorted(found.url for found in remote.find("memory://queue/b*")) == ["memory://queue/b", *below]
 
 
+def test_an_author_in_a_name_is_no_key(memory: Any) -> None:
+    assert [found.url for found in remote.find("memory://queue/a?author=me.jpg")] == ["memory://queue/a?author=me.jpg"]
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [("https://example.org/a.jpg?X-Amz-Signature=s3cr3t", "https://example.org/a.jpg"),
