@@ -238,7 +238,8 @@ class _Entry:
     @property
     def is_private(self) -> bool:
         """Whether it may tell who or where someone is."""
-        key = self.key
+        # Apple and Microsoft write their own names in front of the same words.
+        key = re.sub(r"^(comapplequicktime|wm)", "", self.key)
         return (
             key in _PRIVATE
             or any(part in key for part in _PRIVATE_PARTS)
@@ -251,9 +252,11 @@ class _Entry:
 
 
 # Who took it, whom it shows, where, with which single camera.
-_PRIVATE_NAMES = ("mwg-rs:Name", "photoshop:Source", "Iptc4xmpExt:Name", "regions:Name", "acdsee-rs:Name")
+_PRIVATE_NAMES = ("mwg-rs:Name", "photoshop:Source", "Iptc4xmpExt:Name", "regions:Name", "acdsee-rs:Name",
+                  "wgs84_pos:alt")  # fmt: skip
 # Folders bear the names of those who use them. And keywords that are filed under people, families or places.
-_PRIVATE_ENDS = ("projectpath", "filepath", "documentname", "lasturl", "preservedfilename", "rawfilename")
+_PRIVATE_ENDS = ("projectpath", "filepath", "documentname", "lasturl", "preservedfilename", "rawfilename",
+                 "rights")  # fmt: skip
 _PATH = re.compile(r"\bfile:|/(home|users|volumes|media|mnt)/|\b[a-z]:[\\/]|(?<!\w)\\\\\w", re.IGNORECASE)
 _FILED = re.compile(r"[|/]|^\s*pe(ople|rsonen|rsonas)\b", re.IGNORECASE)
 _KEYWORDS = frozenset({
@@ -262,19 +265,18 @@ _KEYWORDS = frozenset({
 })  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]{2}")
 _PRIVATE_PARTS = (
-    "serialnumber", "location", "director", "copyright", "owner", "creatorname", "artist", "author", "country",
-    "photographer", "imageeditor", "contributor", "licensor", "imagesupplier", "contactinfo",
+    "serial", "location", "latitude", "longitude", "altitude", "director", "copyright", "owner", "creatorname", "artist",
+    "author", "country", "photographer", "cinematographer", "imageeditor", "contributor", "licensor", "imagesupplier",
+    "contactinfo", "producer", "publisher", "performer", "engineer",
 )  # fmt: skip
-_PRIVATE_BEGINNINGS = ("gps", "location", "patient", "person", "ciadr", "ciemail", "citel", "ciurl")
+# What EXIF holds under a number that no one has a name for may be anything.
+_PRIVATE_BEGINNINGS = ("gps", "location", "patient", "person", "ciadr", "ciemail", "citel", "ciurl", "tag0x")
 _PRIVATE = frozenset({
-    "actor", "actors", "artist", "albumartist",
-    "author", "authors", "authorsposition", "byline", "bylinetitle", "captionwriter",
-    "cameraownername", "city", "composer", "contact", "copyright", "copyrightnotice", "copyrightowner", "country",
-    "accountid", "aocreator",
-    "creator", "credit", "director", "filepath", "hostcomputer", "hostname", "imagecreator", "imagecreatorname",
-    "comapplequicktimelocationiso6709", "comapplequicktimeauthor", "comapplequicktimeartist", "ownername", "ownerid",
-    "path", "performer", "producer", "provincestate", "publisher", "rights", "serial", "state",
-    "sublocation", "usageterms", "webstatement", "writer", "xpauthor", "xyz",
+    "actor", "actors", "arranger", "byline", "bylinetitle", "captionwriter", "composer", "conductor", "contact", "credit",
+    "credits", "creator", "imagecreator", "aocreator", "accountid", "lyricist", "technician", "thanksto", "writer",
+    "editedby", "encodedby", "masteredby", "mixedby", "remixedby", "screenplayby", "writtenby", "ieng", "itch",
+    "filepath", "hostcomputer", "hostname", "path", "webstatement", "usageterms",
+    "city", "provincestate", "state", "sublocation", "xyz", "lat", "lon", "long", "lng",
 })  # fmt: skip
 
 
@@ -413,6 +415,12 @@ _BUILD_TAGS = frozenset({0x111, 0x117, 0x140, 0x144, 0x145, 0x15B, 0x201, 0x202,
                          0x83BB, 0x8649, 0x8773, 0xEA1C})  # fmt: skip
 _XP_TAGS = range(0x9C9B, 0x9CA0)
 _USER_COMMENT, _MAKER_NOTE = 0x9286, 0x927C
+# Of EXIF 3.0 and of Adobe Camera Raw, which Pillow has no names for.
+_TAGS = ExifTags.TAGS | {
+    0xA436: "ImageTitle", 0xA437: "Photographer", 0xA438: "ImageEditor", 0xA439: "CameraFirmware",
+    0xA43A: "RAWDevelopingSoftware", 0xA43B: "ImageEditingSoftware", 0xA43C: "MetadataEditingSoftware",
+    0xFDE8: "OwnerName", 0xFDE9: "SerialNumber", 0xFDEA: "Lens",
+}  # fmt: skip
 
 
 def _read_exif_of(found: _Found, image: Image.Image) -> None:
@@ -426,8 +434,8 @@ def _read_exif_bytes(found: _Found, data: bytes) -> None:
 
 
 def _read_exif(found: _Found, exif: Image.Exif) -> None:
-    _read_tags(found, exif, ExifTags.TAGS)
-    for number, names in ((ExifTags.IFD.Exif, ExifTags.TAGS), (ExifTags.IFD.GPSInfo, ExifTags.GPSTAGS)):
+    _read_tags(found, exif, _TAGS)
+    for number, names in ((ExifTags.IFD.Exif, _TAGS), (ExifTags.IFD.GPSInfo, ExifTags.GPSTAGS)):
         found.attempt("EXIF", _read_directory, exif, number, names)
 
 
@@ -439,7 +447,7 @@ def _read_tags(found: _Found, values: MutableMapping[int, Any], names: dict[int,
     # What stands in the directory of the place is private, also where no one knows what it is.
     unknown = "GPS" if names is ExifTags.GPSTAGS else "Tag"
     for tag in list(values):
-        if isinstance(tag, int) and not (names is ExifTags.TAGS and tag in _BUILD_TAGS) and not found.is_full():
+        if isinstance(tag, int) and not (names is _TAGS and tag in _BUILD_TAGS) and not found.is_full():
             found.attempt("EXIF", _read_tag, values, tag, names.get(tag, f"{unknown}0x{tag:04X}"))
 
 

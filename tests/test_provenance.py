@@ -226,9 +226,47 @@ def test_private_values_of_videos_and_png_are_withheld(tmp_path: Path) -> None:
     assert value_of(packed, "PNG", "Raw profile type iptc") == "17 bytes"
 
 
-@pytest.mark.parametrize("name", ["Photographer", "contributor", "LicensorName", "ImageSupplierName", "ImageEditor"])
-def test_names_of_people_in_any_field_are_withheld(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["Photographer", "contributor", "LicensorName", "ImageSupplierName", "ImageEditor", "WM/Writer", "WM/Producer", "IENG",
+     "encoded_by", "EDITED_BY", "SOUND_ENGINEER", "ExecutiveProducer", "LATITUDE", "com.apple.proapps.serialno"],
+)  # fmt: skip
+def test_names_of_people_places_and_devices_in_any_field_are_withheld(name: str, tmp_path: Path) -> None:
     assert value_of(examine(png(tmp_path, **{name: "Anna"}), kind="image"), "PNG", name) == WITHHELD
+
+
+def test_what_drones_raw_converters_and_cameras_of_film_write_is_withheld(tmp_path: Path) -> None:
+    tags = Image.Exif()
+    tags.update(
+        {0x10F: "DJI", 0xFDE8: "Owner's Name: Anna Kern", 0xFDE9: "Serial Number: 0420123456", 0xC7B5: "Anna Kern"}
+    )
+    # Photographer, image editor and image title of EXIF 3.0.
+    tags.get_ifd(ExifTags.IFD.Exif).update({0xA436: "A field", 0xA437: "Anna Kern", 0xA438: "Anna Kern"})
+    spaces = ('xmlns:drone-dji="http://www.dji.com/drone-dji/1.0/"'
+              ' xmlns:geo="http://www.w3.org/2003/01/geo/wgs84_pos#"')  # fmt: skip
+    places = (
+        'drone-dji:Latitude="52.5200" drone-dji:Longitude="+13.4050" drone-dji:RelativeAltitude="+40.10"'
+        ' geo:lat="52.52" geo:long="13.405" geo:alt="40.1"'
+    )
+    packet = xmp().replace(b'rdf:about=""', f'rdf:about="" {spaces} {places}'.encode())
+    Image.fromarray(texture(64, 64)).save(tmp_path / "a.jpg", exif=tags, xmp=packet)
+    picture = examine(tmp_path / "a.jpg", kind="image")
+    assert {name: value for _, name, value in picture.metadata if value != WITHHELD} == {
+        "Make": "DJI", "ImageTitle": "A field"
+    }  # fmt: skip
+    assert {"OwnerName", "SerialNumber", "Tag0xC7B5", "Photographer", "ImageEditor", "1.0:Longitude"} <= {
+        name for _, name, _ in picture.metadata
+    }
+    names = {f"com.apple.quicktime.{name}": "Anna Kern" for name in ("producer", "publisher", "credits", "author")}
+    film = examine(
+        video(tmp_path, "a.mov", **names, **{"com.apple.proapps.serialno": "0420123456", "title": "A film"}),
+        kind="video",
+    )
+    assert value_of(film, "container", "title") == "A film"
+    assert value_of(film, "container", "com.apple.proapps.serialno") == WITHHELD
+    for found in (picture, film):
+        for text in ("52.5", "13.4", "40.1", "Anna", "0420123456"):
+            assert text not in repr(found)
 
 
 def test_hostile_values_become_short_plain_text(tmp_path: Path) -> None:
