@@ -11,6 +11,7 @@ import re
 import zipfile
 import zlib
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from .verdict import decide, is_open, judge, resting_on, warnings
 from .words import Words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from os import PathLike
 
     from .types import Calibration, FaceTrack, Heatmap, Provenance, Report, Score
@@ -48,9 +49,10 @@ _READ = {"logit": 1.0, "quality": 0.1, "detector_confidence": 0.1}
 # other one lies (crops, laid likewise, are as near as above: 1.2 grey levels, 4.5 in a patch); 4 of the 256 bits of a PDQ
 # hash and 1 in its quality. The limits leave room beyond that.
 _READ_PLACE, _READ_MAP, _READ_BITS, _READ_HASH_QUALITY = 0.15, 3.5, 10, 3
-_COMPARED = ("schema", "media", "verdict", "tracks", "error")
-# Figures within sentences: each is compared where it stands by itself.
-_FIGURE = re.compile(r"[-+]?\d+(?:\.\d+)?")
+# Figures within sentences, and the words before those that may round otherwise: a ratio, a moment, a probability.
+_FIGURE = re.compile(r"(about |around |would be |)([0-9]+(?:\.[0-9]+)?)")
+# What records of older versions don't name.
+_LATER = ("effort", "media.container", "media.start_s", "tool.entry_sha256", "examination.options.most_frames")
 # A folder may come from anyone. No list of fingerprints, record or signature is larger, nor an array of a map or a crop.
 _LARGEST_FILE, _LARGEST_ARRAY, _LONGEST = 256 * 2**20, 64 * 2**20, 300
 # Of a cell or pixel so much must be seen for it to be compared, but for rounding.
@@ -104,7 +106,8 @@ def verify(
         checks.append(Check("model", False, f"unknown, since {dossier.JSON} can't be relied on"))
         return tuple(_brief(check) for check in checks)
     try:
-        record = json.loads(_read(folder, dossier.JSON).decode("utf-8"), parse_constant=_refuse)
+        text = _read(folder, dossier.JSON).decode("utf-8")
+        record = json.loads(text, parse_constant=_refuse, object_pairs_hook=_each_once)
         checks += _inner_files(folder, record, told={check.name for check in checks})
         model = _model(record, weights_folder)
         checks.append(model)
@@ -133,6 +136,15 @@ def _brief(check: Check) -> Check:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number")
+
+
+def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two values of one name one program takes the last, another, or a person, the first."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)} stands twice")
+    return found
 
 
 def _opened(folder: Path, name: str) -> io.BufferedReader:
@@ -375,35 +387,115 @@ def _compare(
     Args:
         read_by: The net, where `report` is what another kind of processor read, see `_read_there`.
     """
-    stated, repeated = record["examination"], to_dict(report)
-    known = stated["options"]
-    # Older reports do not state them.
-    for name in {"container", "start_s"} - set(record["media"]):
-        del repeated["media"][name]
-    before_and_now = ({name: one[name] for name in _COMPARED} for one in (record, repeated))
+    stated, known = record["examination"], record["examination"]["options"]
     compared = _Compared()
-    compared.differences += [*_differences("", *before_and_now), *_other_effort(record, report, calibration)]
-    _compare_maps(compared, folder, record, report, read_by)
     version = record["tool"]["version"]
     again = dossier.examination(report, ReportOptions())
+    now = json.loads(json.dumps({**to_dict(report), "examination": again}))
     # Whether a signer is trusted depends on what was given as trusted, and what can be read of a manifest on what is
     # installed; what words there are, on the version.
-    trusted = {"content_credentials", "notes"} if known.get("trust") or _unread(again) != _unread(stated) else set()
-    worded = {"limits", "where_to_turn"} if version != __version__ else set()
-    left_out = {"created_utc", "options", "report_options", *trusted, *worded}
-    if not worded:
-        sentences = (_without_figures(one["warnings"]) for one in (record, repeated))
-        compared.differences += _differences("warnings", *sentences)
-    if not (worded or trusted):
-        reasons = ([one["verdict"]["reason"]] for one in (record, repeated))
-        compared.differences += _differences("verdict.reason", *map(_without_figures, reasons))
-    compared.differences += _differences("examination", stated, json.loads(json.dumps(again)), left_out=left_out)
+    trusted, worded = bool(known.get("trust")) or _unread(again) != _unread(stated), version != __version__
+    _take_over(record, now, trusted=trusted, worded=worded)
+    _round_as(record, now, report)
+    compared.differences += [*_differences("", record, now), *_other_effort(record, report, calibration)]
+    _compare_maps(compared, folder, record, report, read_by)
     if worded:
         compared.passed_over.append(f"sentences (judged by version {str(version)[:40]}, this is {__version__})")
     if trusted:
         why = f"{known['trust']} was trusted" if known.get("trust") else "they were read otherwise"
         compared.passed_over.append(f"the reason, notes and Content Credentials ({why})")
     return compared
+
+
+def _take_over(record: dict[str, Any], now: dict[str, Any], *, trusted: bool, worded: bool) -> None:
+    """Have what was found now say, as the record does, what can't be found again; but under no other names than its own, so
+    that what nobody writes still differs."""
+    stated, again = record["examination"], now["examination"]
+
+    def take(known: Any, own: Any, *names: str) -> None:
+        if isinstance(known, dict) and isinstance(own, dict):
+            own.update({name: known[name] for name in names or own if name in known})
+
+    take(record, now, "files")
+    take(record["tool"], now["tool"])
+    take(record["media"], now["media"], "path")
+    take(record.get("effort"), now["effort"])
+    if _is_time(stated["created_utc"]):
+        take(stated, again, "created_utc")
+    for name in ("options", "report_options"):
+        take(stated[name], again[name])
+    # Another version may have other stages.
+    stages = {} if worded else now["timing_s"]
+    timed = {name: seconds for name, seconds in record["timing_s"].items() if isinstance(seconds, int | float)}
+    now["timing_s"] = {**stages, **{name: seconds for name, seconds in timed.items() if worded or name in stages}}
+    for known, own in zip(record["tracks"], now["tracks"], strict=False):
+        for face, same in zip(known["faces"], own["faces"], strict=False):
+            if "evidence" in face:
+                same["evidence"] = dict.fromkeys(("file", "sha256"))
+                take(face["evidence"], same["evidence"])
+    if worded:
+        take(stated, again, "limits", "where_to_turn")
+        take(record, now, "warnings")
+    if worded or trusted:
+        # What the file says of itself may stand in the reason.
+        take(record["verdict"], now["verdict"], "reason")
+    if trusted:
+        known, own = stated.get("provenance"), again.get("provenance")
+        take(known, own, "notes")
+        if isinstance(known, dict) and isinstance(own, dict):
+            take(known.get("content_credentials"), own["content_credentials"])
+
+
+def _is_time(stated: Any) -> bool:
+    try:
+        datetime.fromisoformat(stated)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _round_as(record: dict[str, Any], now: dict[str, Any], report: Report) -> None:
+    """Have sentences found now say what the record's say where their figures differ by rounding alone."""
+    known, own = record["warnings"], now["warnings"]
+    if len(known) == len(own):
+        now["warnings"] = [
+            there if _same_sentence(there, here, report) else here for there, here in zip(known, own, strict=True)
+        ]
+    known, own = record["verdict"], now["verdict"]
+    if known and own and _same_sentence(known["reason"], own["reason"], report):
+        own["reason"] = known["reason"]
+
+
+def _same_sentence(there: str, here: str, report: Report) -> bool:
+    """Whether the words are the same, and the figures but for rounding: these and what they are rounded to when written."""
+    if _FIGURE.sub(r"\1#", there) != _FIGURE.sub(r"\1#", here):
+        return False
+    return all(
+        was == found
+        or (
+            which == "about "
+            and abs(float(was) - float(found)) <= _last_digit(found) + _TOLERATED["likelihood_ratio"] * float(found)
+        )
+        or (which == "around " and was in _moments_like(found, report))
+        or (which == "would be " and abs(float(was) - float(found)) <= _last_digit(found) + _TOLERATED["probability"])
+        for (which, was), (_, found) in zip(_FIGURE.findall(there), _FIGURE.findall(here), strict=True)
+    )
+
+
+def _last_digit(figure: str) -> float:
+    return 10.0 ** -len(figure.partition(".")[2])
+
+
+def _moments_like(moment: str, report: Report) -> set[str]:
+    """The times of views that show nearly as much as one of this time, so that rounding may put either first."""
+    views = [
+        (f"{score.time_s:.1f}", score.logit)
+        for track in report.tracks
+        for score in track.scores
+        if score.logit is not None
+    ]
+    named = [logit for time, logit in views if time == moment]
+    return {time for time, logit in views for other in named if abs(logit - other) <= 2 * _TOLERATED["logit"]}
 
 
 def _read_there(record: dict[str, Any], report: Report, calibration: Calibration) -> Report | None:
@@ -517,8 +609,6 @@ def _other_effort(record: dict[str, Any], report: Report, calibration: Calibrati
         return
     known, now = record["effort"], report.effort
     if known is None or now is None:
-        if (known is None) != (now is None):
-            yield f"effort: was {known}, is {now}"
         return
     options = record["examination"]["options"]
     looks = Options(**{name: options[name] for name in ("frames", "most_frames", "fps")}).looks
@@ -541,11 +631,6 @@ def _opens(report: Report, calibration: Calibration) -> Iterator[bool]:
             )
             tracks.append(judge(replace(track, scores=tuple(scores)), kind="video", calibration=calibration))
         yield is_open(tracks, kind="video", calibration=calibration)
-
-
-def _without_figures(sentences: Sequence[str]) -> list[str]:
-    """Rounded, a figure may differ by a last digit where itself it is nearly the same."""
-    return [_FIGURE.sub("#", sentence) for sentence in sentences]
 
 
 def _unread(examination: dict[str, Any]) -> Any:
@@ -682,21 +767,23 @@ def _why(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)[:_LONGEST] or type(error).__name__
 
 
-def _differences(where: str, before: Any, now: Any, *, left_out: Collection[str] = ()) -> Iterator[str]:
-    """Where two records of the same media differ by more than rounding."""
+def _differences(where: str, before: Any, now: Any) -> Iterator[str]:
+    """Where two records of the same media differ by more than rounding, or one has a name that the other has not."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in {**before, **now}:
-            # What the file says of itself may stand in the reason, and what words it has is for the version to say.
-            if name in ("evidence", "path", "reason", *left_out):
-                continue
             deeper = f"{where}.{name}" if where else name
-            yield from _differences(deeper, before.get(name), now.get(name), left_out=left_out)
+            if name not in now:
+                yield f"{deeper}: is in no report"
+            elif name in before:
+                yield from _differences(deeper, before[name], now[name])
+            elif deeper not in _LATER:
+                yield f"{deeper}: is missing"
     elif isinstance(before, list) and isinstance(now, list):
         if len(before) != len(now):
             yield f"{where}: were {len(before)}, are {len(now)}"
         else:
             for i, (old, new) in enumerate(zip(before, now, strict=True)):
-                yield from _differences(f"{where}[{i}]", old, new, left_out=left_out)
+                yield from _differences(f"{where}[{i}]", old, new)
     elif isinstance(before, int | float) and isinstance(now, int | float):
         name = where.rsplit(".", 1)[-1].split("[")[0]
         if abs(before - now) > _TOLERATED.get(name, 1e-3) * (max(1.0, abs(now)) if name == "likelihood_ratio" else 1):

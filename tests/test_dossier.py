@@ -30,6 +30,7 @@ from deepfake_detect import (
     checkpoint,
     media,
     verdict,
+    words,
 )
 from deepfake_detect.cli import main
 from deepfake_detect.dossier import INCOMPLETE, JSON, SUMS, read_key, read_sums, save, sha256_of, sums_text
@@ -292,8 +293,8 @@ def test_whatever_the_record_says_is_compared(folder: Path, tmp_path: Path) -> N
         return "\n".join(check.message for check in checks if check.name == "verdict" and not check.good)
 
     assert not found()
-    assert "verdict.probability: was None" in found(verdict={"label": record["verdict"]["label"], "reason": ""})
-    assert "tracks[0].id: was None" in found(tracks=[{"faces": record["tracks"][0]["faces"]}])
+    assert "verdict.probability: is missing" in found(verdict={"label": record["verdict"]["label"], "reason": ""})
+    assert "tracks[0].id: is missing" in found(tracks=[{"faces": record["tracks"][0]["faces"]}])
     examination = record["examination"]
     for key in ("calibration", "posteriors", "left_out", "limits", "where_to_turn", "provenance"):
         assert f"examination.{key}" in found(
@@ -302,6 +303,54 @@ def test_whatever_the_record_says_is_compared(folder: Path, tmp_path: Path) -> N
     metadata = {**examination["provenance"], "metadata": [["EXIF", "Software", "a camera"]]}
     assert "metadata" in found(examination={**examination, "provenance": metadata})
     assert "verdict.reason" in found(verdict={**record["verdict"], "reason": "It is genuine."})
+
+
+def judged_before(monkeypatch: pytest.MonkeyPatch, report: Report) -> None:
+    """What is found again is this report: for tests of how records are compared."""
+    monkeypatch.setattr("deepfake_detect.verify._detected", lambda *_: report)
+
+
+def test_names_that_nobody_writes_are_differences_wherever_they_stand(
+    clip: Report, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged_before(monkeypatch, clip)
+    for place in (
+        "examiner_statement", "x", "tool.lab", "media.evidence", "media.reason", "verdict.path", "effort.note",
+        "timing_s.genuine", "tracks[0].reason", "tracks[0].path", "tracks[0].faces[0].reason",
+        "tracks[0].faces[0].evidence.note", "examination.reason", "examination.options.note",
+        "examination.report_options.note", "examination.provenance.content_credentials.evidence",
+    ):  # fmt: skip
+        *parents, name = place.replace("[0]", ".0").split(".")
+
+        def change(record: dict[str, Any], parents: list[str] = parents, name: str = name) -> None:
+            owner: Any = record
+            for parent in parents:
+                owner = owner[int(parent) if parent.isdigit() else parent]
+            # What has no value is there, too.
+            owner[name] = None if name == "x" else 0.1
+
+        target = rewritten(folder, tmp_path / place, change)
+        assert bad(verify(target, media=CLIP)) == {"verdict": f"{place}: is in no report"}
+
+    def timed(record: dict[str, Any]) -> None:
+        record["timing_s"]["total"] = "never"
+
+    def made(record: dict[str, Any]) -> None:
+        record["examination"]["created_utc"] = "long ago"
+
+    for changed, said in ((timed, "timing_s.total: was never"), (made, "examination.created_utc: was long ago")):
+        assert said in bad(verify(rewritten(folder, tmp_path / changed.__name__, changed), media=CLIP))["verdict"]
+
+
+def test_a_name_that_stands_twice_is_named(folder: Path, tmp_path: Path) -> None:
+    target = shutil.copytree(folder, tmp_path / "copy")
+    text = (folder / JSON).read_text()
+    assert text.count('\n "verdict": {') == 1
+    (target / JSON).write_text(
+        text.replace('\n "verdict": {', '\n "verdict": {"label": "manipulated"},\n "verdict": {')
+    )
+    resummed(target)
+    assert "verdict stands twice" in bad(verify(target))[JSON]
 
 
 def test_a_report_that_does_not_state_container_and_start_is_good_and_another_container_is_named(
@@ -379,17 +428,52 @@ def rewritten(folder: Path, target: Path, change: Callable[[dict[str, Any]], Non
     return target
 
 
-def test_figures_in_sentences_may_round_otherwise_and_words_may_not(folder: Path, tmp_path: Path) -> None:
-    def rounds_otherwise(record: dict[str, Any]) -> None:
-        record["verdict"]["reason"] = re.sub(r"\d+\.\d", "9.9", record["verdict"]["reason"])
-        record["warnings"] = [re.sub(r"\d", "7", warning) for warning in record["warnings"]]
+def test_figures_in_sentences_may_round_otherwise_and_neither_they_nor_words_may_differ(
+    clip: Report, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged_before(monkeypatch, clip)
+    known = json.loads((folder / JSON).read_text())["verdict"]["reason"]
+    times = re.search(r"about (\d+(\.\d)?) times", known)
+    assert times is not None
+    at = re.search(r"around (\d+\.\d) s", known)
+    assert at is not None
+
+    def found(reason: str) -> dict[str, str]:
+        def change(record: dict[str, Any]) -> None:
+            record["verdict"]["reason"] = reason
+
+        return bad(verify(rewritten(folder, tmp_path / str(len(list(tmp_path.iterdir()))), change), media=CLIP))
+
+    def about(ratio: float) -> str:
+        return known.replace(times[0], f"about {ratio:.{1 if times[2] else 0}f} times")
+
+    digit = 0.1 if times[2] else 1
+    assert not found(about(float(times[1]) + digit))
+    for reason in (
+        about(1.5 * float(times[1])), about(900_000), about(-3), known.replace(at[0], "around 9.9 s"),
+        known.replace(times[1], "٣"), f"{known} 7",
+    ):  # fmt: skip
+        assert reason != known
+        assert "verdict.reason: was" in found(reason)["verdict"]
 
     def warns(record: dict[str, Any]) -> None:
         record["warnings"] = [*record["warnings"], "Nothing to see here."]
 
-    assert re.search(r"\d\.\d", json.loads((folder / JSON).read_text())["verdict"]["reason"])
-    assert not bad(verify(rewritten(folder, tmp_path / "rounded", rounds_otherwise), media=CLIP))
     assert "warnings: were" in bad(verify(rewritten(folder, tmp_path / "warned", warns), media=CLIP))["verdict"]
+
+
+def test_what_stands_before_a_figure_says_that_it_may_round() -> None:
+    """The words by which `verify` knows them."""
+    texts = json.loads((Path(words.__file__).parent / "languages" / "en.json").read_text())
+    sentences = ("reason_", "amount_", "one_of_many", "glimpsed", "excluded_", "remark_", "after_cuts")
+    rounded = {
+        key: text[: figure.start()]
+        for key, text in texts.items()
+        if key.startswith(sentences)
+        for figure in re.finditer(r"\{\w+:[.,\d]*[f%]\}", text)
+    }
+    assert len(rounded) >= 6
+    assert not [key for key, before in rounded.items() if not before.endswith(("about ", "around ", "would be "))]
 
 
 def test_what_is_not_compared_is_told(folder: Path, tmp_path: Path) -> None:
