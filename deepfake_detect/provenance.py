@@ -888,7 +888,10 @@ def _credentials(store: dict[str, Any]) -> ContentCredentials:
     manifests = store.get("manifests", {})
     manifest = manifests.get(store.get("active_manifest"), {})
     signature = manifest.get("signature_info") or {}
-    failures = tuple(sorted(set(_failures(store.get("validation_results") or {}))))
+    results = store.get("validation_results") or {}
+    failures = tuple(sorted(set(_failures(results))))
+    # Whoever signs may run a clock of their own and set it to any day.
+    vouched = "timeStamp.trusted" in _codes(results.get("activeManifest"), "success")
     state = store.get("validation_state")
     actions = [action for label, data in _assertions(manifest) if label.startswith("c2pa.actions")
                for action in _actions(data)]  # fmt: skip
@@ -900,7 +903,7 @@ def _credentials(store: dict[str, Any]) -> ContentCredentials:
         {"Trusted": "valid", "Valid": "untrusted"}.get(str(state), "invalid"),  # type: ignore[arg-type]
         signer=_plain(str(signature.get("common_name") or ""), _MAX_NAME),
         issuer=_plain(str(signature.get("issuer") or ""), _MAX_NAME),
-        time=_plain(str(signature.get("time") or ""), _MAX_NAME),
+        time=_plain(str(signature.get("time") or ""), _MAX_NAME) if vouched else "",
         generator=_plain(" ".join(str(makers[0].get(part) or "") for part in ("name", "version")), _MAX_NAME),
         actions=tuple(_plain(str(action.get("action", "")), _MAX_NAME) for action in actions[:_MAX_ACTIONS]),
         digital_source_types=tuple(sorted(origins))[:_MAX_ACTIONS],
@@ -933,5 +936,9 @@ def _failures(results: dict[str, Any]) -> Iterator[str]:
     parts = [results.get("activeManifest")]
     parts += [delta.get("validationDeltas") for delta in results.get("ingredientDeltas") or ()]
     for part in parts:
-        for failure in (part or {}).get("failure") or ():
-            yield _plain(str(failure.get("code", "")), _MAX_NAME)
+        yield from _codes(part, "failure")
+
+
+def _codes(part: dict[str, Any] | None, outcome: str) -> list[str]:
+    """What the library found of a manifest: `success`, `informational` or `failure`."""
+    return [_plain(str(found.get("code", "")), _MAX_NAME) for found in (part or {}).get(outcome) or ()]

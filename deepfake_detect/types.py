@@ -591,7 +591,8 @@ class ContentCredentials:
             or `elsewhere` (it is on the web, and nothing is fetched). Empty otherwise.
         signer: Common name in the signing certificate.
         issuer: Organisation in the signing certificate.
-        time: When it was signed, ISO 8601, where a time stamping authority vouches for it.
+        time: When it was signed, ISO 8601, where a time stamping authority that is trusted, as signers are, vouches for it;
+            else empty, for it would be what the signer's own clock was set to.
         generator: The program that made the manifest.
         actions: Such as `c2pa.created`, in the manifest's order.
         digital_source_types: Such as `trainedAlgorithmicMedia`, of the file and of what it was made from, sorted.

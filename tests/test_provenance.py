@@ -816,6 +816,29 @@ def test_a_signer_on_no_list(signed: Path, signer: Signer, c2pa: Any) -> None:
         assert (found.signer, found.issuer, found.actions) == (HELD.signer, HELD.issuer, HELD.actions)
 
 
+@pytest.mark.parametrize("state", ["Trusted", "Valid"])
+def test_a_time_that_no_trusted_authority_vouches_for_is_not_stated(state: str) -> None:
+    """As the library says it of a clock that the signer runs, and of one under a certificate that is trusted."""
+    time = "2019-05-01T12:00:00+00:00"
+    manifests = {"a": {"signature_info": {"common_name": "Anna", "time": time}}}
+
+    def found(**outcome: list[dict[str, str]]) -> ContentCredentials:
+        results = {"activeManifest": outcome}
+        store = {
+            "active_manifest": "a",
+            "manifests": manifests,
+            "validation_state": state,
+            "validation_results": results,
+        }
+        return provenance._credentials(store)
+
+    fits, vouched, own = ({"code": f"timeStamp.{code}"} for code in ("validated", "trusted", "untrusted"))
+    assert found(success=[fits], informational=[own]).time == ""
+    assert found(success=[fits]).time == ""
+    assert found().time == ""
+    assert found(success=[fits, vouched]).time == time
+
+
 @pytest.mark.parametrize("actions", [5, True, "abc", {"a": 1}, [5], None])
 def test_what_a_vendor_s_assertion_calls_actions_need_be_none(tmp_path: Path, signer: Signer, actions: object) -> None:
     path = jpeg(tmp_path)
