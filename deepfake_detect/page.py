@@ -367,7 +367,9 @@ def _credentials(report: Report, words: Words) -> list[str]:
     if known.state == "not_read":
         return [words(f"credentials_not_read_{known.reason}")]
     signer = ", ".join(part for part in (known.signer, known.issuer) if part) or "?"
-    said = [words(f"credentials_{known.state}", signer=signer, failures=", ".join(known.failures) or "?")]
+    # Of a signer whom nobody asked about nothing is said but that.
+    unasked = "_no_list" if known.state == "untrusted" and report.options.trust is None else ""
+    said = [words(f"credentials_{known.state}{unasked}", signer=signer, failures=", ".join(known.failures) or "?")]
     if known.state != "absent":
         said.append(
             words("credentials_details", generator=known.generator or "–", time=known.time or "–",

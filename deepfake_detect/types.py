@@ -585,8 +585,8 @@ class ContentCredentials:
 
     Attributes:
         state: `absent` (which is no evidence either way), `valid`, `invalid` (the file or the manifest was changed since
-            it was signed, or is malformed), `untrusted` (it holds, but its signer is on no list of trusted ones, so anyone
-            may have signed it), or `not_read`.
+            it was signed, or is malformed), `untrusted` (it holds, but its signer is on no list of trusted ones that was
+            given, so who signed is not known), or `not_read`. Whether a certificate was revoked is never asked.
         reason: Why it was not read: `library_missing`, `not_supported` (no manifest can be in such a file), `unreadable`,
             or `elsewhere` (it is on the web, and nothing is fetched). Empty otherwise.
         signer: Common name in the signing certificate.

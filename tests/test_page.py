@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from conftest import texture
 
-from deepfake_detect.options import ReportOptions
+from deepfake_detect.options import Options, ReportOptions
 from deepfake_detect.page import html as page
 from deepfake_detect.page import in_notebook, plain, posteriors
 from deepfake_detect.provenance import WITHHELD
@@ -33,6 +34,9 @@ from deepfake_detect.types import (
     Verdict,
 )
 from deepfake_detect.words import LANGUAGES, Words
+
+if TYPE_CHECKING:
+    from deepfake_detect.types import CredentialState
 
 FACE = Face((10, 10, 90, 90), ((1, 1),) * 5, 0.99)
 BANDS = Bands(1, 0, 0.2, 0.8, 500, 200, 0.03, 0.05, 100)
@@ -414,6 +418,17 @@ def test_the_page_does_not_say_that_there_are_credentials_where_that_is_not_know
     found = Provenance(md5="0" * 32, content_credentials=credentials)
     text = Page(page(replace(report(), provenance=found))).text
     assert "Whether there are any could not be told" in text
+
+
+def test_the_page_says_of_a_signer_what_was_asked_and_no_more() -> None:
+    def said(state: CredentialState, trust: str | None) -> str:
+        found = Provenance(md5="0" * 32, content_credentials=ContentCredentials(state, signer="Anna's Camera"))
+        return Page(page(replace(report(), provenance=found, options=Options(trust=trust)))).text
+
+    unasked, unlisted, trusted = said("untrusted", None), said("untrusted", "list.pem"), said("valid", "list.pem")
+    assert "no list of trusted signers was given for this report: Anna's Camera is what the certificate says" in unasked
+    assert "the signer is not on the list of the trusted that was given for this report" in unlisted
+    assert "Whether the certificate has been revoked since was not asked." in trusted
 
 
 def test_paper_has_all_that_pointing_would_show_and_no_more() -> None:
