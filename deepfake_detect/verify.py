@@ -58,7 +58,17 @@ _LARGEST_FILE, _LARGEST_ARRAY, _LONGEST = 256 * 2**20, 64 * 2**20, 300
 # Of a cell or pixel so much must be seen for it to be compared, but for rounding.
 _WHOLE = 0.999
 # What NumPy and what it reads archives by raise on damaged data.
-_NO_MAP = (OSError, ValueError, LookupError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_NO_MAP = (
+    OSError,
+    ValueError,
+    LookupError,
+    EOFError,
+    TypeError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -756,10 +766,28 @@ def _arrays(folder: Path, name: str) -> dict[str, np.ndarray]:
     """
     data = _read(folder, name)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > _LARGEST_ARRAY:
+        entries = archive.infolist()
+        # NumPy makes room for what an array's header claims before it reads what is there.
+        if (
+            sum(entry.file_size for entry in entries) > _LARGEST_ARRAY
+            or sum(abs(_claimed_bytes(archive, entry)) for entry in entries) > _LARGEST_ARRAY
+        ):
             raise ValueError("it would unpack to more than a map can be")
     with np.load(io.BytesIO(data), allow_pickle=False) as kept:
         return {key: kept[key] for key in ("evidence", "crop", "to_frame") if key in kept}
+
+
+def _claimed_bytes(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> int:
+    """What the header of an array in NumPy's own format says that it holds.
+
+    Raises:
+        ValueError: It is none.
+    """
+    with archive.open(entry) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    return math.prod(shape) * dtype.itemsize
 
 
 def _why(error: Exception) -> str:

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -646,6 +647,15 @@ def packed(**arrays: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def claiming(*shape: int) -> bytes:
+    """A map of a few bytes whose header says that it is of this shape."""
+    array, archive = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array_header_1_0(array, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("evidence.npy", array.getvalue() + bytes(64))
+    return archive.getvalue()
+
+
 @pytest.mark.parametrize(
     ("data", "name", "said"),
     [
@@ -655,6 +665,9 @@ def packed(**arrays: np.ndarray) -> bytes:
         (packed(evidence=np.zeros((1, 1), np.float32)), "", "is another"),
         (packed(evidence=np.array([{"code": 1}], object)), "", "can't be read"),
         (packed(evidence=np.zeros(20_000_000, np.float32)), "", "would unpack to more"),
+        (claiming(10**14), "", "would unpack to more"),
+        (claiming(-1, 10**6, -(10**6)), "", "would unpack to more"),
+        (claiming(28, 28), "", "can't be read"),
         (packed(evidence=np.zeros((28, 28), np.float32))[:-40], "", "can't be read"),
         (packed(crop=np.zeros(3)), "", "can't be read"),
         (packed(evidence=np.zeros((28, 28), np.float32), crop=np.array(["x"])), "", "the crop in"),
