@@ -11,6 +11,7 @@ import numpy as np
 import pillow_heif
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from .exif import exif_of
 from .files import quietly
 from .source import DECODER_ERRORS, check_pixels, first_line, is_hunger
 from .types import Frame, MediaInfo, Note
@@ -122,6 +123,8 @@ def _read_picture(image: Image.Image, file: io.BufferedReader) -> tuple[np.ndarr
         notes.append(Note("other_pictures", {"pictures": str(count)}))
     if _is_hdr(image, file):
         notes.append(Note("hdr"))
+    # By an orientation in it Pillow would turn a TIFF while that is loaded.
+    image.info.pop("xmp", None)
     try:
         image.load()
     except OSError as error:
@@ -157,7 +160,7 @@ def _comes_in_passes(image: Image.Image) -> bool:
 def _turn_of(image: Image.Image) -> Image.Transpose | None:
     """What brings a picture upright, by its EXIF; where that can't be read the picture is no worse for it."""
     try:
-        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return _TURNS.get(exif_of(image).get(ExifTags.Base.Orientation, 1))
     except MemoryError:
         raise
     except _ERRORS as error:

@@ -31,12 +31,13 @@ import pillow_heif
 from PIL import ExifTags, Image
 
 from .errors import OptionsError
+from .exif import exif_of
 from .files import quietly
 from .source import open_file
 from .types import ContentCredentials, Note, PerceptualHash, Provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
     from os import PathLike
     from typing import BinaryIO
 
@@ -353,16 +354,29 @@ def _read_metadata(file: BinaryIO, found: _Found) -> str:
             image = Image.open(file, formats=_PICTURE_FORMATS)
         except _DAMAGE:
             return _read_container(file, found)
-        _read_picture(image, found)
+        _read_picture(image, _held(image, file), found)
     # A JPEG that holds more pictures behind the first is a JPEG.
     return (image.format or "").replace("MPO", "JPEG")
 
 
-def _read_picture(image: Image.Image, found: _Found) -> None:
-    found.attempt("EXIF", _read_exif_of, image)
-    if isinstance(packet := image.info.get("xmp"), (bytes, str)) and packet:
+def _held(image: Image.Image, file: BinaryIO) -> Mapping[Any, Any]:
+    """EXIF and XMP as the file holds them. Readers of HEIC and AVIF, of which the container says how they are turned, hand
+    out an orientation that fits what they decoded."""
+    if image.format in ("HEIF", "AVIF"):
+        try:
+            file.seek(0)
+            held: dict[str, Any] = pillow_heif.open_heif(file).info
+            return held
+        except _DAMAGE as error:
+            log.debug("metadata of %s: %s", image.format, error)
+    return image.info
+
+
+def _read_picture(image: Image.Image, info: Mapping[Any, Any], found: _Found) -> None:
+    found.attempt("EXIF", _read_exif_of, image, info)
+    if isinstance(packet := info.get("xmp"), (bytes, str)) and packet:
         found.attempt("XMP", _read_xmp, packet)
-    if comment := image.info.get("comment"):
+    if comment := info.get("comment"):
         found.add(image.format or "", "Comment", comment)
 
 
@@ -423,8 +437,8 @@ _TAGS = ExifTags.TAGS | {
 }  # fmt: skip
 
 
-def _read_exif_of(found: _Found, image: Image.Image) -> None:
-    _read_exif(found, image.getexif())
+def _read_exif_of(found: _Found, image: Image.Image, info: Mapping[Any, Any]) -> None:
+    _read_exif(found, exif_of(image, info))
 
 
 def _read_exif_bytes(found: _Found, data: bytes) -> None:

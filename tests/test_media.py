@@ -23,9 +23,9 @@ import numpy as np
 import pillow_heif
 import pytest
 from conftest import number_of, numbered, texture, write_video
-from PIL import Image
+from PIL import ExifTags, Image, PngImagePlugin
 
-from deepfake_detect import media, packets, pictures, source, video
+from deepfake_detect import media, packets, pictures, provenance, source, video
 from deepfake_detect.ahead import ahead
 from deepfake_detect.errors import MediaError
 from deepfake_detect.options import Options
@@ -180,6 +180,28 @@ def test_exif_rotation_is_applied(orientation: int, tmp_path: Path) -> None:
     save(tmp_path / "a.png", Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif)
     (frame,) = frames_of(tmp_path / "a.png")
     assert np.array_equal(frame.pixels, LEFT_RED)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tiff"])
+def test_an_orientation_in_xmp_alone_turns_no_picture(name: str, tmp_path: Path) -> None:
+    """As in browsers and viewers."""
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+    )
+    if name == "a.png":
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", packet.decode())
+        given: dict[str, Any] = {"pnginfo": text}
+    else:
+        given = {"tiffinfo": {700: packet}} if name == "a.tiff" else {"xmp": packet}
+    Image.fromarray(LEFT_RED).save(tmp_path / name, **given)
+    with Image.open(tmp_path / name) as image:
+        assert image.getexif()[ExifTags.Base.Orientation] == 6
+    (frame,) = frames_of(tmp_path / name)
+    assert frame.pixels.shape == LEFT_RED.shape
+    metadata = provenance.examine(tmp_path / name, kind="image").metadata
+    assert [entry for entry in metadata if entry[1].endswith("Orientation")] == [("XMP", "tiff:Orientation", "6")]
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0" + bytes(60), b"Exif\0\0nonsense"])

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "deepfake_detect"
 LEVELS = {
     "errors": 0, "words": 0, "files": 0, "completion": 0, "interrupt": 0, "watch": 0, "ahead": 1, "damage": 0, "packets": 0,
-    "options": 1, "confine": 1, "types": 2, "arguments": 2, "source": 2, "pictures": 3, "video": 3, "media": 4,
+    "exif": 0, "options": 1, "confine": 1, "types": 2, "arguments": 2, "source": 2, "pictures": 3, "video": 3, "media": 4,
     "faces": 3, "tracking": 3, "crop": 3, "model": 3, "checkpoint": 3, "verdict": 3, "draw": 3, "provenance": 3,
     "alignment": 3, "mtcnn": 3, "engine": 4, "remote": 5, "detector": 5, "report": 5, "page": 5, "annotate": 5, "plots": 5,
     "compare": 5, "dossier": 6, "worker": 6, "walk": 6, "table": 6, "verify": 7, "content": 7, "journal": 8, "cluster": 8,

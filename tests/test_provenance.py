@@ -362,6 +362,21 @@ def test_it_opens_what_media_opens() -> None:
     assert {*provenance._PICTURE_FORMATS, "PNG"} == set(_PICTURE_FORMATS)
 
 
+def test_exif_of_heic_and_avif_is_that_of_the_file(tmp_path: Path) -> None:
+    """Their readers hand out an orientation of their own."""
+    pillow_heif.register_heif_opener()
+    exif = Image.Exif()
+    exif.update({ExifTags.Base.Make: "Acme", ExifTags.Base.Orientation: 6})
+    pillow_heif.from_pillow(Image.fromarray(texture(64, 96))).save(tmp_path / "a.heic", exif=exif.tobytes())
+    Image.fromarray(texture(64, 96)).save(tmp_path / "a.avif", exif=exif)
+    with Image.open(tmp_path / "a.heic") as heic, Image.open(tmp_path / "a.avif") as avif:
+        assert [image.getexif()[ExifTags.Base.Orientation] for image in (heic, avif)] == [1, 6]
+    found = {name: examine(tmp_path / name, kind="image").metadata for name in ("a.heic", "a.avif")}
+    assert found["a.heic"] == (("EXIF", "Make", "Acme"), ("EXIF", "Orientation", "6"))
+    # Pillow's encoder left the turning to the container.
+    assert found["a.avif"] == (("EXIF", "Make", "Acme"),)
+
+
 @pytest.mark.parametrize("name", ["a.webp", "a.tiff", "a.heic", "a.avif"])
 def test_exif_and_xmp_of_other_formats(tmp_path: Path, name: str) -> None:
     pillow_heif.register_heif_opener()
