@@ -547,6 +547,11 @@ class PerceptualHash:
         if not 0 <= self.quality <= 100:
             raise ValueError(f"quality must be 0 to 100, found {self.quality}")
 
+    @property
+    def can_match(self) -> bool:
+        """Whether to look for the same picture by it: its authors advise against that below a quality of 50."""
+        return self.quality >= 50
+
     def distance(self, other: PerceptualHash) -> int:
         """How many of 256 bits differ. Its authors take up to 31 for a match; of unrelated pictures about 128 do."""
         return (int(self.bits, 16) ^ int(other.bits, 16)).bit_count()

@@ -23,10 +23,12 @@ from deepfake_detect.types import (
     Face,
     FaceTrack,
     Failure,
+    HashedMoment,
     Heatmap,
     MediaInfo,
     Note,
     OtherGroups,
+    PerceptualHash,
     Provenance,
     Report,
     Score,
@@ -377,6 +379,26 @@ def test_what_is_withheld_is_said_in_the_language_of_the_page(language: str) -> 
     assert Words(language)("page_withheld") in text
     assert WITHHELD not in text
     assert "Nikon" in text
+
+
+def test_hashes_that_fit_many_pictures_do_not_come_first_and_are_marked() -> None:
+    blank, dark, telling = (PerceptualHash(digit * 64, quality) for digit, quality in (("3", 0), ("4", 49), ("5", 50)))
+
+    def shown(*hashes: PerceptualHash) -> str:
+        moments = tuple(HashedMoment(float(second), each) for second, each in enumerate(hashes))
+        return Page(page(replace(report(), provenance=Provenance("0" * 32, perceptual_hashes=moments)))).text
+
+    begins_black = shown(blank, dark, telling, telling)
+    assert "quality is below 50" in begins_black
+    assert telling.bits in begins_black
+    assert blank.bits not in begins_black
+    assert dark.bits not in begins_black
+    assert "4 moments were hashed" in begins_black
+    weak = Words()("page_pdq_weak")
+    assert weak not in begins_black
+    only_black = shown(blank, blank)
+    assert f"{blank.bits} (0: {weak}), 1.00 s" in " ".join(only_black.split())
+    assert "moments were hashed" not in only_black
 
 
 def test_one_is_not_said_to_be_many() -> None:
