@@ -655,12 +655,14 @@ _REENCODERS = {r"handbrake": "HandBrake", r"\blavc\d": "FFmpeg", r"produced by g
 # What people write, where a program's name may be a word like others or somebody's name: there it must be spelled out.
 _FREE_TEXT = frozenset({"comment", "source", "credit", "make", "model"})
 _AMBIGUOUS = frozenset({
-    r"firefly", r"google ai\b|\bgemini\b", r"\bideogram\b", r"\bgrok\b", r"\brunway(ml)?\b", r"\bsora\b", r"premiere",
-    r"affinity", r"\bremini\b", r"\breface\b", r"davinci|\bresolve\b", r"\bcanva\b", r"airbrush", r"luminar",
-    r"topaz|gigapixel", r"\bvegas\b", r"\broop\b|facefusion|rope-?live|deep-?live-?cam", r"after effects", r"face ?swap",
+    r"firefly", r"google ai\b|\bgemini\b", r"\bmeta ai\b|imagined with ai", r"\bideogram\b", r"\bgrok\b",
+    r"\brunway(ml)?\b", r"\bsora\b", r"premiere", r"affinity", r"\bremini\b", r"\breface\b", r"davinci|\bresolve\b",
+    r"\bcanva\b", r"airbrush", r"luminar", r"topaz|gigapixel", r"\bvegas\b",
+    r"\broop\b|facefusion|rope-?live|deep-?live-?cam", r"after effects", r"face ?swap",
 })  # fmt: skip
 _SPELLED_OUT = {
     r"adobe firefly": "Adobe Firefly", r"(made|edited) with google ai|google gemini|gemini (nano|flash|pro)": "Google AI",
+    r"imagined with (meta )?ai\b|(made|generated|edited) with meta ai\b": "Meta AI",
     r"openai sora": "Sora", r"runwayml|runway gen": "Runway", r"xai grok|grok imagine": "Grok",
     r"ideogram\.ai|ideogram ai": "Ideogram", r"adobe premiere|premiere pro": "Adobe Premiere",
     r"affinity (photo|designer)": "Affinity Photo", r"davinci resolve": "DaVinci Resolve",

@@ -546,6 +546,9 @@ def test_camera_data_are_missed_only_where_a_camera_would_have_written_them(tmp_
         ("Adobe Premiere Pro 2024", ("editing_software", "Adobe Premiere")),
         ("made with OpenAI Sora", ("generator_named", "OpenAI")),
         ("Midjourney", ("generator_named", "Midjourney")),
+        ("app=Meta AI, device=glasses", None),
+        ("Imagined with AI", ("generator_named", "Meta AI")),
+        ("made with Meta AI", ("generator_named", "Meta AI")),
     ],
 )
 def test_in_free_text_a_program_must_be_spelled_out(tmp_path: Path, text: str, note: tuple[str, str] | None) -> None:
@@ -553,6 +556,15 @@ def test_in_free_text_a_program_must_be_spelled_out(tmp_path: Path, text: str, n
              noted(examine(png(tmp_path, Comment=text), kind="image"))}  # fmt: skip
     assert named == (dict([note]) if note else {})
     assert noted(examine(png(tmp_path, Software="Sora"), kind="image"))
+
+
+def test_a_photo_of_smart_glasses_is_not_said_to_be_generated(tmp_path: Path) -> None:
+    exif = {ExifTags.Base.Make: "Meta AI", ExifTags.Base.Model: "Ray-Ban Meta Smart Glasses"}
+    assert noted(examine(jpeg(tmp_path, exif=exif), kind="image")) == []
+    packet = xmp(photoshop__Credit="Imagined with AI")
+    assert noted(examine(jpeg(tmp_path, exif=exif, xmp=packet), kind="image")) == [
+        ("generator_named", {"field": "XMP photoshop:Credit", "generator": "Meta AI"})
+    ]
 
 
 @pytest.mark.parametrize(
