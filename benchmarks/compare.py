@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from deepfake_detect.faces import FaceFinder
 
 TAKEN = ("swap", "reuse")
-SAME_PERSON = ("another photo", "another photo, pasted", "another moment", "another moment, pasted")
+OTHER_PHOTOS, OTHER_MOMENTS = ("another photo", "another photo, pasted"), ("another moment", "another moment, pasted")
+SAME_PERSON = OTHER_PHOTOS + OTHER_MOMENTS
 STRANGERS = ("stranger", "stranger, pasted")
 # Large parts of a face, as a swap replaces.
 _SHAPES = ("whole", "inner", "below_brows")
@@ -357,12 +358,14 @@ def rates(pairs: list[Pair], judgement: Judgement) -> ErrorRates:
     def share(kinds: tuple[str, ...], *, taken: bool) -> float:
         odds = odds_of(pairs, judgement, *kinds)
         wrong = odds >= judgement.upper if taken else odds <= judgement.lower
-        return round(float(wrong.mean()), 3)
+        return round(float(wrong.mean()), 3) if len(odds) else float("nan")
 
     everything = odds_of(pairs, judgement, *TAKEN, *SAME_PERSON, *STRANGERS)
     undecided = (everything > judgement.lower) & (everything < judgement.upper)
     return ErrorRates(
         share(SAME_PERSON, taken=True),
+        share(OTHER_PHOTOS, taken=True),
+        share(OTHER_MOMENTS, taken=True),
         share(STRANGERS, taken=True),
         share(("swap",), taken=False),
         round(float(undecided.mean()), 3),

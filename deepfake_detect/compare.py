@@ -52,11 +52,13 @@ DIFFERENCE_WHITE = 64
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """How often the answer was wrong on pairs whose people were not used to fit it.
+    """How often the answer was wrong on pairs of pictures whose people were not used to fit it. Videos were not tried.
 
     Attributes:
         false_taken_same_person: Share of pairs with another picture of the same person that were called taken, another
             moment of one video among them.
+        false_taken_other_photo: Of these, with another photo.
+        false_taken_other_moment: Of these, with another moment of the video that the original is from.
         false_taken_stranger: Share of pairs with another person that were called taken.
         miss_rate: Share of faces pasted from the photo into another picture that were called not taken.
         undecided: Share of all pairs called inconclusive.
@@ -66,6 +68,8 @@ class ErrorRates:
     """
 
     false_taken_same_person: float
+    false_taken_other_photo: float
+    false_taken_other_moment: float
     false_taken_stranger: float
     miss_rate: float
     undecided: float
@@ -114,6 +118,8 @@ _MOST_KNOWN = 8
 # Printed by the same command, for the other half.
 ERROR_RATES = ErrorRates(
     false_taken_same_person=0.042,
+    false_taken_other_photo=0.0,
+    false_taken_other_moment=0.125,
     false_taken_stranger=0.0,
     miss_rate=0.061,
     undecided=0.114,
@@ -216,11 +222,15 @@ class Comparison:
         return words("compare_not_taken", rest=though, **support)
 
     def explain_errors(self, words: Words) -> str:
-        """How often this way of comparing erred, in a sentence; empty where no face was compared."""
+        """How often this way of comparing erred, and that it was not tried on videos; empty where no face was compared."""
         if self.match is None:
             return ""
         known = self.error_rates
-        return words("compare_errors", people=known.people, taken=known.false_taken_same_person, missed=known.miss_rate)
+        said = words(
+            "compare_errors", people=known.people, photos=known.false_taken_other_photo,
+            moments=known.false_taken_other_moment, missed=known.miss_rate,
+        )  # fmt: skip
+        return f"{said} {words('compare_errors_video')}" if self.suspect.kind == "video" else said
 
     def warnings(self, words: Words) -> tuple[str, ...]:
         """The notes, each with the file that it is about."""

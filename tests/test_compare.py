@@ -267,7 +267,7 @@ def test_the_reason_is_given_in_each_language_and_the_record_stays_in_one(
     assert said == f"{words('compare_label_taken_from_this_photo')} [taken from this photo]"
     assert reason.strip() == itself.explain(words)
     assert errors.strip() == itself.explain_errors(words)
-    assert [share in errors for share in ("4\u00a0%", "6\u00a0%", "53")] == [True] * 3
+    assert [share in errors for share in ("12\u00a0%", "6\u00a0%", "53")] == [True] * 3
 
 
 def test_the_ratio_of_several_faces_is_the_mean_of_theirs() -> None:
@@ -330,6 +330,9 @@ def test_error_rates_come_with_the_data_they_were_measured_on(itself: Comparison
     assert stated["pairs"] > 100
     assert stated["data"]
     assert all(0 <= stated[share] <= 1 for share in ("false_taken_same_person", "false_taken_stranger", "miss_rate"))
+    # Of 120 pairs 80 are other photos and 40 other moments.
+    shares = [stated[f"false_taken_{which}"] for which in ("other_photo", "other_moment", "same_person")]
+    assert (80 * shares[0] + 40 * shares[1]) / 120 == pytest.approx(shares[2], abs=5e-4)
 
 
 def test_error_rates_are_told_beside_an_answer_and_in_the_picture(
@@ -339,8 +342,11 @@ def test_error_rates_are_told_beside_an_answer_and_in_the_picture(
     monkeypatch.setattr("deepfake_detect.compare._side_by_side", lambda _, said, *__: told.append(said))
     itself.picture()
     said = itself.explain_errors(Words())
-    assert "called 4\u00a0% of other pictures of the same person taken" in said
+    assert "called 0\u00a0% of other photos of the same person taken, 12\u00a0% of other moments of one video" in said
     assert said in told[0]
+    assert "videos it was not tried" not in said
+    video = replace(itself, suspect=replace(itself.suspect, kind="video", duration_s=1.0, fps=25.0))
+    assert video.explain_errors(Words()) == f"{said} That was measured on pictures; on videos it was not tried."
     nobody = replace(itself, label="no_face", score=None, likelihood_ratio=None, match=None, lacking="suspect")
     assert nobody.explain_errors(Words()) == ""
 
