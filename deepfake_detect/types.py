@@ -265,7 +265,7 @@ class Verdict:
         probability: Calibrated P(manipulated) at even prior odds; None where no face could be judged.
         likelihood_ratio: How many times more probable the finding is if manipulated than if not; None likewise.
         reason: One sentence for a lay person.
-        interval: 95 % interval of the probability, from that of the person who shows most; None where `probability` is.
+        interval: 95 % interval of the probability, of all who decide together; None where `probability` is.
     """
 
     label: Label

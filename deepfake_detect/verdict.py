@@ -156,8 +156,43 @@ def interval(track: FaceTrack, bands: Bands, *, kind: Kind = "video") -> tuple[f
     saved again (measured), the more so the poorer its picture, and slope and offset were fitted on few media (their
     covariance).
     """
-    if track.logit is None:
+    return interval_of_all([track], bands, kind=kind)
+
+
+def interval_of_all(tracks: Sequence[FaceTrack], bands: Bands, *, kind: Kind = "video") -> tuple[float, float] | None:
+    """95 % interval of the probability that one of these people, nobody knows which, is manipulated, see `finding`.
+
+    What is uncertain of each alone partly cancels out among several; what is uncertain of slope and offset is the same
+    error for all, and does not. By both the mean of the limited ratios moves so far (to first order), and its bounds are
+    found by moving everyone by one and the same share of their own spread.
+
+    Args:
+        tracks: Judged by `judge`.
+
+    Returns:
+        None where nobody could be judged.
+    """
+    judged = [(track, track.logit) for track in tracks if track.logit is not None]
+    if not judged:
         return None
+    odds = np.array([log_odds(logit, bands, quality=track.quality) for track, logit in judged])
+    own, fitted = np.array([_spreads(track, logit, bands, kind) for track, logit in judged]).T
+    limit = math.log(bands.largest_ratio)
+    ratios = np.array([limited(one, bands.largest_ratio) for one in odds])
+    # At the limit nothing moves a ratio; yet not all would be moved by nothing.
+    steep = ratios / ratios.sum() * (1 - np.tanh(odds / limit) ** 2 + 1e-3)
+    each = np.hypot(own, fitted)
+    together = math.hypot(float(np.linalg.norm(steep * own)), float(steep @ fitted))
+    moved = 1.96 * each * together / max(float(steep @ each), 1e-12)
+    low, high = (
+        probability(float(np.mean([limited(one, bands.largest_ratio) for one in odds + sign * moved])))
+        for sign in (-1, 1)
+    )
+    return low, high
+
+
+def _spreads(track: FaceTrack, logit: float, bands: Bands, kind: Kind) -> tuple[float, float]:
+    """Standard deviations of a person's log odds: by what is uncertain of this person alone, and by slope and offset."""
     voting = track.voting
     views = _pooled(voting)[1]
     logits, weights = _weighed_views(views)
@@ -174,14 +209,11 @@ def interval(track: FaceTrack, bands: Bands, *, kind: Kind = "video") -> tuple[f
         frames = _ONE_FRAME_SD**2 if kind == "video" else 0.0
     kept = max(1 - bands.quality_loss * (1 - track.quality), 0.1)
     fitted = (
-        (track.logit * bands.slope_sd) ** 2
+        (logit * bands.slope_sd) ** 2
         + bands.offset_sd**2
-        + 2 * bands.correlation * track.logit * bands.slope_sd * bands.offset_sd
+        + 2 * bands.correlation * logit * bands.slope_sd * bands.offset_sd
     )
-    spread = 1.96 * math.sqrt(bands.slope**2 * (frames + (bands.logit_sd / kept) ** 2) + max(0.0, fitted))
-    odds = log_odds(track.logit, bands, quality=track.quality)
-    low, high = (probability(limited(odds + sign * spread, bands.largest_ratio)) for sign in (-1, 1))
-    return low, high
+    return bands.slope * math.sqrt(frames + (bands.logit_sd / kept) ** 2), math.sqrt(max(0.0, fitted))
 
 
 def is_open(tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration) -> bool:
@@ -327,12 +359,7 @@ def decide(
     bands = calibration.bands(kind)
     able = seen_enough(tracks)
     label, ratio = finding(evidence(able), bands, brief=evidence(shown_in_part(tracks)))
-    bounds = worst.interval
-    if bounds is not None and len(able) > 1:
-        # The others' part of the mean as it is found; of the worst one, its interval.
-        own = likelihood_ratio(worst.logit, bands, quality=worst.quality)
-        low, high = (probability(ratio + (bound / (1 - bound) - own) / len(able)) for bound in bounds)
-        bounds = low, high
+    bounds = interval_of_all(able, bands, kind=kind)
     return Verdict(label, probability(ratio), ratio, said(label, ratio=ratio), bounds)
 
 

@@ -405,6 +405,41 @@ def test_an_interval_of_several_people_is_narrower_towards_certainty() -> None:
     assert both.interval[1] < people[0].interval[1]
 
 
+@pytest.mark.parametrize("people", [1, 2, 4, 8])
+@pytest.mark.parametrize(("kind", "views"), [("image", 1), ("video", 16)])
+def test_an_interval_of_several_people_holds_what_is_so_of_all_of_them(kind: Kind, views: int, people: int) -> None:
+    """Each has a logit of their own that is off by chance; slope and offset are off by the same for all."""
+    rng, draws, held = np.random.default_rng(people), 200, 0
+    bands = replace(BANDS, slope=1.4, logit_sd=0.6, slope_sd=0.25, offset_sd=0.3)
+    calibration = replace(CALIBRATION, image=bands, video=bands)
+    for _ in range(draws):
+        true = rng.normal(0, 0.7, people)
+        slope, offset = rng.normal(bands.slope, bands.slope_sd), rng.normal(bands.offset, bands.offset_sd)
+        seen = [logit + rng.normal(0, bands.logit_sd) + (0.45 * rng.standard_normal(views) if views > 1 else np.zeros(1))
+                for logit in true]  # fmt: skip
+        tracks = [judge(FaceTrack(i, scores(*logits)), kind=kind, calibration=calibration)
+                  for i, logits in enumerate(seen, 1)]  # fmt: skip
+        bounds = decide(tracks, kind=kind, calibration=calibration).interval
+        assert bounds is not None
+        ratio = np.mean([limited(slope * logit + offset, bands.largest_ratio) for logit in true])
+        held += bounds[0] <= probability(float(ratio)) <= bounds[1]
+    assert held >= 0.9 * draws
+
+
+@pytest.mark.parametrize("logit", [-2.0, 0.3, 2.0, 7.0])
+def test_a_person_counted_several_times_is_no_more_certain_by_that(logit: float) -> None:
+    """As after cuts: what is uncertain of the calibration is so of each copy."""
+    fitted = replace(BANDS, offset_sd=0.5)
+    # What is uncertain of each copy alone is taken for independent.
+    for bands, least in ((fitted, 1.0), (replace(fitted, logit_sd=0.3), 0.85)):
+        calibration = replace(CALIBRATION, image=bands)
+        copies = [judge(FaceTrack(i, scores(logit)), kind="image", calibration=calibration) for i in range(1, 5)]
+        one, four = (decide(some, kind="image", calibration=calibration).interval for some in (copies[:1], copies))
+        assert one is not None
+        assert four is not None
+        assert least - 1e-9 < (four[1] - four[0]) / (one[1] - one[0]) < 1 + 1e-9
+
+
 @pytest.mark.parametrize(("long", "brief", "told"), [(8, 2, True), (8, 1, True), (32, 3, True), (32, 2, False)])
 def test_whoever_is_there_for_an_eighth_of_the_time_is_told_of(long: int, brief: int, told: bool) -> None:
     people = [track(1, *[-4.0] * long), track(2, *[6.0] * brief)]
@@ -603,4 +638,4 @@ def test_an_interval_without_a_verdict_is_none() -> None:
     assert interval(unjudged, BANDS) is None
     assert decide([unjudged], kind="image", calibration=CALIBRATION).interval is None
     judged = track(1, 1.0)
-    assert decide([judged], kind="image", calibration=CALIBRATION).interval == judged.interval
+    assert decide([judged], kind="video", calibration=CALIBRATION).interval == judged.interval
