@@ -27,6 +27,9 @@ _Logits = TypeVar("_Logits", float, np.ndarray)
 
 # One frame counts no more than this, in logits: beyond it a net is not surer, only louder.
 _LOUDEST = 8.0
+# In the mean of five and more views none lies further from their median. Views of one shot lie nearer: of the 37 validation
+# videos one has any further off, and what is forged for a part of the time speaks by its stretch's median.
+_APART = 2.0
 # A stretch of a quarter of the views must be this much worse to speak for the whole, and one half as long by so much more
 # again: the worst of many stretches is always bad. Halved they are down to so many views and such a share of all.
 _STRETCH_PENALTY, _SHORTEST_OF_MANY, _SMALLEST_PART = 1.0, 8, 1 / 64
@@ -67,9 +70,10 @@ def exclusion(face: Face, sharpness: float, options: Options) -> Exclusion | Non
 def pool(scores: Sequence[Score]) -> float | None:
     """One logit for a person: the quality-weighted mean of the frames, or the worst stretch if that is much worse.
 
-    Single frames are limited in how much they count, and a stretch is represented by its median, in which poor views weigh
-    less, so that one glitch does not convict; a quarter of the frames is enough for a stretch, and of many frames a smaller
-    part that is worse still, so that a short forged part does not drown. Three or four frames are pooled by their median.
+    Single frames count no further than a little from the median of all, and a stretch is represented by its median, in
+    which poor views weigh less, so that one glitch does not convict; a quarter of the frames is enough for a stretch, and
+    of many frames a smaller part that is worse still, so that a short forged part does not drown. Three or four frames are
+    pooled by their median.
 
     Args:
         scores: Of one person, in order of time.
@@ -85,10 +89,12 @@ def _pooled(voting: Sequence[Score]) -> tuple[float | None, Sequence[Score]]:
     if not voting:
         return None, voting
     logits, weights = _weighed_views(voting)
-    mean = float((logits * weights).sum() / weights.sum())
     length, penalty = max(_SHORTEST_STRETCH, math.ceil(len(logits) / 4)), _STRETCH_PENALTY
+    if 3 <= len(logits) <= length:
+        return _median(logits, weights), voting
+    mean = float((_as_averaged(logits, weights) * weights).sum() / weights.sum())
     if length >= len(logits):
-        return mean if len(logits) < 3 else _median(logits, weights), voting
+        return mean, voting
     best, part = mean, slice(None)
     shortest = max(_SHORTEST_OF_MANY, _SMALLEST_PART * len(logits))
     while True:
@@ -112,6 +118,14 @@ def _weighed_views(voting: Sequence[Score]) -> tuple[np.ndarray, np.ndarray]:
     """The logit of each view, as far as one counts, and its weight."""
     logits = np.array([score.logit for score in voting], np.float64).clip(-_LOUDEST, _LOUDEST)
     return logits, np.array([max(score.quality, 0.05) for score in voting], np.float64)
+
+
+def _as_averaged(logits: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The logits of all of a person's views as their mean takes them; a stretch's median takes them as they are."""
+    if len(logits) <= _SHORTEST_STRETCH:
+        return logits
+    middle = _median(logits, weights)
+    return middle + (logits - middle).clip(-_APART, _APART)
 
 
 def _median(values: np.ndarray, weights: np.ndarray) -> float:
@@ -201,6 +215,8 @@ def _spreads(track: FaceTrack, logit: float, bands: Bands, kind: Kind) -> tuple[
         middle = _median(logits, weights)
         apart = np.abs(logits - middle)
         logits = np.where(apart > _ELSEWHERE * _median(apart, weights), middle, logits)
+    else:
+        logits = _as_averaged(logits, weights)
     count = len(logits) if len(logits) < 4 else min(5, len(logits) // 2)
     parts = [part.mean() for part in np.array_split(logits, count)]
     if len(parts) > 1:
@@ -261,7 +277,8 @@ def _sampling_sd(track: FaceTrack) -> float:
     """
     voting = track.voting
     views = _pooled(voting)[1]
-    steps = np.diff(_weighed_views(views)[0])
+    logits, weights = _weighed_views(views)
+    steps = np.diff(logits if len(views) < len(voting) else _as_averaged(logits, weights))
     usual = _USUAL_STEPS * _ONE_FRAME_SD**2
     variance = (float((steps**2).sum()) / 2 + usual) / (len(steps) + _USUAL_STEPS) / len(views)
     # Of few views, and of a stretch, the median is taken, which varies more than the mean.
