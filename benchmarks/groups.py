@@ -1,8 +1,9 @@
 """A list of the held-out media in which nothing that shares a clip or a person is in two groups.
 
 The list beside the media says `group` by file or by clip. Frames of one clip, the two clips of which FaceForensics++ makes
-its swaps, a DFDC forgery and the clip it was made from belong together; their names say so. Intervals and calibrations rest
-on groups, and are too sure where one person counts as several.
+its swaps, a DFDC forgery and the clip it was made from belong together; their names say so. The lossless frames that
+FaceForensics++ shows are of two, one of them of its actors: all but the face is the same in a forgery and the frame it was
+made from. Intervals and calibrations rest on groups, and are too sure where one person counts as several.
 
 python benchmarks/groups.py DATA --split val > runs/val.csv
 """
@@ -28,7 +29,11 @@ def shared(item: Labelled) -> set[str]:
     if item.source == "ffpp_c23":
         return {item.group, *(f"ff {clip}" for clip in re.findall(r"(?<!\d)\d{3}(?!\d)", stem))}
     if item.source == "crops_mixed":
-        return {item.group, *(f"celebdf {person}" for person in re.findall(r"id\d+", stem))}
+        people_and_clips = re.findall(r"id\d+|YouTube-real_\d+", stem)
+        return {item.group, *(f"celebdf {one}" for one in people_and_clips)}
+    if item.source == "ffpp_raw":
+        actors = "actors" in stem or "deepfakedetection" in stem
+        return {item.group, "ff raw actors" if actors else "ff raw"}
     if item.source.startswith("dfdc"):
         return {item.group, *(f"dfdc {clip}" for clip in re.findall(r"(?<![a-z])[a-z]{10}(?![a-z])", stem))}
     return {item.group}
