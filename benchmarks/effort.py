@@ -2,10 +2,11 @@
 a fixed number, and as many as are looked at unasked, where those of a second look are added only if the first leaves the
 label open.
 
-Figures: the share of videos whose label is that of all frames, with Wilson's interval of as many as there are groups, for
-videos of a group may well all change alike; AUC; and how far the pooled logit of the person who decides lies from that of
-all frames (standard deviation and largest). Faces are followed from frame to frame where every frame is looked at and
-searched for anew where few are; that makes no difference here, for each logit is that of the followed face.
+Figures: the share of videos whose label is that of all frames, with Wilson's interval of as many as groups of equal size
+would tell as much, for videos of a group may well all change alike; AUC; and how far the pooled logit of the person who
+decides lies from that of all frames (standard deviation and largest). Faces are followed from frame to frame where every
+frame is looked at and searched for anew where few are; that makes no difference here, for each logit is that of the
+followed face.
 
 Videos that are forged in part are spliced together of the logits: so much of a genuine one is replaced by as much of a
 forged one, both stretched to one length, at places drawn at random.
@@ -27,6 +28,7 @@ from sklearn.metrics import roc_auc_score
 from deepfake_detect import Detector, MediaError, Options, media, verdict
 from deepfake_detect.options import EVERY_FRAME, FAST_FRAMES
 from deepfake_detect.training.datasets import VIDEO_ENDINGS, Labelled, read_dataset
+from deepfake_detect.training.metrics import effective_groups
 from deepfake_detect.types import FaceTrack
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ def row(judged_videos: Sequence[tuple[Labelled, Report]], looks: Sequence[int], 
     seen = np.isfinite(odds)
     forged = np.array([item.label == "fake" for item, _ in judged_videos])
     auc = roc_auc_score(forged[seen], np.array(odds)[seen])
-    groups = len({item.group for item, _ in judged_videos})
+    groups = effective_groups(item.group for item, _ in judged_videos)
     low, high = verdict.wilson(sum(same) / len(same) * groups, groups)
     return (
         f"| {named(looks)} | {sum(same)} of {len(same)} ({low:.2f}–{high:.2f}) | {auc:.3f} | {np.nanstd(apart):.2f}"

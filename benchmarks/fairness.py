@@ -22,6 +22,7 @@ from deepfake_detect import checkpoint
 from deepfake_detect.engine import Examiner, choose
 from deepfake_detect.training.data import read_faces
 from deepfake_detect.training.evaluate import read_scores, relabelled
+from deepfake_detect.training.metrics import effective_groups
 from deepfake_detect.verdict import wilson
 
 if TYPE_CHECKING:
@@ -93,9 +94,10 @@ def misses(folders: list[Path], restored: Path | None, pairs: int) -> None:
     for trait, value, indices in by_trait(rows):
         mine = logits[indices.astype(int)]
         missed = mine[:, 1] <= bar
-        # Several blends of one face are not independent: as many count as there are faces.
-        faces = len({seen[int(i)] for i in indices})
-        low, high = wilson(float(missed.mean()) * faces, faces)
+        # Several blends of one face are not independent.
+        mine_of = [seen[int(i)] for i in indices]
+        faces, count = len(set(mine_of)), effective_groups(mine_of)
+        low, high = wilson(float(missed.mean()) * count, count)
         area = roc_auc_score(np.repeat([0, 1], len(mine)), np.concatenate([mine[:, 0], mine[:, 1]]))
         print(f"| {trait} | {value} | {faces} | {len(mine)} | {missed.mean():.3f} ({low:.2f}–{high:.2f})"
               f" | {(mine[:, 0] > bar).mean():.3f} | {area:.3f} |")  # fmt: skip

@@ -204,9 +204,11 @@ def _errors(report: Report, words: Words) -> list[Markup]:
 
 
 def _counted(bands: Bands, rates: Bands | OtherGroups) -> dict[str, float]:
-    """Rates as numbers of the files that `bands` knows, with their intervals: files of one group count as one there."""
+    """Rates as numbers of the files that `bands` knows, with intervals: those of one group may all be judged alike."""
     alarms, misses = round(rates.false_alarm_rate * bands.genuine), round(rates.miss_rate * bands.manipulated)
-    genuine, manipulated = bands.genuine_groups or bands.genuine, bands.manipulated_groups or bands.manipulated
+    # What an older calibration knows is how many groups there are, or of how many files.
+    genuine = bands.genuine_effective or bands.genuine_groups or bands.genuine
+    manipulated = bands.manipulated_effective or bands.manipulated_groups or bands.manipulated
     alarms_low, alarms_high = verdict.wilson(rates.false_alarm_rate * genuine, genuine)
     misses_low, misses_high = verdict.wilson(rates.miss_rate * manipulated, manipulated)
     return {

@@ -423,6 +423,9 @@ class Bands:
         correlation: Of the two.
         genuine_groups: In how many groups (people, clips) the genuine files lie; 0 where it is not known.
         manipulated_groups: Of the manipulated ones, likewise.
+        genuine_effective: So many groups of equal size would tell as much of a share of the genuine files; 0 where it is
+            not known.
+        manipulated_effective: Of the manipulated ones, likewise.
     """
 
     slope: float
@@ -441,6 +444,8 @@ class Bands:
     correlation: float = 0.0
     genuine_groups: int = 0
     manipulated_groups: int = 0
+    genuine_effective: float = 0.0
+    manipulated_effective: float = 0.0
 
     def __post_init__(self) -> None:
         if self.slope <= 0:

@@ -476,12 +476,12 @@ def resting_on(track: FaceTrack) -> Sequence[Score]:
     return _pooled(track.voting)[1]
 
 
-def wilson(found: float, of: int) -> tuple[float, float]:
+def wilson(found: float, of: float) -> tuple[float, float]:
     """95 % interval of a share (Wilson, 1927), for where a bootstrap can't tell: none, or all.
 
     Args:
         found: How many of them; a part of one where a share of files is counted in groups of files.
-        of: How many in all, each by itself.
+        of: How many in all, each by itself; likewise.
     """
     if not of:
         return math.nan, math.nan

@@ -13,6 +13,7 @@ from deepfake_detect.training.metrics import (
     bootstrap,
     calibration_error,
     calibration_error_by_chance,
+    effective_groups,
     figures,
     perfect,
     reliability,
@@ -118,6 +119,27 @@ def test_a_group_of_both_classes_is_in_one_pair_only() -> None:
     assert perfect(both, 1.0) == (pytest.approx(0.05**0.5), 1.0)
     assert math.isnan(perfect(scored([-2.0], [2.0], groups=["a", "a"]), 1.0)[0])
     assert math.isnan(perfect(both, 0.9)[0])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "as_many"), [([1] * 7, 7), ([3] * 4, 4), ([5], 1), ([], 0), ([10, 10] + [1] * 8, 28**2 / 208)]
+)
+def test_groups_of_unequal_size_tell_as_much_as_fewer_of_equal_size(sizes: list[int], as_many: float) -> None:
+    groups = [f"g{i}" for i, size in enumerate(sizes) for _ in range(size)]
+    assert effective_groups(groups) == pytest.approx(as_many)
+
+
+@pytest.mark.parametrize("chance", [0.1, 0.2, 0.35, 0.5])
+def test_an_interval_of_a_share_holds_where_files_of_a_group_are_judged_alike(chance: float) -> None:
+    """Sizes as those of the forged validation videos."""
+    sizes = np.array([10, 10] + [1] * 8)
+    as_many = effective_groups(np.repeat([f"g{i}" for i in range(10)], sizes).tolist())
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(2000):
+        share = float(sizes[rng.random(10) < chance].sum() / sizes.sum())
+        low, high = wilson(share * as_many, as_many)
+        held += low <= chance <= high
+    assert held >= 0.93 * 2000
 
 
 def test_wilson() -> None:

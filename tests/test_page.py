@@ -237,8 +237,18 @@ def test_support_says_for_what() -> None:
     assert "divides the odds by 19" in text
     assert (
         "of 500 genuine ones 15 were called manipulated"
-        " (95 % interval, files of one person or clip counted as one: 2\u00a0% to 5\u00a0%)" in text
+        " (95 % interval, as if files of one person or clip were all judged alike: 2\u00a0% to 5\u00a0%)" in text
     )
+
+
+def test_an_interval_of_errors_is_of_as_many_groups_as_tell_as_much() -> None:
+    known = report()
+    assert known.calibration is not None
+    for numbers, high in (({}, 9), ({"manipulated_groups": 10}, 34), ({"manipulated_effective": 3.8}, 55),
+                          ({"manipulated_groups": 10, "manipulated_effective": 3.8}, 55)):  # fmt: skip
+        video = replace(known.calibration.video, miss_rate=0.05, **numbers)
+        text = Page(page(replace(known, calibration=replace(known.calibration, video=video)))).text
+        assert f"\u00a0% to {high}\u00a0%)." in text
 
 
 def test_errors_on_other_people_stand_beside_those_on_the_media_fitted_on() -> None:

@@ -645,6 +645,10 @@ def test_no_false_alarm_among_seven_says_little() -> None:
     low, high = evaluate.share_interval(items([-1.0] * 7, []), "manipulated")
     assert low == pytest.approx(0.0, abs=1e-9)
     assert high == pytest.approx(0.354, abs=0.01)
+    # Seven more of one person, of whom nothing new is learned.
+    seven = items([-1.0] * 7, [])
+    copies = [*seven, *[seven[0]] * 7]
+    assert evaluate.share_interval(copies, "manipulated")[1] > high + 0.1
 
 
 @pytest.fixture
@@ -868,6 +872,7 @@ def test_a_kind_without_media_of_its_own_follows_the_other_again(tmp_path: Path)
         found = calibrate.calibrate(pictures, tmp_path, data="pictures")["calibration"]
         assert found["video"] == found["image"]
         assert (found["image"]["genuine_groups"], found["image"]["manipulated_groups"]) == (40, 40)
+        assert (found["image"]["genuine_effective"], found["image"]["manipulated_effective"]) == (40.0, 40.0)
 
 
 def test_a_logit_that_nobody_measured_anew_moves_as_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ from ..types import Bands
 from ..verdict import LEAST_SUPPORT, weighed
 from .evaluate import Item, read_scores, said_of, unlimited
 from .export import read_manifest, write_manifest
-from .metrics import calibration_error, calibration_error_by_chance, group_resamples
+from .metrics import calibration_error, calibration_error_by_chance, effective_groups, group_resamples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -73,12 +73,16 @@ def fit(items: Sequence[Item], *, others: Sequence[Item] = ()) -> Bands:
     logits, quality, fake = arrays(items)
     slope, offset, loss = _platt(logits, quality, fake, source_weights(items), _line(others))
     groups = {label: _groups(items, label) for label in ("real", "fake")}
+    effective = {
+        label: round(effective_groups(item.group for item in items if item.label == label), 1) for label in groups
+    }
     # With n media of a class that know nothing of each other, odds beyond n : 1 are extrapolation.
     largest = float(min(_LARGEST_RATIO, *(count + 1 for count in groups.values())))
     line = Bands(
         slope=round(slope, 4), offset=round(offset, 4), lower=0.0, upper=1.0, genuine=int((~fake).sum()),
         manipulated=int(fake.sum()), genuine_groups=groups["real"], manipulated_groups=groups["fake"],
         false_alarm_rate=0.0, miss_rate=0.0, largest_ratio=largest, quality_loss=round(loss, 4),
+        genuine_effective=effective["real"], manipulated_effective=effective["fake"],
     )  # fmt: skip
     chance = deciding_chances(items, line)
     genuine = chance[~fake]

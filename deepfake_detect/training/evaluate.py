@@ -5,9 +5,10 @@ DF40 are (`training/datasets.py` describes each). Every file is judged once and 
 its frames in `frames.csv`), so a stopped evaluation goes on where it was; `--again` starts over. Scores of files that are
 not asked for, as after another `--split`, are kept in `other_scores.csv`, and no figure is of them. Out come
 `evaluation.json`, `table.md` and `evaluation.html`, a page that needs nothing else. Intervals are percentile bootstraps
-over groups, since files of one clip or one person are not independent; those of shares are Wilson's, of as many as
-there are groups. An AUC of exactly 1 or 0 has a bound on one side (`metrics.perfect`). The calibration error has, in place
-of an interval, what so few files would show by chance if every probability were exact.
+over groups, since files of one clip or one person are not independent; those of shares are Wilson's, of as many as groups
+of equal size would tell as much (`metrics.effective_groups`). An AUC of exactly 1 or 0 has a bound on one side
+(`metrics.perfect`). The calibration error has, in place of an interval, what so few files would show by chance if every
+probability were exact.
 
 A forgery that shows one person in the clip of another, as those of Celeb-DF, DeepFakeDetection and DF40's cdf/ do, is in
 the group of the one whose clip it is, and in no other: intervals there are somewhat too narrow.
@@ -37,7 +38,16 @@ from ..media import shown as readable
 from ..options import Options, sampling
 from ..verdict import deciding, evidence, finding, log_odds, probability, seen_enough, shown_in_part, wilson
 from .datasets import Labelled, read_dataset
-from .metrics import RESAMPLES, Scored, auc, calibration_error_by_chance, figures, reliability, with_intervals
+from .metrics import (
+    RESAMPLES,
+    Scored,
+    auc,
+    calibration_error_by_chance,
+    effective_groups,
+    figures,
+    reliability,
+    with_intervals,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -326,11 +336,11 @@ def share(items: Sequence[Item], verdict: str) -> float:
 
 
 def share_interval(items: Sequence[Item], verdict: str) -> tuple[float, float]:
-    """95 % interval of `share`: Wilson's over the groups, since files of a group may well all be judged alike.
+    """95 % interval of `share`: Wilson's of as many as `effective_groups`, since files of a group may all be judged alike.
 
     A bootstrap over groups would be too narrow where few files have the verdict, as false alarms are, and blind for none.
     """
-    groups = len({item.group for item in items if item.verdict != "error"})
+    groups = effective_groups(item.group for item in items if item.verdict != "error")
     return wilson(share(items, verdict) * groups if groups else 0, groups)
 
 

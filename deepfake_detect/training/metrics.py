@@ -7,6 +7,7 @@ scikit-learn's checks of its arguments would double the time.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from sklearn.metrics import auc as area
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     Figures = dict[str, float]
     Intervals = dict[str, tuple[float, float]]
@@ -136,6 +137,17 @@ def group_resamples(group: np.ndarray, *, resamples: int, seed: int = 0) -> Iter
     rng = np.random.default_rng(seed)
     for _ in range(resamples):
         yield np.concatenate([members[i] for i in rng.integers(len(names), size=len(names))])
+
+
+def effective_groups(groups: Iterable[str]) -> float:
+    """So many groups of equal size would tell as much of a share as these do, given file by file; 0 of none.
+
+    Files of a group may well all be judged alike. Then the share varies by p (1 - p) times the sum of the groups' squared
+    shares of the files, whose inverse this is (Kish, Survey Sampling, 1965): one group that holds most of them says little
+    more than itself.
+    """
+    sizes = np.array(list(Counter(groups).values()), float)
+    return float(sizes.sum() ** 2 / (sizes**2).sum()) if len(sizes) else 0.0
 
 
 def bootstrap(
