@@ -35,7 +35,7 @@ from deepfake_detect.files import NAMES
 from deepfake_detect.options import sampling
 from deepfake_detect.training.datasets import VIDEO_ENDINGS, Labelled, read_dataset
 from deepfake_detect.training.evaluate import Item, judge, read_scores, relabelled
-from deepfake_detect.training.metrics import group_resamples
+from deepfake_detect.training.metrics import few_groups, group_resamples
 from deepfake_detect.verdict import deciding
 
 if TYPE_CHECKING:
@@ -291,9 +291,11 @@ def row(name: str, altered: Sequence[Item], unaltered: Sequence[Item]) -> Row:
     """A line: its AUC, and the change, are of the files that could be judged before and after."""
     both = [pair for pair in zip(altered, unaltered, strict=True) if None not in (pair[0].logit, pair[1].logit)]
     after, before = [one for one, _ in both], [other for _, other in both]
+    groups = np.array([item.group for item in after])
+    few = few_groups(np.array([item.label == "fake" for item in after], bool), groups)
     changes = [
         _auc([after[i] for i in drawn]) - _auc([before[i] for i in drawn])
-        for drawn in group_resamples(np.array([item.group for item in after]), resamples=500)
+        for drawn in group_resamples(groups, resamples=0 if few else 500)
     ]
     defined = [value for value in changes if not math.isnan(value)]
     low, high = np.percentile(defined, [2.5, 97.5]) if defined else (math.nan, math.nan)
@@ -336,7 +338,7 @@ def markdown(part: str, rows: Sequence[Row], count: int) -> str:
         # The attack works on crops: there is no medium, and so no verdict.
         verdicts = f"{line.false_alarms:.3f} | {line.inconclusive:.3f}" if part != "crops" else "– | –"
         low, high = line.change_95
-        change = f"{line.change:+.3f} ({low:+.2f} to {high:+.2f})"
+        change = f"{line.change:+.3f}" + ("" if math.isnan(low) else f" ({low:+.2f} to {high:+.2f})")
         lines.append(f"| {line.name} | {line.auc:.3f} | {change} | {verdicts} | {line.unjudged} |")
     return "\n".join(lines) + "\n"
 

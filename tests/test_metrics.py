@@ -98,6 +98,19 @@ def test_copies_of_one_file_do_not_narrow_an_interval() -> None:
     assert math.isnan(bootstrap(scored(real, fake, groups=["g"] * 20), figures)["auc"][0])
 
 
+@pytest.mark.parametrize(("groups", "known"), [(1, False), (2, False), (3, True)])
+def test_no_interval_is_given_where_a_class_is_of_few_groups(groups: int, known: bool) -> None:
+    """Of one clip every sample holds the same forgeries, or none: what varies is the genuine files alone."""
+    rng = np.random.default_rng(0)
+    names = [f"g{i}" for i in range(12)] + [f"clip{i % groups}" for i in range(6)]
+    rows = scored(list(rng.normal(0, 1, 12)), list(rng.normal(1, 1, 6)), groups=names)
+    found, intervals = with_intervals(rows, resamples=200)
+    assert found["auc"] < 1
+    assert all(math.isnan(low) is not known for name, (low, _) in intervals.items() if name != "ece")
+    turned = Scored(~rows.fake, -rows.evidence, 1 - rows.chance, rows.group)
+    assert math.isnan(with_intervals(turned, resamples=200)[1]["auc"][0]) is not known
+
+
 def test_the_bootstrap_does_not_claim_to_know_what_never_varied() -> None:
     assert math.isnan(bootstrap(scored([-2.0] * 5, [2.0] * 5), figures)["auc"][0])
     # A perfect order is 1 but for a last digit.

@@ -5,10 +5,10 @@ DF40 are (`training/datasets.py` describes each). Every file is judged once and 
 its frames in `frames.csv`), so a stopped evaluation goes on where it was; `--again` starts over. Scores of files that are
 not asked for, as after another `--split`, are kept in `other_scores.csv`, and no figure is of them. Out come
 `evaluation.json`, `table.md` and `evaluation.html`, a page that needs nothing else. Intervals are percentile bootstraps
-over groups, since files of one clip or one person are not independent; those of shares are Wilson's, of as many as groups
-of equal size would tell as much (`metrics.effective_groups`). An AUC of exactly 1 or 0 has a bound on one side
-(`metrics.perfect`). The calibration error has, in place of an interval, what so few files would show by chance if every
-probability were exact.
+over groups, since files of one clip or one person are not independent, and left out where a class is of fewer than three
+groups; those of shares are Wilson's, of as many as groups of equal size would tell as much (`metrics.effective_groups`). An
+AUC of exactly 1 or 0 has a bound on one side (`metrics.perfect`). The calibration error has, in place of an interval, what
+so few files would show by chance if every probability were exact.
 
 A forgery that shows one person in the clip of another, as those of Celeb-DF, DeepFakeDetection and DF40's cdf/ do, is in
 the group of the one whose clip it is, and in no other: intervals there are somewhat too narrow.

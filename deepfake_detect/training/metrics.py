@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 FALSE_ALARM_RATES = (0.01, 0.05)
+# Of a class, for a bootstrap.
+_FEWEST_GROUPS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,18 +152,30 @@ def effective_groups(groups: Iterable[str]) -> float:
     return float(sizes.sum() ** 2 / (sizes**2).sum()) if len(sizes) else 0.0
 
 
+def few_groups(fake: np.ndarray, group: np.ndarray) -> bool:
+    """Whether a class is of fewer than three groups, so that drawing groups says next to nothing of it.
+
+    Of one group every sample holds the same files of that class, or none, and what varies is the other class alone.
+
+    Args:
+        fake: bool (N,).
+        group: str (N,).
+    """
+    return min(len(np.unique(group[fake == label])) for label in (False, True)) < _FEWEST_GROUPS
+
+
 def bootstrap(
     scored: Scored, of: Callable[[Scored], Figures], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Intervals:
     """95 % percentile bootstrap, whole groups drawn with replacement.
 
     Returns:
-        NaN twice for a figure that is undefined in most samples, the same in all (then the bootstrap knows nothing of what
-        was never seen), or where there is a single group.
+        NaN twice for a figure that is undefined in most samples or the same in all (then the bootstrap knows nothing of
+        what was never seen), and for all of them where a class is of `few_groups`.
     """
     drawn: dict[str, list[float]] = {}
-    single = len(np.unique(scored.group)) < 2
-    for chosen in group_resamples(scored.group, resamples=0 if single else resamples, seed=seed):
+    few = few_groups(scored.fake, scored.group)
+    for chosen in group_resamples(scored.group, resamples=0 if few else resamples, seed=seed):
         for name, value in of(scored.rows(chosen)).items():
             drawn.setdefault(name, []).append(value)
     intervals = {}
