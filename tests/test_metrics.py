@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,6 +39,17 @@ def test_figures_of_a_perfect_order() -> None:
 def test_auc_counts_ordered_pairs() -> None:
     assert figures(scored([-1, 0.5], [1, 0]))["auc"] == pytest.approx(0.75)
     assert math.isnan(figures(scored([1.0], []))["auc"])
+
+
+def test_rows_of_one_weight_among_them_count_as_one() -> None:
+    once = scored([-1, 0.5, 0.2], [1, 0, 0.4])
+    times = np.array([1, 4, 2, 1, 3, 5])
+    often = replace(once.rows(np.repeat(np.arange(6), times)), weight=1 / np.repeat(times, times))
+    for of in (figures, auc):
+        for name in {"auc", "ap", "recall_at_1", "recall_at_5"} & of(once).keys():
+            assert of(often)[name] == pytest.approx(of(once)[name])
+        assert of(replace(often, weight=None))["auc"] != pytest.approx(of(once)["auc"])
+    assert bootstrap(often, auc)["auc"] == pytest.approx(bootstrap(once, auc)["auc"])
 
 
 def test_errors_are_equal_where_they_cross() -> None:

@@ -544,6 +544,10 @@ def test_frames_have_an_interval_and_the_unjudged_a_class() -> None:
         if item.logit is not None
     ]
     (row,) = table(some, frames, resamples=50)
+    # A video that was looked at again counts no more than one that was clear at once.
+    (again,) = table(some, [*frames, *[frame for frame in frames if frame.path == frames[2].path] * 3], resamples=50)
+    assert again["frames"] == pytest.approx(row["frames"])
+    assert again["frames_judged"] == row["frames_judged"] + 6
     low, high = row["frames_95"]["auc"]
     assert low < row["frames"]["auc"] < high
     assert (row["unjudged_genuine"], row["unjudged_manipulated"], row["unjudged"]) == (0, 1, 1)

@@ -319,13 +319,18 @@ def scored(items: Iterable[Item]) -> Scored:
 
 
 def scored_frames(items: Sequence[Item], frames: Mapping[str, Sequence[FrameScore]]) -> Scored:
-    """The frames of these files, given by path, each with its file's label, group and probability."""
+    """The frames of these files, given by path, each with its file's label, group and probability.
+
+    Those of a file count together as one: of a video that is looked at again since its label is open there are eight times
+    as many as of one that is clear at once.
+    """
     mine = [(item, frame) for item in items if item.logit is not None for frame in frames.get(item.path, ())]
     return Scored(
         fake=np.array([item.label == "fake" for item, _ in mine], bool),
         evidence=np.array([frame.logit for _, frame in mine], float),
         chance=np.array([item.probability for item, _ in mine], float),
         group=np.array([item.group for item, _ in mine], str),
+        weight=np.array([1 / len(frames[item.path]) for item, _ in mine], float),
     )
 
 

@@ -37,19 +37,22 @@ class Scored:
         evidence: float (N,): orders them. Of files the log odds that decide, of frames their logits.
         chance: float (N,): calibrated P(manipulated).
         group: str (N,): rows of one group are not independent.
+        weight: float (N,): what a row counts in figures that follow from the order; None where each counts alike.
     """
 
     fake: np.ndarray
     evidence: np.ndarray
     chance: np.ndarray
     group: np.ndarray
+    weight: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.fake)
 
     def rows(self, chosen: np.ndarray) -> Scored:
         """Some rows, by index or mask."""
-        return Scored(self.fake[chosen], self.evidence[chosen], self.chance[chosen], self.group[chosen])
+        weight = None if self.weight is None else self.weight[chosen]
+        return Scored(self.fake[chosen], self.evidence[chosen], self.chance[chosen], self.group[chosen], weight)
 
 
 def figures(scored: Scored) -> Figures:
@@ -68,15 +71,17 @@ def figures(scored: Scored) -> Figures:
     names = ("auc", "ap", "eer", "balanced_accuracy", "recall_at_1", "recall_at_5", "ece", "brier")
     if fake.all() or not fake.any():
         return dict.fromkeys(names, math.nan)
-    false_alarms, recall, _ = roc_curve(fake, scored.evidence, drop_intermediate=False)
+    of_order = {"sample_weight": scored.weight}
+    false_alarms, recall, _ = roc_curve(fake, scored.evidence, drop_intermediate=False, **of_order)
     # The rates meet between two points of a stepped curve: the middle of the two errors where they are closest.
     nearest = int(np.argmin(np.abs(false_alarms - (1 - recall))))
     found = chance >= 0.5
-    at = [float(recall[false_alarms <= rate].max()) for rate in FALSE_ALARM_RATES]
+    # Sums of weights are right but for a last digit.
+    at = [float(recall[false_alarms <= rate + 1e-12].max()) for rate in FALSE_ALARM_RATES]
     weights = _balanced(fake)
     values = (
         float(area(false_alarms, recall)),
-        float(average_precision_score(fake, scored.evidence)),
+        float(average_precision_score(fake, scored.evidence, **of_order)),
         float((false_alarms[nearest] + 1 - recall[nearest]) / 2),
         float((found[fake].mean() + (~found[~fake]).mean()) / 2),
         *at,
@@ -110,7 +115,7 @@ def auc(scored: Scored) -> Figures:
     """The area under the ROC curve alone: all of `figures` take too long where there are many frames."""
     if scored.fake.all() or not scored.fake.any():
         return {"auc": math.nan}
-    return {"auc": float(roc_auc_score(scored.fake, scored.evidence))}
+    return {"auc": float(roc_auc_score(scored.fake, scored.evidence, sample_weight=scored.weight))}
 
 
 def perfect(scored: Scored, area: float) -> tuple[float, float]:
