@@ -98,7 +98,19 @@ def calibration(entry: dict[str, Any]) -> str:
             f" | {check['ece_balanced']:.3f} | {check['ece_by_chance']:.3f}"
             f" | {bands['quality_loss']:.0%} | {moved} | {bands['largest_ratio']:.0f} |"
         )
+    if ways := handled(entry):
+        lines += ["", ways]
     return "\n".join(lines)
+
+
+def handled(entry: dict[str, Any]) -> str:
+    """What was tried on each kind of media, and how far a logit moved by it; empty where the manifest doesn't say."""
+    tried = {
+        kind: ", ".join(f"{name} {by:.2f}" for name, by in ways.items())
+        for kind, ways in entry.get("calibration_handled", {}).items()
+    }
+    said = "; ".join(f"{kind}s: {ways}" for kind, ways in tried.items())
+    return f"What a logit moves by, root mean square after each that was tried: {said}." if said else ""
 
 
 def check_calibration(items: Sequence[Item], shipped: Calibration) -> None:

@@ -417,7 +417,8 @@ class Bands:
         largest_ratio: No likelihood ratio is stated from this up, nor from its inverse down: so few held-out media
             can't support more.
         quality_loss: How much of the evidence a picture of quality 0 loses, 0 to 1.
-        logit_sd: How much a logit moves when the same media are saved again, cropped a little or mirrored.
+        logit_sd: How much a logit moves, root mean square, when the same media are handled harmlessly: a picture saved
+            again, cropped a little, mirrored or shown in a screenshot, a video coded again; as far as that was tried.
         slope_sd: Standard error of `slope`, from a bootstrap over groups.
         offset_sd: Of `offset`, likewise.
         correlation: Of the two.

@@ -166,9 +166,9 @@ def interval(track: FaceTrack, bands: Bands, *, kind: Kind = "video") -> tuple[f
     """95 % interval of a person's probability; None where nobody could be judged.
 
     Three things make it uncertain, and their variances add: the views on which its logit rests disagree (batch means over
-    up to five parts of them, since neighbouring frames are not independent), the same face gets another logit when it is
-    saved again (measured), the more so the poorer its picture, and slope and offset were fitted on few media (their
-    covariance).
+    up to five parts of them, since neighbouring frames are not independent), the same face gets another logit when its file
+    is handled harmlessly (`Bands.logit_sd`), the more so the poorer its picture, and slope and offset were fitted on few
+    media (their covariance).
     """
     return interval_of_all([track], bands, kind=kind)
 

@@ -280,6 +280,18 @@ def test_the_card_that_ships_is_that_of_the_weights_that_ship(monkeypatch: pytes
     assert parts["calibration"] == card.calibration(entry)
 
 
+def test_the_card_names_what_was_tried_on_each_kind_of_media(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import card
+
+    manifest = read_manifest(card.WEIGHTS)
+    entry = manifest["models"][manifest["default"]]
+    tried = {"image": {"mirrored": 0.67, "screenshot": 1.56}, "video": {"H.264 CRF 23": 0.41}}
+    filled = card.calibration({**entry, "calibration_handled": tried})
+    assert filled.endswith(": images: mirrored 0.67, screenshot 1.56; videos: H.264 CRF 23 0.41.")
+    assert card.calibration({**entry, "calibration_handled": {}}).endswith("|")
+
+
 def test_whole_numbers_beside_fractions(drawn_data: Path, tmp_path: Path) -> None:
     data = shutil.copytree(drawn_data, tmp_path / "data")
     with (data / "index.csv").open("a") as lines:

@@ -898,6 +898,37 @@ def test_a_logit_that_nobody_measured_anew_moves_as_it_did(tmp_path: Path, monke
     assert (found["image"]["logit_sd"], found["video"]["logit_sd"]) == (0.5, 0.3)
 
 
+def test_what_was_tried_on_each_kind_of_media_is_kept_beside_the_calibration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "_RESAMPLES", 3)
+    enter(tmp_path, "a", ENTRY)
+    rng = np.random.default_rng(0)
+    both = [
+        replace(item, kind=kind, path=f"{kind}{item.path}")
+        for kind in ("image", "video")
+        for item in items(list(rng.normal(-1, 1, 40)), list(rng.normal(1, 1, 40)), groups=80)
+    ]
+    handled = tmp_path / "judged.csv"
+    rows = [("a", "image", "pictures", "unaltered", 1.0), ("a", "image", "pictures", "screenshot", 3.0),
+            ("a", "image", "pictures", "blur, sigma 2", 9.0), ("a", "image", "pictures", "mirrored", 1.0),
+            ("b", "video", "videos", "unaltered", 0.0), ("b", "video", "videos", "H.264 CRF 23", -0.25),
+            ("b", "video", "videos", "H.264 CRF 40", -3.0), ("c", "video", "videos", "mirrored", 0.5)]  # fmt: skip
+    with handled.open("w", newline="") as lines:
+        csv.writer(lines).writerows([("path", "kind", "part", "alteration", "logit"), *rows])
+    entry = calibrate.calibrate(both, tmp_path, data="both", handled=handled)
+    # What is no harmless handling does not count, nor what has nothing to be compared with.
+    ways = {"image": {"mirrored": 0.0, "screenshot": 2.0}, "video": {"H.264 CRF 23": 0.25}}
+    assert entry["calibration_handled"] == ways
+    assert entry["calibration"]["image"]["logit_sd"] == pytest.approx(2**0.5, abs=1e-4)
+    assert entry["calibration"]["video"]["logit_sd"] == 0.25
+    assert calibrate.calibrate(both, tmp_path, data="both")["calibration_handled"] == ways
+    # A similar net's spread says not of what it is.
+    assert calibrate.calibrate(both, tmp_path, data="both", moved={"image": 0.4})["calibration_handled"].keys() == {
+        "video"
+    }
+
+
 @pytest.mark.parametrize(("groups", "support"), [(5, 3.0), (9, 3.0), (400, 2.0)])
 def test_no_label_is_given_that_the_stated_ratio_does_not_support(groups: int, support: float) -> None:
     rng = np.random.default_rng(2)

@@ -148,8 +148,8 @@ def uncertainty(items: Sequence[Item], *, others: Sequence[Item] = (), seed: int
     return {"slope_sd": round(spreads[0], 4), "offset_sd": round(spreads[1], 4), "correlation": round(together, 3)}
 
 
-def handled_spread(handled: Path, kind: str) -> float:
-    """How much a logit moves when media are saved again, cropped a little or mirrored: standard deviation.
+def handled_moves(handled: Path, kind: str) -> dict[str, list[float]]:
+    """By how much the logit of each file moved in each of the ways in `HARMLESS` that were tried on this kind of media.
 
     Args:
         handled: The judged.csv of `benchmarks/robustness.py`: path, kind, alteration, logit.
@@ -159,9 +159,17 @@ def handled_spread(handled: Path, kind: str) -> float:
         for row in csv.DictReader(lines):
             if row["kind"] == kind and row["logit"] and row.get("part") != "crops":
                 logits.setdefault(row["path"], {})[row["alteration"]] = float(row["logit"])
-    moved = [(logits_of[name] - logits_of["unaltered"]) for logits_of in logits.values() if "unaltered" in logits_of
-             for name in HARMLESS if name in logits_of]  # fmt: skip
-    return float(np.sqrt(np.mean(np.square(moved)))) if moved else 0.0
+    moves: dict[str, list[float]] = {}
+    for name in HARMLESS:
+        moved = [of[name] - of["unaltered"] for of in logits.values() if "unaltered" in of and name in of]
+        if moved:
+            moves[name] = moved
+    return moves
+
+
+def root_mean_square(moves: Sequence[float]) -> float:
+    """How much a logit moves; by which way it moves on the average, too."""
+    return float(np.sqrt(np.mean(np.square(moves))))
 
 
 def carried_over(items: Sequence[Item], *, others: Sequence[Item] = (), folds: int = 5) -> dict[str, float]:
@@ -203,7 +211,7 @@ def calibrate(
         scores: Files judged by that net. A kind of media with files of one class alone keeps the calibration it has.
         folder: Where manifest.json lies.
         data: The held-out media in words.
-        handled: What `handled_spread` reads.
+        handled: What `handled_moves` reads; what each way of handling did is kept beside the calibration.
         moved: For `image` and `video` the spread of a similar net, for a kind on which `handled` has nothing; None for
             what the entry has.
 
@@ -224,10 +232,17 @@ def calibrate(
     now = datetime.now(UTC).date().isoformat()
     calibration: dict[str, Any] = {**entry["calibration"], "name": f"{name}-{now}", "date": now, "data": data}
     check: dict[str, dict[str, float]] = {}
+    ways: dict[str, dict[str, float]] = dict(entry.get("calibration_handled", {}))
     for kind, mine, others in by_kind(items):
         # Not measured is not unmoved: an interval that leaves this out is too narrow.
         known = (moved or {}).get(kind) or entry["calibration"][kind].get("logit_sd", 0.0)
-        spread = (handled_spread(handled, kind) if handled else 0.0) or known
+        moves = handled_moves(handled, kind) if handled else {}
+        spread = root_mean_square([by for each in moves.values() for by in each]) if moves else known
+        if moves:
+            ways[kind] = {name: round(root_mean_square(each), 2) for name, each in moves.items()}
+        elif (moved or {}).get(kind):
+            # Another net's, of which is not known here how it was found.
+            ways.pop(kind, None)
         bands, doubts = fit(mine, others=others), uncertainty(mine, others=others)
         calibration[kind] = vars(bands) | doubts | {"logit_sd": round(spread, 4)}
         check[kind] = {figure: round(value, 4) for figure, value in carried_over(mine, others=others).items()}
@@ -244,6 +259,7 @@ def calibrate(
     kept = {kind: rates for kind, rates in entry.get("calibration_on_other_groups", {}).items()
             if calibration[kind] == entry["calibration"][kind]}  # fmt: skip
     entry["calibration"], entry["calibration_on_other_groups"] = calibration, kept | check
+    entry["calibration_handled"] = ways
     write_manifest(folder, manifest)
     return entry
 
