@@ -3,6 +3,10 @@
 Compares the evidence map with Grad-CAM++ (Chattopadhay et al., WACV 2018) on the same net, and says how warm genuine faces
 look: the halves that blends were made from, worn as these, and pictures as they are.
 
+A cell counts as altered where the mask is above .5; in pixel AUC and evidence "inside" against "outside" those of mask 0
+stand against these, and the rim is in neither class. Pointing asks more kindly whether the hottest cell lies where the mask
+is above .1.
+
 python benchmarks/localisation.py DATA --restored runs/restored --pairs 600 --picture runs/maps.png
 """
 
@@ -109,7 +113,8 @@ def grad_cam(net: EvidenceNet, crops: list[np.ndarray]) -> np.ndarray:
 
 
 def row(name: str, cases: list[Case], maps: np.ndarray, *, threshold: float | None) -> str:
-    """One line of the table: pixel AUC, intersection over union at the threshold, whether the maximum lies inside."""
+    """One line of the table: pixel AUC, intersection over union at the threshold, whether the maximum lies inside; what
+    counts as inside is said at the top."""
     hot = np.concatenate([m[case.mask > 0.5] for case, m in zip(cases, maps, strict=True)])
     cold = np.concatenate([m[case.mask == 0] for case, m in zip(cases, maps, strict=True)])
     pixel = "–"

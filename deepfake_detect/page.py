@@ -36,7 +36,7 @@ _TELLING, _MOMENTS = 4, 96
 _MOST_PEOPLE = 8
 _CROP_PX, _MOMENT_PX = 192, 96
 # Odds of manipulation before, as (for, against).
-PRIORS = ((1, 100), (1, 10), (1, 1), (10, 1))
+PRIORS = ((1, 99), (1, 10), (1, 1), (10, 1))
 # The timeline's drawing area, in its own units, and how far it reaches in logits.
 _WIDTH, _HEIGHT = 720, 180
 _REACH = 8.0

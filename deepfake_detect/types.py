@@ -412,8 +412,8 @@ class Bands:
         upper: A probability from this on is `manipulated`.
         genuine: How many genuine files it was fitted on.
         manipulated: How many manipulated files it was fitted on.
-        false_alarm_rate: Share of these genuine files at or above `upper`.
-        miss_rate: Share of these manipulated files at or below `lower`.
+        false_alarm_rate: Share of these genuine files that are called manipulated, by what is said of all their people.
+        miss_rate: Share of these manipulated files of which it is said that no manipulation was found, likewise.
         largest_ratio: No likelihood ratio is stated from this up, nor from its inverse down: so few held-out media
             can't support more.
         quality_loss: How much of the evidence a picture of quality 0 loses, 0 to 1.

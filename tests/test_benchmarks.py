@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ from deepfake_detect.engine import Examiner, choose, load_net
 from deepfake_detect.training import calibrate, evaluate
 from deepfake_detect.training.datasets import Labelled
 from deepfake_detect.training.export import read_manifest
-from deepfake_detect.types import Frame, Look
+from deepfake_detect.types import Frame, Kind, Look
 
 BENCHMARKS = SAMPLES.parent / "benchmarks"
 
@@ -278,6 +279,10 @@ def test_the_card_that_ships_is_that_of_the_weights_that_ship(monkeypatch: pytes
     looks = {"picture": found.image_looks, "video": found.video_looks}
     assert parts["identity"] == card.identity(entry, looks, found)
     assert parts["calibration"] == card.calibration(entry)
+    lost = re.search(r'"evidence lost at quality 0" is (.+?) for pictures, (.+?) for videos', text)
+    assert lost is not None
+    shown = [f"{found.calibration.bands(kind).quality_loss * 100:.0f} %" for kind in get_args(Kind)]
+    assert [*lost.groups()] == ["none" if share == "0 %" else share for share in shown]
 
 
 def test_the_card_names_what_was_tried_on_each_kind_of_media(monkeypatch: pytest.MonkeyPatch) -> None:

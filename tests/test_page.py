@@ -199,7 +199,7 @@ def test_a_file_without_faces_gets_no_table_of_odds() -> None:
 
 def test_odds_before_become_probabilities_after() -> None:
     found = dict(posteriors(10.0))
-    assert found == pytest.approx({"1 : 100": 10 / 110, "1 : 10": 0.5, "1 : 1": 10 / 11, "10 : 1": 100 / 101})
+    assert found == pytest.approx({"1 : 99": 10 / 109, "1 : 10": 0.5, "1 : 1": 10 / 11, "10 : 1": 100 / 101})
 
 
 def test_a_notebook_shows_the_page_in_a_frame_of_its_own() -> None:
