@@ -525,7 +525,7 @@ def _person(track: FaceTrack, words: Words, *, video: bool, brief: bool) -> str:
     """What a person shows.
 
     Args:
-        brief: It is no part of the finding, since others were seen far more.
+        brief: They do not decide, since others were seen far more.
     """
     from .verdict import strongest_moment
 

@@ -35,6 +35,7 @@ from deepfake_detect.types import (
     ToolInfo,
     Verdict,
 )
+from deepfake_detect.verdict import decide, judge
 from deepfake_detect.words import LANGUAGES, Words
 
 if TYPE_CHECKING:
@@ -295,6 +296,25 @@ def test_whoever_does_not_decide_is_told_apart_where_a_figure_stands_beside_the_
     assert Page(page(both)).text.count(said) == 1
     assert said in Page(page(both, options=ReportOptions(person=2))).text
     assert said not in Page(page(both, options=ReportOptions(person=1))).text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_of_whom_the_label_rests_on_it_is_not_said_that_they_are_outside_of_the_finding(language: str) -> None:
+    known = report()
+    assert known.calibration is not None
+    tracks = tuple(
+        judge(FaceTrack(i, tuple(score(t / 4, logit) for t in range(n))), kind="video", calibration=known.calibration)
+        for i, n, logit in ((1, 16, -3.0), (2, 4, 4.0))
+    )
+    answer = decide(tracks, kind="video", calibration=known.calibration)
+    assert answer.label == "inconclusive"
+    assert "person 2, seen too briefly to decide" in answer.reason
+    words, options = Words(language), ReportOptions(language=language)
+    said = words("page_person_brief")
+    assert said in Page(page(replace(known, tracks=tracks, verdict=answer), options=options)).text
+    # What it has no part in is the probability.
+    assert words("page_probability", probability=0.5).split()[0].lower() in said.lower()
+    assert words("page_summary").lower() not in said.lower()
 
 
 def test_the_highest_moment_is_named_with_its_own_time() -> None:
