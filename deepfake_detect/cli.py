@@ -487,6 +487,8 @@ def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> 
         frames = len(report.sampled_times_s)
         looked = words("summary_video", width=info.width, height=info.height, length=length, frames=frames)
         say("; ".join((looked, *effort(report, words))))
+    if info.starts_late:
+        say(words("page_times", start_s=info.start_s))
     brief = seen_too_briefly(report.tracks)
     for track in report.tracks:
         say(_person(track, words, video=video, brief=track in brief))

@@ -132,7 +132,6 @@ def html(
         even=report.calibration.image.even if report.calibration else None,
         width=_WIDTH,
         height=_HEIGHT,
-        starts_late=_starts_late(report),
         facts=_facts(report, created_utc, words),
         warnings=_warnings(report, words),
         notes=_notes(report, words),
@@ -326,7 +325,7 @@ def _facts(report: Report, created_utc: str, words: Words) -> Sequence[tuple[str
             facts.append(("container", plain(info.container.replace(",", " / "))))
         if info.duration_s is not None:
             facts.append(("duration", f"{words.number(info.duration_s, '.2f')} s"))
-        if _starts_late(report):
+        if info.starts_late:
             facts.append(("start", f"{words.number(info.start_s or 0.0, '.2f')} s"))
         if info.fps is not None:
             facts.append(("fps", words.number(info.fps, ".2f")))
@@ -343,11 +342,6 @@ def _facts(report: Report, created_utc: str, words: Words) -> Sequence[tuple[str
         facts.append(("calibration", tool.calibration))
     facts += [("options", ", ".join(changed) or words("page_fact_none"))]
     return [(words(f"page_fact_{key}"), value) for key, value in facts]
-
-
-def _starts_late(report: Report) -> bool:
-    """Whether times by the video's own clock are others than those that count from the first frame."""
-    return report.media is not None and bool(round(report.media.start_s or 0.0, 2))
 
 
 def _sampled(times: Sequence[float], words: Words) -> str:

@@ -82,6 +82,12 @@ class MediaInfo:
         if self.width < 1 or self.height < 1:
             raise ValueError(f"a picture needs an area, found {self.width} x {self.height}")
 
+    @property
+    def starts_late(self) -> bool:
+        """Whether times by the video's own clock, as they are told, are others than those that count from the first frame,
+        as `Options.start_s` and players do."""
+        return bool(round(self.start_s or 0.0, 2))
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:

@@ -14,12 +14,13 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import av
 import jsonschema
 import pytest
 from conftest import SAMPLES
 from rich.console import Console
 
-from deepfake_detect import MediaError
+from deepfake_detect import MediaError, media
 from deepfake_detect.batch import Progress
 from deepfake_detect.cli import _Bar, _folders, _name_on_windows, _ScanBar, main
 from deepfake_detect.confine import Limits
@@ -28,7 +29,7 @@ from deepfake_detect.options import Options, ReportOptions
 from deepfake_detect.report import SCHEMA_FILE
 from deepfake_detect.server.guard import LOOPBACK
 from deepfake_detect.source import open_file
-from deepfake_detect.words import Words
+from deepfake_detect.words import LANGUAGES, Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -315,6 +316,30 @@ def test_a_summary_is_in_the_language_asked_for(capsys: pytest.CaptureFixture[st
     assert "am stärksten bei" in out
     assert not {"frames", "evidence", "strongest", "odds", "warning:"} & set(out.split())
     assert err == ""
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_that_a_video_has_a_clock_of_its_own_is_told_where_it_begins_late(
+    language: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    late = tmp_path / "late.ts"
+    with av.open(str(SAMPLES / "clip_forged.mp4")) as source, av.open(str(late), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None and packet.pts is not None:
+                offset = int(3600 / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts + offset, packet.dts + offset, stream
+                target.mux(packet)
+    said = {}
+    for path in (late, SAMPLES / "clip_forged.mp4"):
+        assert main([str(path), "--fast", "--lang", language]) == 0
+        said[path] = capsys.readouterr().out
+    with media.open(late, Options()) as opened:
+        start_s = opened.info.start_s
+    assert start_s == pytest.approx(3600, abs=2)
+    told = Words(language)("page_times", start_s=start_s)
+    assert [told in out for out in said.values()] == [True, False]
+    assert [told.split(",", maxsplit=1)[0] in out for out in said.values()] == [True, False]
 
 
 def test_a_part_of_a_picture_is_told_to_be_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
