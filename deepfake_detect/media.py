@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     Source = str | PathLike[str] | np.ndarray
 
 _OF_A_LOOK = ("few_frames", "frames_not_decoded")
-# A video of which fewer frames are looked at, or with more seconds between them, may hold a forged part that none shows.
+# A video of which fewer frames are looked at, or none for more seconds, may hold a forged part that none shows.
 _FEW_FRAMES, _FAR_APART_S = 16, 5.0
 #: Of a longer video not every second is taken for hashing: decoding it all would take longer than looking at it.
 MOST_SECONDS = 120
@@ -147,15 +147,21 @@ class _Moving(Media):
         options = self._options if count is None else replace(self._options, frames=count)
         wanted = choose(times, first, last, options, keys=self._reader.keys)
         self.planned, self.available = len(wanted), last - first
-        notes = []
         if (first, last) != (0, len(times)):
             start, end, length = (time_s - times[0] for time_s in (times[first], times[last - 1], self._end_s))
-            notes.append(Note("part", {"start": f"{start:.1f}", "end": f"{end:.1f}", "length": f"{length:.1f}"}))
-        apart = (times[last - 1] - times[first]) / len(wanted)
-        if len(wanted) < last - first and (len(wanted) < _FEW_FRAMES or apart > _FAR_APART_S):
-            notes.append(Note("few_frames", {"frames": str(len(wanted)), "apart": f"{apart:.1f}"}))
-        self.notes += [note for note in notes if note not in self.notes]
-        yield from self._reader.frames(wanted, seconds(times, first, last) if each_second else ())
+            part = Note("part", {"start": f"{start:.1f}", "end": f"{end:.1f}", "length": f"{length:.1f}"})
+            self.notes += [part] if part not in self.notes else []
+        # Not every frame that is wanted can be decoded.
+        looked_at = []
+        for frame in self._reader.frames(wanted, seconds(times, first, last) if each_second else ()):
+            if frame.sampled:
+                looked_at.append(frame.time_s)
+            yield frame
+        gap_s = float(np.diff([times[first], *looked_at, times[last - 1]]).max())
+        if len(looked_at) < last - first and (len(looked_at) < _FEW_FRAMES or gap_s > _FAR_APART_S):
+            # Rounded up, but for what whole ticks of a clock add.
+            apart = math.ceil(gap_s * 10 - 10 * _TICK_S) / 10
+            self.notes.append(Note("few_frames", {"frames": str(len(looked_at)), "apart": f"{apart:.1f}"}))
 
     @property
     def sounds(self) -> tuple[av.audio.stream.AudioStream, ...]:

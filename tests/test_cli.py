@@ -287,7 +287,7 @@ def test_fast_looks_at_few_frames_and_says_so_and_thorough_at_all(capsys: pytest
         sampled[how], warned[how] = len(found["media"]["sampled_times_s"]), found["warnings"]
     assert sampled == {"--fast": 8, "--thorough": 75}
     (warning,) = warned["--fast"]
-    assert warning.startswith("Only 8 frames were looked at, one every 0.4 s")
+    assert warning.startswith("Only 8 frames were looked at, none for up to 0.4 s at a time")
     assert not warned["--thorough"]
 
 

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 import pillow_heif
 import pytest
-from conftest import number_of, numbered, texture, write_video
+from conftest import SAMPLES, number_of, numbered, texture, write_video
 from PIL import ExifTags, Image, PngImagePlugin
 
 from deepfake_detect import media, packets, pictures, provenance, source, video
@@ -341,8 +341,8 @@ def test_every_mode_becomes_rgb(place: int, tmp_path: Path) -> None:
     assert np.abs(frame.pixels.astype(int) - expected).max() <= 3
 
 
-def notes_of(path: Path) -> list[tuple[str, dict[str, str]]]:
-    with media.open(path, Options()) as opened:
+def notes_of(path: Path, **options: object) -> list[tuple[str, dict[str, str]]]:
+    with media.open(path, Options(**options)) as opened:  # type: ignore[arg-type]
         for _ in opened.frames():
             pass
         return [(note.key, note.values) for note in opened.notes]
@@ -426,12 +426,46 @@ def test_what_is_transparent_in_a_video_is_looked_at_as_white(clear: int, noted:
     assert notes_of(tmp_path / "a.mov") == ([("transparent", {"share": noted})] if noted else [])
 
 
-@pytest.mark.parametrize(("step_s", "count", "apart"), [(6, 20, "7.1"), (1, 40, None), (6, 16, None)])
+@pytest.mark.parametrize(("step_s", "count", "apart"), [(6, 20, "12.0"), (1, 40, None), (6, 16, None)])
 def test_frames_that_lie_far_apart_are_noted(step_s: int, count: int, apart: str | None, tmp_path: Path) -> None:
     stamps = [1000 * step_s * i for i in range(count)]
     path = write_video(tmp_path / "a.mkv", numbered(count), stamps=stamps, options={"bf": "0"})
     found = [values for key, values in notes_of(path) if key == "few_frames"]
     assert found == ([{"frames": "16", "apart": apart}] if apart else [])
+
+
+@pytest.mark.parametrize("count", [8, None])
+def test_of_a_damaged_video_no_more_frames_are_said_to_be_looked_at_than_came(
+    count: int | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(SAMPLES / "clip_forged.mp4")) as whole, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(whole.streams.video[0])
+        for i, packet in enumerate(whole.demux(whole.streams.video[0])):
+            if packet.dts is None:
+                continue
+            sent = packet
+            if 20 <= i < 44:
+                sent = av.Packet(bytes(len(bytes(packet))))
+                sent.pts, sent.dts, sent.time_base = packet.pts, packet.dts, packet.time_base
+            sent.stream = stream
+            target.mux(sent)
+    with media.open(path, Options()) as opened:
+        times = [frame.time_s for frame in opened.frames(count)]
+        first_s, last_s = opened.span_s
+        (note,) = [note for note in opened.notes if note.key == "few_frames"]
+    assert 1 < len(times) < opened.planned
+    assert note.values["frames"] == str(len(times))
+    # From the last one to the end nothing was looked at.
+    gap_s = max(np.diff([first_s, *times, last_s]))
+    assert gap_s == last_s - times[-1] > 1
+    assert gap_s - 0.001 <= float(note.values["apart"]) < gap_s + 0.1
+
+
+def test_of_one_frame_it_is_said_how_much_of_the_part_was_not_looked_at(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", numbered(125), options={"x264-params": "scenecut=0"})
+    (said,) = [values for key, values in notes_of(path, frames=1, start_s=1, end_s=3) if key == "few_frames"]
+    assert said == {"frames": "1", "apart": "1.0"}
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
@@ -1118,8 +1152,10 @@ def test_an_end_that_is_lost_is_read_once(options: dict[str, float], tmp_path: P
     with media.open(spoil(path, range(120, 240)), Options(**options)) as opened:  # type: ignore[arg-type]
         sent = sent_by(opened)
         found = list(opened.frames())
-        (note,) = opened.notes
+        note, *more = opened.notes
     assert note.key == "frames_not_decoded"
+    # Half of it was seen in none.
+    assert [one.key for one in more] == ["few_frames"] * (len(found) < 16)
     assert len(found) == opened.planned - int(note.values["missing"])
     assert 0.45 * opened.planned < len(found) < 0.55 * opened.planned
     # With what two key frames lead to once more, from which it is tried again.

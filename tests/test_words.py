@@ -97,9 +97,9 @@ def test_a_number_is_written_as_the_language_does(value: float, spec: str, engli
 
 def test_figures_that_come_as_text_are_written_as_the_language_does_and_other_text_is_not() -> None:
     apart = {language: Words(language)("note_few_frames", frames="32", apart="7.5") for language in LANGUAGES}
-    assert "every 7.5 s" in apart["en"]
-    assert "alle 7,5 s" in apart["de"]
-    assert "cada 7,5 s" in apart["es"]
+    assert "up to 7.5 s at" in apart["en"]
+    assert "bis zu 7,5 s lang" in apart["de"]
+    assert "hasta 7,5 s seguidos" in apart["es"]
     cut = Words("de")("note_video_cut_short", claimed="12.0", present="2.0", missing="83%")
     assert "nennt 12,0 s, 2,0 s sind da, 83\u00a0% fehlen" in cut
     assert "Lavf58.1 " in Words("de")("note_encoded_again", field="encoder", encoder="Lavf58.1 ")
