@@ -565,7 +565,12 @@ def _finding(
         who = words("face_only") if len(tracks) == 1 else words("face_of", person=part.id)
         moment = strongest_moment(part)
         return words(f"reason_part{_unless_nothing(whole)}", who=who, time_s=moment.time_s if moment else 0.0)
-    return words("reason_inconclusive" if ratio < LEAST_SUPPORT else f"reason_leaning_{kind}", **said)
+    if ratio >= LEAST_SUPPORT:
+        return words(f"reason_leaning_{kind}", **said)
+    if likelihood_ratio(worst.logit or 0.0, bands, quality=worst.quality) >= LEAST_SUPPORT:
+        # It is the others who take from it.
+        return _with_cuts(words("reason_leaning_of_many", who=who, people=len(able)), kind, words)
+    return words(f"reason_leaning_genuine_{kind}" if ratio <= 1 / LEAST_SUPPORT else "reason_inconclusive", **said)
 
 
 def _unless_nothing(alone: Label | None) -> str:

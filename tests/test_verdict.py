@@ -353,16 +353,40 @@ def test_nothing_is_found_among_however_many_only_where_nobody_alone_shows_trace
     assert little.label == ("no_manipulation_found" if others > 20 else "inconclusive")
 
 
-@pytest.mark.parametrize("kind", ["image", "video"])
-def test_what_leans_to_manipulated_is_not_said_to_show_nothing_either_way(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_what_leans_either_way_is_not_said_to_show_too_little_either_way(kind: Kind) -> None:
     for logit, said in (
         (1.0, "about 2.7 times more probable for a manipulated"),
         (0.5, "too little evidence either way"),
+        (-0.5, "too little evidence either way"),
+        (-1.0, "about 2.7 times more probable for a genuine"),
     ):
         one = judge(FaceTrack(1, scores(logit)), kind=kind, calibration=CALIBRATION)
         answer = decide([one], kind=kind, calibration=CALIBRATION)
         assert answer.label == "inconclusive"
         assert said in answer.reason
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("people", range(1, 9))
+def test_too_little_either_way_is_said_of_a_person_and_of_a_file_of_whom_it_is_so(kind: Kind, people: int) -> None:
+    either_way = []
+    for logit in np.arange(-1.3, 1.4, 0.1):
+        group = [track(1, logit), *(track(number, -3.0) for number in range(2, people + 1))]
+        answer = decide(group, kind=kind, calibration=CALIBRATION)
+        if answer.label != "inconclusive":
+            continue
+        assert label_of(logit, BANDS) == "inconclusive"
+        assert group[0].probability is not None
+        assert answer.likelihood_ratio is not None
+        said = "too little evidence either way" in answer.reason
+        assert said is (1 / 3 < group[0].probability < 2 / 3 and strength(answer.likelihood_ratio) == "strength_no")
+        # What is supported is said, and of whom.
+        assert ("speaks for manipulation, and too little to say so" in answer.reason) is (group[0].probability >= 2 / 3)
+        assert ("more probable for a genuine" in answer.reason) is (not said and group[0].probability < 2 / 3)
+        either_way.append(said)
+    assert True in either_way or people > 2
+    assert False in either_way
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])
