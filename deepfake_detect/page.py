@@ -156,11 +156,13 @@ def _support(ratio: float, words: Words) -> str:
 
 
 def _what_next(report: Report, words: Words) -> str:
-    """What the reader can do, by the label."""
-    if report.verdict is None:
+    """What the reader can do, by the label; where another copy may help, by the kind of media."""
+    if report.verdict is None or report.media is None:
         return ""
-    label = report.verdict.label
-    return words(f"next_{label}{_alone(report) if label == 'inconclusive' else ''}")
+    label, kind = report.verdict.label, report.media.kind
+    if label == "inconclusive":
+        return words(f"next_{label}{_alone(report)}_{kind}")
+    return words(f"next_{label}_{kind}" if label == "no_face" else f"next_{label}")
 
 
 def _alone(report: Report) -> str:

@@ -570,7 +570,8 @@ def _finding(
     if likelihood_ratio(worst.logit or 0.0, bands, quality=worst.quality) >= LEAST_SUPPORT:
         # It is the others who take from it.
         return _with_cuts(words("reason_leaning_of_many", who=who, people=len(able)), kind, words)
-    return words(f"reason_leaning_genuine_{kind}" if ratio <= 1 / LEAST_SUPPORT else "reason_inconclusive", **said)
+    leaning = "leaning_genuine" if ratio <= 1 / LEAST_SUPPORT else "inconclusive"
+    return words(f"reason_{leaning}_{kind}", **said)
 
 
 def _unless_nothing(alone: Label | None) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pytest
 from conftest import texture
 
+from deepfake_detect import verdict
 from deepfake_detect.options import Options, ReportOptions
 from deepfake_detect.page import html as page
 from deepfake_detect.page import in_notebook, plain, posteriors
@@ -25,6 +26,7 @@ from deepfake_detect.types import (
     Failure,
     HashedMoment,
     Heatmap,
+    Kind,
     MediaInfo,
     Note,
     OtherGroups,
@@ -380,17 +382,42 @@ def test_a_short_video_has_no_equal_labels() -> None:
 def test_what_to_do_next_does_not_say_too_little_where_one_alone_would_be_called_manipulated() -> None:
     crowd = report(people=4)
     doubtful = replace(crowd, verdict=Verdict("inconclusive", 0.6, 1.5, "reason"))
-    assert Words()("next_inconclusive_alone") in Page(page(doubtful)).text
+    assert Words()("next_inconclusive_alone_video") in Page(page(doubtful)).text
     alike = tuple(
         replace(track, scores=tuple(score(t / 4, 0.1) for t in range(12)), logit=0.1, probability=0.52)
         for track in crowd.tracks
     )
-    assert Words()("next_inconclusive") in Page(page(replace(doubtful, tracks=alike))).text
+    assert Words()("next_inconclusive_video") in Page(page(replace(doubtful, tracks=alike))).text
     # Of one of them a part would be.
     part = replace(alike[0], scores=(*alike[0].scores[:8], *(score(t / 4, 2.0) for t in range(8, 12))))
     text = Page(page(replace(doubtful, tracks=(part, *alike[1:])))).text
-    assert Words()("next_inconclusive_part") in text
-    assert Words()("next_inconclusive") not in text
+    assert Words()("next_inconclusive_part_video") in text
+    assert Words()("next_inconclusive_video") not in text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_about_a_picture_is_said_that_only_a_video_has(language: str) -> None:
+    known, words, options = report(), Words(language), ReportOptions(language=language)
+    assert known.media is not None
+    assert known.calibration is not None
+    of_videos = re.compile(r"--start|\b(longer|video|längere|Videos?|larg[ao]|vídeo)\b")
+    assert of_videos.search(words("next_inconclusive_alone_video"))
+    said = set()
+    for logits in ((), (-1.0,), (-0.2,), (1.0,), (3.0,), (1.2, -3.0, -3.0), (4.0, *[-3.0] * 11)):
+        for kind in get_args(Kind):
+            tracks = tuple(
+                judge(FaceTrack(i + 1, (score(0.0, logit),)), kind=kind, calibration=known.calibration)
+                for i, logit in enumerate(logits)
+            )
+            answer = decide(tracks, kind=kind, calibration=known.calibration)
+            told = replace(known, media=replace(known.media, kind=kind), tracks=tracks, verdict=answer)
+            text = Page(page(told, options=options)).text
+            # The finding, and what to do next.
+            said_of_it = text[text.index(words(f"label_{answer.label}")) : text.index(words("page_help"))]
+            assert kind == "video" or not of_videos.search(said_of_it)
+            said.add((answer.label, verdict.reason(told, words)))
+    assert {label for label, _ in said} == {"manipulated", "inconclusive", "no_face"}
+    assert len(said) > 10
 
 
 def test_numbers_are_written_as_the_language_does() -> None:

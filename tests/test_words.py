@@ -12,7 +12,7 @@ import pytest
 
 import deepfake_detect
 from deepfake_detect.compare import ComparisonLabel
-from deepfake_detect.types import CredentialState, Exclusion, Label, NoteKey
+from deepfake_detect.types import CredentialState, Exclusion, Kind, Label, NoteKey
 from deepfake_detect.words import LANGUAGES, Words, in_plain_letters
 
 PACKAGE = Path(deepfake_detect.__file__).parent
@@ -67,7 +67,9 @@ def test_every_text_the_page_asks_for_is_there() -> None:
     assert len(asked) > 40
     assert asked <= texts("en").keys()
     for label in get_args(Label):
-        assert {f"label_{label}", f"next_{label}"} <= texts("en").keys()
+        kinds = get_args(Kind) if label in ("inconclusive", "no_face") else ()
+        told = [f"next_{label}_{kind}" for kind in kinds] or [f"next_{label}"]
+        assert {f"label_{label}", *told} <= texts("en").keys()
     assert {f"compare_label_{label}" for label in get_args(ComparisonLabel)} <= texts("en").keys()
     assert {f"excluded_{why}" for why in get_args(Exclusion)} <= texts("en").keys()
     assert {f"note_{key}" for key in get_args(NoteKey)} <= texts("en").keys()
