@@ -132,6 +132,7 @@ def html(
         even=report.calibration.image.even if report.calibration else None,
         width=_WIDTH,
         height=_HEIGHT,
+        many=_many(report, words),
         facts=_facts(report, created_utc, words),
         warnings=_warnings(report, words),
         notes=_notes(report, words),
@@ -163,6 +164,15 @@ def _what_next(report: Report, words: Words) -> str:
     if label == "inconclusive":
         return words(f"next_{label}{_alone(report)}_{kind}")
     return words(f"next_{label}_{kind}" if label == "no_face" else f"next_{label}")
+
+
+def _many(report: Report, words: Words) -> str:
+    """Of several people, how many are too many for one alone to make the media manipulated."""
+    if report.calibration is None or report.media is None or len(report.tracks) < 2:
+        return ""
+    kind = report.media.kind
+    people = verdict.too_many_for_one(report.calibration.bands(kind))
+    return words(f"page_many_{kind}", people=people) if people else ""
 
 
 def _alone(report: Report) -> str:

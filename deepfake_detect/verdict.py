@@ -52,6 +52,8 @@ LEAST_SUPPORT = 2.0
 _FEW_FRAMES, _SMALL_SHARE = 3, 0.5
 # A person's own probability is told beside the verdict's where it is so much higher.
 _TOLD_APART = 0.05
+# Of more people nobody needs to know how many are too many for one, and with such a largest ratio nothing is limited.
+_MOST_PEOPLE, _NO_LIMIT = 1000, 1e300
 # From this share on a warning names them: who is there in one or two of 16 views may be no face at all.
 _GLIMPSE_SHARE = 1 / 8
 
@@ -340,6 +342,14 @@ def finding(
     return "no_manipulation_found", ratio
 
 
+def too_many_for_one(bands: Bands) -> int | None:
+    """Of how many people one alone, as loud as a view counts, no longer makes media manipulated, see `finding`; None where
+    that is not so of any number looked at."""
+    loud, calm = (_LOUDEST, 1.0), (-_LOUDEST, 1.0)
+    numbers = range(1, _MOST_PEOPLE + 1)
+    return next((n for n in numbers if finding([loud, *[calm] * (n - 1)], bands)[0] != "manipulated"), None)
+
+
 def one_alone_shows(people: Sequence[tuple[float, float]], bands: Bands) -> bool:
     """Whether one of these people, by logit and quality, would be called manipulated who was alone."""
     return any(label_of(logit, bands, quality=quality) == "manipulated" for logit, quality in people)
@@ -553,7 +563,10 @@ def _finding(
         some = "one" if views == 1 else "many" if alone == label else "many_but"
         return words(f"reason_nothing_{some}_{kind}", **said, views=views, person=worst.id)
     if len(able) > 1 and alone == "manipulated":
-        return _with_cuts(words("reason_one_of_many", who=who, people=len(able)), kind, words)
+        # If it is not the others but only the limit of what may be stated that stands in the way.
+        held_back = finding(evidence(able), replace(bands, largest_ratio=_NO_LIMIT))[0] == "manipulated"
+        said_of_many = f"reason_one_of_many{'_limit' if held_back else ''}"
+        return _with_cuts(words(said_of_many, who=who, people=len(able)), kind, words)
     glimpsed = [track for track in seen_in_part(tracks) if _alone(track, bands) == "manipulated"]
     if glimpsed:
         person = max(glimpsed, key=lambda track: track.probability or 0.0).id

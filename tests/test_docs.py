@@ -22,7 +22,7 @@ import pytest
 from conftest import SAMPLES
 
 import deepfake_detect
-from deepfake_detect import cluster, table, verify
+from deepfake_detect import checkpoint, cluster, table, verdict, verify
 from deepfake_detect import media as files
 from deepfake_detect.arguments import serve_parser
 from deepfake_detect.confine import Limits
@@ -122,6 +122,14 @@ def test_extras_are_quoted_as_every_shell_takes_it() -> None:
     quoted = [found for text in texts for found in re.findall(r"pip install ([^\w\s.]*)[\w.-]+\[\w+", text)]
     assert len(quoted) > 15
     assert set(quoted) == {'"', '\\"'}
+
+
+def test_the_pages_say_of_how_many_people_one_alone_makes_nothing_manipulated() -> None:
+    known = checkpoint.find(None).calibration
+    stated = [str(verdict.too_many_for_one(known.bands(kind))) for kind in ("video", "image")]
+    for page in (ROOT / "docs/explanation/verdict.md", ROOT / "weights/MODEL_CARD.md"):
+        said = re.findall(r"videos with (\d+) or more people, and pictures with (\d+) or more", page.read_text("utf-8"))
+        assert said == [tuple(stated)], page
 
 
 @pytest.mark.skipif(not CI.exists(), reason="the archive of the sources does not hold it")

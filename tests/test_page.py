@@ -420,6 +420,16 @@ def test_nothing_about_a_picture_is_said_that_only_a_video_has(language: str) ->
     assert len(said) > 10
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_where_several_were_seen_it_is_said_of_how_many_one_alone_is_too_little(language: str) -> None:
+    words, options = Words(language), ReportOptions(language=language)
+    people = verdict.too_many_for_one(BANDS)
+    assert people == 20
+    one, two = (Page(page(report(people=seen), options=options)).text for seen in (1, 2))
+    said = words("page_many_video", people=people)
+    assert [said in text for text in (one, two)] == [False, True]
+
+
 def test_numbers_are_written_as_the_language_does() -> None:
     written = page(report(), options=ReportOptions(language="de"))
     german = Page(re.sub("<style>.*</style>", "", written, flags=re.DOTALL)).text

@@ -40,6 +40,7 @@ from deepfake_detect.verdict import (
     probability,
     strength,
     strongest_moment,
+    too_many_for_one,
     warnings,
 )
 from deepfake_detect.words import Words
@@ -418,6 +419,25 @@ def test_what_is_stated_of_several_people_bears_the_label(others: int) -> None:
         assert label != "manipulated" or ratio >= least * 0.999
     label, ratio = finding([(8.0, 1.0)] + [(-3.0, 1.0)] * others, bands)
     assert label == ("manipulated" if 8 / (1 + others) > least else "inconclusive")
+    # Neither fewer nor more than from how many on it is said to be so.
+    assert (label != "manipulated") is (1 + others >= (too_many_for_one(bands) or math.inf))
+
+
+def test_the_reason_tells_what_stands_in_the_way_of_one_among_several() -> None:
+    """Whether it is the others, or what the calibration can bear."""
+    known = replace(CALIBRATION, video=replace(BANDS, largest_ratio=8))
+    for logit, others, said in (
+        (2.0, 2, "is not enough, for the worst of several"),
+        (8.0, 4, "rests on too few media"),
+    ):
+        group = [
+            judge(FaceTrack(i, scores(*[level] * 8)), kind="video", calibration=known)
+            for i, level in enumerate((logit, *[-3.0] * others), start=1)
+        ]
+        answer = decide(group, kind="video", calibration=known)
+        assert answer.label == "inconclusive"
+        assert answer.reason.startswith("The face of person 1 alone would be called manipulated")
+        assert said in answer.reason
 
 
 def test_a_net_that_was_never_calibrated_calls_nothing_manipulated() -> None:
