@@ -294,8 +294,10 @@ def effort(report: Report, words: Words) -> tuple[str, ...]:
     known = report.effort
     if known is None:
         return ()
-    every = known.looks[-1] == known.available
-    why = words("effort_all" if every else "effort_settled" if known.settled else "effort_open")
+    if known.looks[-1] == known.available:
+        why = words("effort_all_in_part" if any(note.key == "part" for note in report.notes) else "effort_all")
+    else:
+        why = words("effort_settled" if known.settled else "effort_open")
     return (*(words("effort_before", frames=frames) for frames in known.looks[-2:-1]), why)
 
 

@@ -21,7 +21,7 @@ from deepfake_detect.media import Opening
 from deepfake_detect.options import Options, ReportOptions
 from deepfake_detect.report import to_dict
 from deepfake_detect.types import Effort
-from deepfake_detect.words import Words
+from deepfake_detect.words import LANGUAGES, Words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,6 +111,15 @@ def test_of_a_damaged_video_all_that_comes_is_all_there_is(tmp_path: Path) -> No
     assert len(report.sampled_times_s) < 40
     assert verdict.effort(report, Words())[-1] == Words()("effort_all")
     assert [note.key for note in report.notes].count("frames_not_decoded") == 1
+
+
+@pytest.mark.parametrize(("end_s", "frames", "key"), [(0.5, 13, "effort_all_in_part"), (None, 75, "effort_all")])
+def test_all_frames_of_a_part_are_not_said_to_be_all_there_are(end_s: float | None, frames: int, key: str) -> None:
+    report = Detector(Options(frames=99, end_s=end_s)).detect(SAMPLES / "clip_genuine.mp4")
+    assert report.effort == Effort(frames, (frames,), settled=True)
+    assert [verdict.effort(report, Words(language)) for language in LANGUAGES] == [
+        (Words(language)(key),) for language in LANGUAGES
+    ]
 
 
 def test_a_number_of_frames_that_was_asked_for_is_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
