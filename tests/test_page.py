@@ -222,7 +222,19 @@ def test_a_minute_of_video_with_many_people_stays_below_three_megabytes() -> Non
     people = tuple(FaceTrack(i + 1, tuple(noisy(t / 2) for t in range(32)), 1.0, 0.7) for i in range(8))
     written = page(replace(report(), tracks=people, sampled_times_s=tuple(t / 2 for t in range(32))))
     assert written.count('class="moment"') == 96
+    # Of the 32 of each person 12.
+    assert written.count(Words()("page_timeline_help_some", pictures=12)) == 8
+    assert Words()("page_timeline_help") not in written
     assert 5e5 < len(written) < 3e6
+
+
+def test_no_view_is_promised_where_no_map_was_kept() -> None:
+    known, told = report(), Words()("page_timeline_help").partition(";")[0]
+    assert Words()("page_timeline_help") in page(known)
+    bare = tuple(replace(score, heatmap=None) for score in known.tracks[0].scores)
+    without = page(replace(known, tracks=(replace(known.tracks[0], scores=bare),)))
+    assert without.count("<circle") == 12
+    assert told not in without
 
 
 def test_the_person_who_decides_is_never_cut() -> None:
