@@ -96,7 +96,7 @@ def html(
     Args:
         options: What it may show, and its language.
         created_utc: When the media were examined, ISO 8601; left out where empty.
-        rerun: The command that checks the report's folder.
+        rerun: The command that checks the report's folder; empty where none was written.
         paper: Without what only appears when it is pointed at.
     """
     import jinja2

@@ -211,6 +211,19 @@ def test_a_notebook_shows_the_page_in_a_frame_of_its_own() -> None:
     assert report()._repr_html_().startswith("<iframe srcdoc=")
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("rerun", ["", "deepfake-detect verify out"])
+def test_the_section_to_which_the_page_sends_is_there_and_says_where_the_files_are(language: str, rerun: str) -> None:
+    words = Words(language)
+    written = page(report(people=12), options=ReportOptions(language=language), rerun=rerun)
+    assert words("page_check") in words("next_manipulated")
+    assert f"<h2>{words('page_check')}</h2>" in written
+    text = Page(written).text
+    assert words("page_more_people", people=4) in text
+    assert (words("page_check_unsaved") in text) is not bool(rerun)
+    assert (words("page_check_help") in text) is bool(rerun)
+
+
 def test_a_minute_of_video_with_many_people_stays_below_three_megabytes() -> None:
     rng = np.random.default_rng(0)
 
