@@ -144,7 +144,7 @@ def html(
         limits=limits(report),
         withheld=WITHHELD,
         images=options.images,
-        maps=any(score.heatmap is not None for track in report.tracks for score in track.scores),
+        maps=any(score.heatmap is not None for track in shown for score in track.scores),
         rerun=rerun,
         paper=paper,
     )

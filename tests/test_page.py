@@ -398,6 +398,14 @@ def test_no_maps_are_said_to_be_in_a_folder_that_has_none(language: str) -> None
         assert ("evidence/" in text) is bool(said.tracks)
 
 
+def test_no_maps_are_promised_of_a_person_who_has_none() -> None:
+    known = report()
+    both = replace(known, tracks=(*known.tracks, FaceTrack(2, (Score(0.0, FACE, 0.1, "too_small"),))))
+    for person, has_maps in ((None, True), (1, True), (2, False)):
+        text = Page(page(both, options=ReportOptions(person=person), rerun="deepfake-detect verify out")).text
+        assert ("evidence/" in text) is has_maps
+
+
 def test_a_short_video_has_no_equal_labels() -> None:
     short = replace(report(), sampled_times_s=(0.0, 0.04, 0.08))
     labels = re.findall(r'text-anchor="middle">([\d.]+)</text>', page(short))
