@@ -529,15 +529,14 @@ def _person(track: FaceTrack, words: Words, *, video: bool, brief: bool) -> str:
     Args:
         brief: They do not decide, since others were seen far more.
     """
-    from .verdict import strongest_moment
-
     if track.probability is None:
         excluded = sorted({score.excluded for score in track.scores if score.excluded})
         why = ", ".join(_stable(one, words(f"excluded_{one}"), words) for one in excluded)
         return words("summary_person", person=track.id, said=words("summary_unjudged", why=why))
     said = words("summary_evidence", probability=track.probability, logit=track.logit)
-    moment = strongest_moment(track)
-    if video and moment is not None:
+    if video:
+        # Of all views, as on the page; the reason names one of those on which the answer rests.
+        moment = max(track.voting, key=lambda score: score.logit or 0.0)
         said += words(
             "summary_seen", start_s=track.start_s, end_s=track.end_s, moment_s=moment.time_s, voting=len(track.voting),
             views=len(track.scores),

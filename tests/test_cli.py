@@ -22,13 +22,15 @@ from rich.console import Console
 
 from deepfake_detect import MediaError, media
 from deepfake_detect.batch import Progress
-from deepfake_detect.cli import _Bar, _folders, _name_on_windows, _ScanBar, main
+from deepfake_detect.cli import _Bar, _folders, _name_on_windows, _person, _ScanBar, main
 from deepfake_detect.confine import Limits
 from deepfake_detect.files import write_atomically
 from deepfake_detect.options import Options, ReportOptions
 from deepfake_detect.report import SCHEMA_FILE
 from deepfake_detect.server.guard import LOOPBACK
 from deepfake_detect.source import open_file
+from deepfake_detect.types import Face, FaceTrack, Score
+from deepfake_detect.verdict import pool, resting_on
 from deepfake_detect.words import LANGUAGES, Words
 
 if TYPE_CHECKING:
@@ -316,6 +318,16 @@ def test_a_summary_is_in_the_language_asked_for(capsys: pytest.CaptureFixture[st
     assert "am stärksten bei" in out
     assert not {"frames", "evidence", "strongest", "odds", "warning:"} & set(out.split())
     assert err == ""
+
+
+def test_the_strongest_moment_of_a_person_is_that_of_all_views() -> None:
+    logits = (-1.0, -1.0, 7.0, *[-1.0] * 5, *[3.0] * 4, *[-1.0] * 4)
+    face = Face((0, 0, 100, 120), ((0.0, 0.0),) * 5, 0.99)
+    scores = tuple(Score(float(i), face, 1.0, logit=logit) for i, logit in enumerate(logits))
+    person = FaceTrack(1, scores, pool(scores), 0.7)
+    # The answer rests on others.
+    assert 2.0 not in [score.time_s for score in resting_on(person)] != []
+    assert "strongest at 2.0 s (16 of 16 views judged)" in _person(person, Words(), video=True, brief=False)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
