@@ -174,7 +174,7 @@ class Heatmap:
     """Where in a crop the evidence lies.
 
     Attributes:
-        evidence: float32 (h, w) in logits over the crop: above 0 leans to manipulated.
+        evidence: float32 (h, w) in logits over the crop: the higher, the more it leans to manipulated.
         crop: The crop it lies over, that of the first look; the other looks' maps were carried onto it.
     """
 

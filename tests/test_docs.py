@@ -124,6 +124,15 @@ def test_extras_are_quoted_as_every_shell_takes_it() -> None:
     assert set(quoted) == {'"', '\\"'}
 
 
+def test_no_page_says_that_a_logit_leans_from_0_on_where_the_odds_are_even_elsewhere() -> None:
+    known = checkpoint.find(None).calibration
+    assert known.image.even != 0 != known.video.even
+    described = Path(deepfake_detect.__file__).parent / "report.schema.json"
+    assert "even at -offset / slope" in described.read_text("utf-8")
+    for path in (described, described.with_name("types.py"), *PAGES):
+        assert "above 0 leans" not in path.read_text("utf-8"), path
+
+
 def test_the_pages_say_of_how_many_people_one_alone_makes_nothing_manipulated() -> None:
     known = checkpoint.find(None).calibration
     stated = [str(verdict.too_many_for_one(known.bands(kind))) for kind in ("video", "image")]
