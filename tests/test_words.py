@@ -121,6 +121,14 @@ def test_one_is_told_from_many_in_each_language() -> None:
     )
 
 
+def test_strengths_are_inflected_for_what_follows_them_in_german() -> None:
+    """As in "schwache Unterstützung": after a colon it would be wrong."""
+    asked = {key: text for key, text in texts("de").items() if "{strength}" in text}
+    assert {"page_support_manipulated", "page_support_genuine", "reason_manipulated_image"} <= asked.keys()
+    for key, text in asked.items():
+        assert text.count("{strength} Unterstützung") == text.count("{strength}"), key
+
+
 def test_an_unknown_language_is_refused() -> None:
     with pytest.raises(ValueError, match="language must be one of"):
         Words("xx")
