@@ -123,6 +123,8 @@ def write_annotated_picture(report: Report, path: str | PathLike[str], *, option
     shown = options or ReportOptions()
     with reopen(report) as opened:
         pixels = next(opened.frames()).pixels
+    # Beside the original the copy must not look paler.
+    profile = opened.profile
     people = [(track, track.scores[0]) for track in report.tracks if shown.person in (None, track.id)]
     others = [track.scores[0].face.box for track in report.tracks if shown.person not in (None, track.id)]
     words = Words(shown.language)
@@ -130,7 +132,7 @@ def write_annotated_picture(report: Report, path: str | PathLike[str], *, option
     drawn = draw.annotate(pixels, people, words=words)
     kind: dict[str, Any] = {"format": "PNG"} if file_name(report).endswith("png") else {"format": "JPEG", "quality": 92}
     with replacing(Path(path)) as partial, builtins.open(partial, "wb") as file:
-        Image.fromarray(drawn).save(file, **kind)
+        Image.fromarray(drawn).save(file, icc_profile=profile, **kind)
 
 
 def write_annotated_video(

@@ -53,11 +53,13 @@ class Media:
     Attributes:
         info: What the file is.
         notes: What was noticed so far; grows while frames are read.
+        profile: ICC profile by which the numbers of a picture are colours; empty where they are sRGB or nothing is said.
     """
 
-    def __init__(self, info: MediaInfo, notes: list[Note], left: Event) -> None:
+    def __init__(self, info: MediaInfo, notes: list[Note], left: Event, *, profile: bytes = b"") -> None:
         self.info = info
         self.notes = notes
+        self.profile = profile
         #: How many frames will be looked at, as far as is known, and of how many.
         self.planned = self.available = 1
         #: Set by whoever wants no more frames, from any thread; `frames` then ends in the middle of its way to the next.
@@ -124,7 +126,7 @@ class _Still(Media):
     """A picture."""
 
     def __init__(self, picture: Picture, left: Event) -> None:
-        super().__init__(picture.info, list(picture.notes), left)
+        super().__init__(picture.info, list(picture.notes), left, profile=picture.profile)
         self._pixels = picture.pixels
 
     def frames(self, count: int | None = None, *, each_second: bool = False) -> Generator[Frame, None, None]:

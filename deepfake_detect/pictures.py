@@ -36,6 +36,8 @@ _TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: 
 _ANIMATION_FRAME_S = 0.1
 # Transfer characteristics of ITU-T H.273: PQ and HLG.
 _HDR_TRANSFERS = (16, 18)
+# Those of cameras and screens have some hundred bytes to some thousand: what is much larger is not for colours.
+_LARGEST_PROFILE = 2**20
 # Tags of TIFF: what a directory holds, with 1 for a smaller copy of another picture, and where there are more directories.
 _NEW_SUBFILE_TYPE, _REDUCED, _SUB_DIRECTORIES = 254, 1, 330
 
@@ -63,11 +65,13 @@ def is_picture(head: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that was read: uint8 (H, W, 3) RGB, upright, and what was noticed in it."""
+    """A picture that was read: uint8 (H, W, 3) RGB, upright, what was noticed in it, and by which ICC profile its numbers
+    are colours; empty where they are sRGB or nothing is said."""
 
     info: MediaInfo
     pixels: np.ndarray
     notes: tuple[Note, ...] = ()
+    profile: bytes = b""
 
 
 def open_picture(file: io.BufferedReader, identity: Identity, options: Options) -> Picture | Animation:
@@ -103,7 +107,7 @@ def open_picture(file: io.BufferedReader, identity: Identity, options: Options) 
     height, width = pixels.shape[:2]
     info = MediaInfo(identity.path, "image", identity.size, identity.sha256, width, height, codec=codec)
     file.close()
-    return Picture(info, pixels, tuple(notes))
+    return Picture(info, pixels, tuple(notes), _profile(image))
 
 
 def _is_raw(image: Image.Image) -> bool:
@@ -209,6 +213,13 @@ def _transparent(image: Image.Image) -> list[Note]:
     opacities = image.convert("RGBA").getchannel("A").histogram()
     clear = sum(opacities[:128]) / sum(opacities)
     return [Note("transparent", {"share": f"{clear:.0%}"})] if clear > 0.5 else []
+
+
+def _profile(image: Image.Image) -> bytes:
+    """The ICC profile of a picture whose numbers `_to_rgb` keeps; empty where it has none, or none of RGB."""
+    profile = bytes(image.info.get("icc_profile") or b"") if image.mode in ("RGB", "RGBA", "P") else b""
+    of_rgb = profile[16:20] == b"RGB " and profile[36:40] == b"acsp"
+    return profile if of_rgb and len(profile) <= _LARGEST_PROFILE else b""
 
 
 def _to_rgb(image: Image.Image, form: str | None) -> np.ndarray:

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 from conftest import number_of, numbered, texture, write_video
-from PIL import Image
+from PIL import Image, ImageCms
 from test_media import rotate_track
 
 from deepfake_detect import Detector, MediaError, Options, OptionsError, annotate, draw, media
@@ -450,6 +450,22 @@ def test_of_a_picture_too_only_judged_faces_can_be_recognised(
     # The first face, the second, and a place without any.
     detail = [grain[65:100, 50:85].mean(), grain[65:100, 130:155].mean(), grain[135:155, 150:230].mean()]
     assert [one > 5 for one in detail] == seen
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tiff"])
+def test_the_copy_of_a_picture_has_the_profile_of_its_colours(name: str, tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    grey = profile[:16] + b"GRAY" + profile[20:]
+    for mode, given, kept in (("RGB", profile, profile), ("RGB", b"", b""), ("L", grey, b""), ("RGB", grey, b"")):
+        path = tmp_path / name
+        # WebP has no grey.
+        Image.fromarray(texture(160, 200)).convert(mode).save(path, icc_profile=given)
+        copy = tmp_path / annotate.write_copy(report_on(path), tmp_path, options=WHOLE)
+        with Image.open(path) as original, Image.open(copy) as annotated:
+            assert original.info.get("icc_profile", b"") == given
+            assert annotated.info.get("icc_profile", b"") == kept
+        assert copy != path
+        copy.unlink()
 
 
 @pytest.mark.parametrize(
