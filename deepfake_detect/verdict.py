@@ -549,9 +549,11 @@ def _finding(
         return words("reason_no_face")
     worst = deciding(tracks)
     if worst is None or ratio is None:
-        why = words(f"excluded_{_main_exclusion(tracks)}")
-        many = len(tracks) > 1
-        return words(f"reason_unjudged_{'many' if many else 'one'}", people=len(tracks), why=why)
+        every = [words(f"excluded_{reason}") for reason in _exclusions_of(tracks)]
+        if len(tracks) == 1:
+            return words("reason_unjudged_one", why=every[0])
+        # What is so of most views need not be so of each person.
+        return words("reason_unjudged_many", people=len(tracks), why=", ".join(every))
     who = words("face_only") if len(tracks) == 1 else words("face_of", person=worst.id)
     said = {"who": who, "amount": amount(ratio, words), "strength": words(strength(ratio))}
     if label == "manipulated":
@@ -661,6 +663,7 @@ def _one_of_many(tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibr
     return (_with_cuts(said, kind, words),)
 
 
-def _main_exclusion(tracks: Sequence[FaceTrack]) -> str:
+def _exclusions_of(tracks: Sequence[FaceTrack]) -> list[Exclusion]:
+    """Why views of these people do not vote, the most frequent reason first."""
     reasons = Counter(score.excluded for track in tracks for score in track.scores if score.excluded)
-    return str(reasons.most_common(1)[0][0])
+    return [reason for reason, _ in reasons.most_common()]

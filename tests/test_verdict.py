@@ -244,6 +244,25 @@ def test_faces_that_do_not_vote_give_no_probability() -> None:
     assert "too small" in verdict.reason
 
 
+def test_why_several_can_not_be_judged_is_said_of_none_of_whom_it_is_not_so() -> None:
+    """Most views are too small, and most people too blurred."""
+    small = FaceTrack(1, tuple(Score(float(i), FACE, 0.1, "too_small") for i in range(16)))
+    blurred = [FaceTrack(number, (Score(0.0, FACE, 0.1, "too_blurred"),)) for number in (2, 3)]
+    for people, said in (
+        ([small, *blurred], "none of their faces can be judged (too small in the picture, too blurred);"),
+        (blurred, "none of their faces can be judged (too blurred);"),
+        ([small], "A face was found, but it is too small in the picture to judge;"),
+    ):
+        reason = decide(people, kind="video", calibration=CALIBRATION).reason
+        assert said in reason
+
+
+def test_how_many_are_counted_who_decide() -> None:
+    people = [track(1, *[1.2] * 16), track(2, *[-3.0] * 16), track(3, *[-3.0] * 4)]
+    (said,) = warnings([], people, kind="video", calibration=CALIBRATION, words=Words())
+    assert said.startswith("2 people were seen enough to decide")
+
+
 def test_the_worst_person_decides() -> None:
     people = [track(1, *[-3.0] * 6), track(2, *[3.0] * 6)]
     assert decide(people, kind="video", calibration=CALIBRATION).label == "manipulated"
@@ -321,7 +340,7 @@ def test_of_several_people_one_must_speak_as_many_times_as_strongly() -> None:
     assert among.probability == pytest.approx(probability(float(np.mean(ratios))))
     known = {"kind": "image", "calibration": CALIBRATION, "words": Words()}
     (said,) = warnings([], [one, *nine], **known)  # type: ignore[arg-type]
-    assert said.startswith("10 people were judged")
+    assert said.startswith("10 people were seen enough to decide")
     assert f"{one.probability:.2f}" in said
     assert warnings([], [one], **known) == ()  # type: ignore[arg-type]
     # Equal people say together what each says, and a very strong one is still enough.
