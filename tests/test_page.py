@@ -27,6 +27,7 @@ from deepfake_detect.types import (
     HashedMoment,
     Heatmap,
     Kind,
+    Label,
     MediaInfo,
     Note,
     OtherGroups,
@@ -191,6 +192,18 @@ def test_what_could_not_be_examined_still_gets_a_page() -> None:
     assert Words()("page_check_failed") in text
     for key in ("page_method", "page_fact_calibration", "page_check_help"):
         assert Words()(key) not in text
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", "Do not pay, and do not answer threats."), ("de", "Zahlen Sie nicht und antworten Sie nicht auf Drohungen."),
+     ("es", "No pague ni responda a las amenazas.")],
+)  # fmt: skip
+def test_whoever_is_threatened_is_told_not_to_pay_whatever_was_found(language: str, said: str) -> None:
+    for label in get_args(Label):
+        figures = (None, None) if label == "no_face" else (0.5, 1.0)
+        known = replace(report(), tracks=(), verdict=Verdict(label, *figures, "reason"))
+        assert Page(page(known, options=ReportOptions(language=language))).text.count(said) == 1
 
 
 def test_a_file_without_faces_gets_no_table_of_odds() -> None:
