@@ -456,4 +456,7 @@ def _quoted(name: str) -> str:
     if page.plain(name) != name:
         return "FOLDER"
     # It would be taken for an option.
-    return shlex.quote(f"./{name}" if name.startswith("-") else name)
+    name = f"./{name}" if name.startswith("-") else name
+    quoted = shlex.quote(name)
+    # To cmd.exe single quotes are letters like others, and it takes a name with a space for two.
+    return f'"{name}"' if quoted != name and not set(name) & set('"$`%!\\') else quoted

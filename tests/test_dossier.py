@@ -1047,8 +1047,9 @@ def test_a_name_that_is_no_text_can_be_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "called", "said"),
-    [("out", None, "out"), ("-q", None, "./-q"), ("Xq3_a", "report", "report"), ("a b", None, "&#39;a b&#39;")],
-)
+    [("out", None, "out"), ("-q", None, "./-q"), ("Xq3_a", "report", "report"), ("a b", None, "&#34;a b&#34;"),
+     ("it's", None, "&#34;it&#39;s&#34;"), ("$a b", None, "&#39;$a b&#39;")],
+)  # fmt: skip
 def test_the_command_that_checks_a_report_names_its_folder(
     name: str, called: str | None, said: str, detector: Detector, tmp_path: Path
 ) -> None:
