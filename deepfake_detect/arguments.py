@@ -26,8 +26,9 @@ examples:
   deepfake-detect -- -odd-name.jpg               a name that begins with a dash
 
 exit status:
-  0  every file was judged          1  some could not be       2  wrong usage
-  3  a label of --fail-on occurred, and every file was judged  130  interrupted
+  0  every file was judged          2  wrong usage          130  interrupted
+  1  some could not be, or a report could not be written
+  3  a label of --fail-on occurred, and nothing of that
 
 Nothing leaves this machine. "No manipulation found" does not mean genuine: the tool knows manipulated faces,
 and says nothing about a picture whose face is authentic and whose body is not, nor about voices.
@@ -117,8 +118,8 @@ def compare_parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="deepfake-detect compare",
         description="Was a face in the suspect picture or video taken from this very photo?",
-        epilog="exit status: 0 compared, or no face was found to compare; 1 a file could not be read or written, 2 wrong"
-        " usage. Nothing leaves this machine.",
+        epilog="exit status: 0 compared, or no face was found to compare; 1 a file could not be read or written"
+        " (with --out also where there is no face), 2 wrong usage. Nothing leaves this machine.",
     )
     result.add_argument("suspect", type=Path, help="the picture or video in question")
     result.add_argument("original", type=Path, help="the innocent photo")

@@ -249,8 +249,11 @@ def test_an_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 def test_a_report_that_cannot_be_written_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert main(["-q", str(PICTURE), "--report", str(tmp_path / "file" / "below")]) == 1
-    assert "can't be written" in capsys.readouterr().err
+    every = "manipulated,inconclusive,no_manipulation_found,no_face"
+    # Nor does a label take its place.
+    for more in ([], ["--fail-on", every]):
+        assert main(["-q", str(PICTURE), "--report", str(tmp_path / "file" / "below"), *more]) == 1
+        assert "can't be written" in capsys.readouterr().err
 
 
 def test_help_shows_examples_and_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
@@ -260,6 +263,7 @@ def test_help_shows_examples_and_exit_status(capsys: pytest.CaptureFixture[str])
     out = capsys.readouterr().out
     assert "examples:" in out
     assert "exit status:" in out
+    assert "1  some could not be, or a report could not be written" in out
 
 
 def test_the_module_is_the_command_and_a_dash_name_works(tmp_path: Path) -> None:
