@@ -501,12 +501,14 @@ def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> 
 
 
 def _verdict_line(verdict: Verdict, words: Words) -> str:
+    from .verdict import told_interval
+
     said = _stable(verdict.label, words(f"label_{verdict.label}"), words)
     if verdict.probability is None:
         return said
     interval = ""
-    if verdict.interval is not None:
-        interval = words("summary_interval", low=verdict.interval[0], high=verdict.interval[1])
+    if bounds := told_interval(verdict, ".2f"):
+        interval = words("summary_interval", low=bounds[0], high=bounds[1])
     return f"{said}   {words('summary_probability', probability=verdict.probability, interval=interval)}"
 
 

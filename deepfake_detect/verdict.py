@@ -517,6 +517,14 @@ def amount(ratio: float, words: Words) -> str:
     return words("amount_large" if times >= 10 else "amount_small", times=times)
 
 
+def told_interval(found: Verdict, spec: str) -> tuple[float, float] | None:
+    """The interval of a verdict; None where both ends are the same when written so, which would read as certainty: near the
+    largest ratio that may be stated both lie at it."""
+    if found.interval is None or len({format(bound, spec) for bound in found.interval}) == 1:
+        return None
+    return found.interval
+
+
 def reason(report: Report, words: Words) -> str:
     """The reason for a report's verdict, see `explain`; empty where the file could not be judged."""
     if report.verdict is None or report.media is None or report.calibration is None:

@@ -22,14 +22,14 @@ from rich.console import Console
 
 from deepfake_detect import MediaError, media
 from deepfake_detect.batch import Progress
-from deepfake_detect.cli import _Bar, _folders, _name_on_windows, _person, _ScanBar, main
+from deepfake_detect.cli import _Bar, _folders, _name_on_windows, _person, _ScanBar, _verdict_line, main
 from deepfake_detect.confine import Limits
 from deepfake_detect.files import write_atomically
 from deepfake_detect.options import Options, ReportOptions
 from deepfake_detect.report import SCHEMA_FILE
 from deepfake_detect.server.guard import LOOPBACK
 from deepfake_detect.source import open_file
-from deepfake_detect.types import Face, FaceTrack, Score
+from deepfake_detect.types import Face, FaceTrack, Score, Verdict
 from deepfake_detect.verdict import pool, resting_on
 from deepfake_detect.words import LANGUAGES, Words
 
@@ -322,6 +322,15 @@ def test_a_summary_is_in_the_language_asked_for(capsys: pytest.CaptureFixture[st
     assert "am stärksten bei" in out
     assert not {"frames", "evidence", "strongest", "odds", "warning:"} & set(out.split())
     assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [((0.886, 0.8889), "0.89 at even"), ((0.8849, 0.8889), "0.89 (0.88 to 0.89) at even"), (None, "0.89 at even")],
+)
+def test_no_range_of_equal_ends_is_told(interval: tuple[float, float] | None, said: str) -> None:
+    told = _verdict_line(Verdict("manipulated", 0.8888, 8.0, "reason", interval), Words())
+    assert f"P(manipulated) {said}" in told
 
 
 def test_the_strongest_moment_of_a_person_is_that_of_all_views() -> None:

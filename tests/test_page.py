@@ -271,6 +271,12 @@ def test_the_person_who_decides_is_never_cut() -> None:
     assert "Person 12Probability" in text.replace("\n", "")
 
 
+def test_no_range_of_equal_ends_is_shown() -> None:
+    for interval, told in (((0.7, 0.95), True), ((0.887, 0.889), False), ((0.884, 0.889), True)):
+        text = Page(page(replace(report(), verdict=Verdict("manipulated", 0.889, 8.0, "reason", interval)))).text
+        assert ("interval" in text[: text.index(Words()("page_next"))]) is told
+
+
 def test_support_says_for_what() -> None:
     genuine = replace(report(), verdict=Verdict("no_manipulation_found", 0.05, 1 / 19, "reason"))
     text = Page(page(genuine)).text
