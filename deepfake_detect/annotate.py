@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
-from PIL import Image
+from PIL import Image, ImageCms
 
 from . import draw, media
 from .errors import MediaError
@@ -122,9 +122,8 @@ def write_annotated_picture(report: Report, path: str | PathLike[str], *, option
     """Write the picture with what was found, as PNG where the original is one, else as JPEG; else as for a video."""
     shown = options or ReportOptions()
     with reopen(report) as opened:
-        pixels = next(opened.frames()).pixels
-    # Beside the original the copy must not look paler.
-    profile = opened.profile
+        # Beside the original the copy must not look paler; a profile may hold more than colours, and is not handed on.
+        pixels = _in_srgb(next(opened.frames()).pixels, opened.profile)
     people = [(track, track.scores[0]) for track in report.tracks if shown.person in (None, track.id)]
     others = [track.scores[0].face.box for track in report.tracks if shown.person not in (None, track.id)]
     words = Words(shown.language)
@@ -132,7 +131,25 @@ def write_annotated_picture(report: Report, path: str | PathLike[str], *, option
     drawn = draw.annotate(pixels, people, words=words)
     kind: dict[str, Any] = {"format": "PNG"} if file_name(report).endswith("png") else {"format": "JPEG", "quality": 92}
     with replacing(Path(path)) as partial, builtins.open(partial, "wb") as file:
-        Image.fromarray(drawn).save(file, icc_profile=profile, **kind)
+        Image.fromarray(drawn).save(file, **kind)
+
+
+def _in_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
+    """The same colours as numbers of sRGB, which is what programs take them for where no profile says otherwise.
+
+    Args:
+        pixels: uint8 (H, W, 3) RGB.
+        profile: As of `Media`; where it is empty or damaged, the numbers stay as they are.
+    """
+    if not profile:
+        return pixels
+    try:
+        known = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        image = ImageCms.profileToProfile(Image.fromarray(pixels), known, ImageCms.createProfile("sRGB"))
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
+        log.debug("ICC profile: %s", error)
+        return pixels
+    return pixels if image is None else np.asarray(image)
 
 
 def write_annotated_video(

@@ -120,7 +120,12 @@ class ManifestEntry:
             WeightsError: As `find_face_nets`.
         """
         finders = [net.sha256 for net in find_face_nets()]
-        return _digest(self.evidence_sha256, self.graph and self.graph.sha256, self.calibration, finders)
+        calibration = asdict(self.calibration)
+        for kind in ("image", "video"):
+            # They came later, and move no verdict: an entry without them must not look like another one.
+            for name in ("genuine_effective", "manipulated_effective"):
+                del calibration[kind][name]
+        return _digest(self.evidence_sha256, self.graph and self.graph.sha256, calibration, finders)
 
     @property
     def tool(self) -> ToolInfo:

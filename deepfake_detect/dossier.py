@@ -35,7 +35,7 @@ from .options import ReportOptions
 from .words import Words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from os import PathLike
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -345,6 +345,11 @@ def _record(
     return {**record, "examination": examination(shown, options), "files": files}
 
 
+def posteriors(ratio: float, priors: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+    """What a likelihood ratio makes of odds held before, as it is written."""
+    return [{"prior_odds": odds, "probability": round(chance, 6)} for odds, chance in page.posteriors(ratio, priors)]
+
+
 def examination(shown: Report, options: ReportOptions) -> dict[str, Any]:
     """What stands in report.json beside the finding, so that it can be checked."""
     ratio = shown.verdict.likelihood_ratio if shown.verdict else None
@@ -355,9 +360,7 @@ def examination(shown: Report, options: ReportOptions) -> dict[str, Any]:
         "report_options": asdict(options),
         "calibration": _calibration(shown),
         "left_out": _left_out(shown),
-        "posteriors": [{"prior_odds": odds, "probability": round(chance, 6)} for odds, chance in page.posteriors(ratio)]
-        if ratio
-        else [],
+        "posteriors": posteriors(ratio, page.PRIORS) if ratio else [],
         "limits": [english(f"limit_{key}") for key in page.limits(shown)],
         "where_to_turn": [english(f"help_{key}") for key in ("adults", "minors", "police", "copy")],
     }

@@ -53,7 +53,7 @@ class Media:
     Attributes:
         info: What the file is.
         notes: What was noticed so far; grows while frames are read.
-        profile: ICC profile by which the numbers of a picture are colours; empty where they are sRGB or nothing is said.
+        profile: ICC profile by which the numbers of a picture are colours; empty where nothing is said.
     """
 
     def __init__(self, info: MediaInfo, notes: list[Note], left: Event, *, profile: bytes = b"") -> None:

@@ -91,7 +91,7 @@ class EvidenceNet(nn.Module):
         architecture: Shape of the net.
 
     Input of `forward`: float or uint8 (N, 3, size, size), RGB, 0 to 255.
-    Output: maps (N, size / 8, size / 8) and logits (N,); above 0 leans to manipulated.
+    Output: maps (N, size / 8, size / 8) and logits (N,): the higher, the more they lean to manipulated.
     """
 
     mean: Tensor

@@ -168,8 +168,8 @@ def _what_next(report: Report, words: Words) -> str:
 
 
 def _many(report: Report, words: Words) -> str:
-    """Of several people, how many are too many for one alone to make the media manipulated."""
-    if report.calibration is None or report.media is None or len(report.tracks) < 2:
+    """Of several people who decide, how many are too many for one alone to make the media manipulated."""
+    if report.calibration is None or report.media is None or len(verdict.seen_enough(report.tracks)) < 2:
         return ""
     kind = report.media.kind
     people = verdict.too_many_for_one(report.calibration.bands(kind))
@@ -235,9 +235,9 @@ def limits(report: Report) -> tuple[str, ...]:
     return (*everywhere, "between") if report.media and report.media.kind == "video" else everywhere
 
 
-def posteriors(ratio: float) -> tuple[tuple[str, float], ...]:
-    """What a likelihood ratio makes of odds held before: (odds, probability after) for each of `PRIORS`."""
-    return tuple((f"{a} : {b}", ratio * a / (ratio * a + b)) for a, b in PRIORS)
+def posteriors(ratio: float, priors: Sequence[tuple[int, int]] = PRIORS) -> tuple[tuple[str, float], ...]:
+    """What a likelihood ratio makes of odds held before: (odds, probability after) for each of these."""
+    return tuple((f"{a} : {b}", ratio * a / (ratio * a + b)) for a, b in priors)
 
 
 def plain(text: object) -> str:

@@ -66,7 +66,7 @@ def is_picture(head: bytes) -> bool:
 @dataclass(frozen=True)
 class Picture:
     """A picture that was read: uint8 (H, W, 3) RGB, upright, what was noticed in it, and by which ICC profile its numbers
-    are colours; empty where they are sRGB or nothing is said."""
+    are colours; empty where nothing is said."""
 
     info: MediaInfo
     pixels: np.ndarray

@@ -33,7 +33,7 @@ _PROTOCOL = "[A-Za-z][A-Za-z0-9+.-]+"
 _URL = re.compile(f"{_PROTOCOL}(::|://)")
 # Some of these in a name are a name; as a query they are someone's key.
 _SECRETS = re.compile(
-    r"\?.*(signature|credential|token|secret|passw|pwd|auth(?!or)|sas|jwt|sig|key)[^=]*=", re.IGNORECASE
+    r"\?.*(signature|credential|token|secret|passw|pwd|auth(?!ors?\b)|sas|jwt|sig|key)[^=]*=", re.IGNORECASE
 )
 _CHUNK, _AHEAD = 2**20, 8 * 2**20
 # The first that a storage has changes whenever the content does.

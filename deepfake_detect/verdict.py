@@ -72,10 +72,10 @@ def exclusion(face: Face, sharpness: float, options: Options) -> Exclusion | Non
 def pool(scores: Sequence[Score]) -> float | None:
     """One logit for a person: the quality-weighted mean of the frames, or the worst stretch if that is much worse.
 
-    Single frames count no further than a little from the median of all, and a stretch is represented by its median, in
-    which poor views weigh less, so that one glitch does not convict; a quarter of the frames is enough for a stretch, and
-    of many frames a smaller part that is worse still, so that a short forged part does not drown. Three or four frames are
-    pooled by their median.
+    From five on single frames count no further than two logits from the median of all, and a stretch is represented by its
+    median, in which poor views weigh less, so that one glitch does not convict; a quarter of the frames is enough for a
+    stretch, and of many frames a smaller part that is worse still, so that a short forged part does not drown. Three or
+    four frames are pooled by their median.
 
     Args:
         scores: Of one person, in order of time.
@@ -345,10 +345,13 @@ def finding(
 
 
 def too_many_for_one(bands: Bands) -> int | None:
-    """Of how many people one alone, as loud as a view counts, no longer makes media manipulated, see `finding`; None where
-    that is not so of any number looked at."""
+    """Of how many people who decide one, as loud as a view counts, no longer makes media manipulated where each of the
+    others alone would be called "no manipulation found", see `finding`; None where no number is too many, or one who is
+    alone is not called manipulated either."""
     loud, calm = (_LOUDEST, 1.0), (-_LOUDEST, 1.0)
-    numbers = range(1, _MOST_PEOPLE + 1)
+    if label_of(*loud[:1], bands, quality=loud[1]) != "manipulated":
+        return None
+    numbers = range(2, _MOST_PEOPLE + 1)
     return next((n for n in numbers if finding([loud, *[calm] * (n - 1)], bands)[0] != "manipulated"), None)
 
 

@@ -52,9 +52,15 @@ _READ_PLACE, _READ_MAP, _READ_BITS, _READ_HASH_QUALITY = 0.15, 3.5, 10, 3
 # Figures within sentences, and the words before those that may round otherwise: a ratio, a moment, a probability.
 _FIGURE = re.compile(r"(about |around |would be |)([0-9]+(?:\.[0-9]+)?)")
 # What records of older versions don't name.
-_LATER = ("effort", "media.container", "media.start_s", "tool.entry_sha256", "examination.options.most_frames")
+_LATER = (
+    "effort", "media.container", "media.start_s", "tool.entry_sha256", "examination.options.most_frames",
+    "examination.calibration.genuine_effective", "examination.calibration.manipulated_effective",
+)  # fmt: skip
+_ODDS = re.compile(r"([0-9]{1,6}) : ([0-9]{1,6})")
 # A folder may come from anyone. No list of fingerprints, record or signature is larger, nor an array of a map or a crop.
 _LARGEST_FILE, _LARGEST_ARRAY, _LONGEST = 256 * 2**20, 64 * 2**20, 300
+# What an archive of a view holds at most.
+_ARRAYS = ("evidence", "crop", "to_frame")
 # Of a cell or pixel so much must be seen for it to be compared, but for rounding.
 _WHOLE = 0.999
 # What NumPy and what it reads archives by raise on damaged data.
@@ -150,10 +156,11 @@ def _refuse(constant: str) -> None:
 
 def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Of two values of one name one program takes the last, another, or a person, the first."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)} stands twice")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name} stands twice")
+        found[name] = value
     return found
 
 
@@ -407,7 +414,8 @@ def _compare(
     trusted, worded = bool(known.get("trust")) or _unread(again) != _unread(stated), version != __version__
     _take_over(record, now, trusted=trusted, worded=worded)
     _round_as(record, now, report)
-    compared.differences += [*_differences("", record, now), *_other_effort(record, report, calibration)]
+    compared.differences += _differences("", record, now, later=_LATER if worded else ())
+    compared.differences += _other_effort(record, report, calibration)
     _compare_maps(compared, folder, record, report, read_by)
     if worded:
         compared.passed_over.append(f"sentences (judged by version {str(version)[:40]}, this is {__version__})")
@@ -445,6 +453,7 @@ def _take_over(record: dict[str, Any], now: dict[str, Any], *, trusted: bool, wo
                 take(face["evidence"], same["evidence"])
     if worded:
         take(stated, again, "limits", "where_to_turn")
+        again["posteriors"] = _for_odds(stated["posteriors"], now["verdict"], again["posteriors"])
         take(record, now, "warnings")
     if worded or trusted:
         # What the file says of itself may stand in the reason.
@@ -454,6 +463,15 @@ def _take_over(record: dict[str, Any], now: dict[str, Any], *, trusted: bool, wo
         take(known, own, "notes")
         if isinstance(known, dict) and isinstance(own, dict):
             take(known.get("content_credentials"), own["content_credentials"])
+
+
+def _for_odds(stated: Any, found: dict[str, Any] | None, otherwise: Any) -> Any:
+    """What was found makes of the odds that a record asks about, which another version chose; else of our own."""
+    odds = [_ODDS.fullmatch(str(one["prior_odds"])) for one in stated]
+    if not found or not found["likelihood_ratio"] or not all(odds):
+        return otherwise
+    priors = [(int(one[1]), int(one[2])) for one in odds if one and int(one[2])]
+    return dossier.posteriors(found["likelihood_ratio"], priors)
 
 
 def _is_time(stated: Any) -> bool:
@@ -767,6 +785,8 @@ def _arrays(folder: Path, name: str) -> dict[str, np.ndarray]:
     data = _read(folder, name)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = archive.infolist()
+        if len(entries) > len(_ARRAYS):
+            raise ValueError(f"it holds {len(entries)} arrays, expected {len(_ARRAYS)}")
         # NumPy makes room for what an array's header claims before it reads what is there.
         if (
             sum(entry.file_size for entry in entries) > _LARGEST_ARRAY
@@ -774,7 +794,7 @@ def _arrays(folder: Path, name: str) -> dict[str, np.ndarray]:
         ):
             raise ValueError("it would unpack to more than a map can be")
     with np.load(io.BytesIO(data), allow_pickle=False) as kept:
-        return {key: kept[key] for key in ("evidence", "crop", "to_frame") if key in kept}
+        return {key: kept[key] for key in _ARRAYS if key in kept}
 
 
 def _claimed_bytes(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> int:
@@ -783,10 +803,15 @@ def _claimed_bytes(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> int:
     Raises:
         ValueError: It is none.
     """
-    with archive.open(entry) as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError("its entries are packed in no way that NumPy packs them")
+    try:
+        with archive.open(entry) as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+    except Exception as error:  # NumPy reads it as Python, and raises whatever Python does
+        raise ValueError(f"{entry.filename[:40]} has no header of an array") from error
     return math.prod(shape) * dtype.itemsize
 
 
@@ -795,23 +820,24 @@ def _why(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)[:_LONGEST] or type(error).__name__
 
 
-def _differences(where: str, before: Any, now: Any) -> Iterator[str]:
-    """Where two records of the same media differ by more than rounding, or one has a name that the other has not."""
+def _differences(where: str, before: Any, now: Any, *, later: Sequence[str] = ()) -> Iterator[str]:
+    """Where two records of the same media differ by more than rounding, or one has a name that the other has not; the one
+    from before may lack those that came `later`."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in {**before, **now}:
             deeper = f"{where}.{name}" if where else name
             if name not in now:
                 yield f"{deeper}: is in no report"
             elif name in before:
-                yield from _differences(deeper, before[name], now[name])
-            elif deeper not in _LATER:
+                yield from _differences(deeper, before[name], now[name], later=later)
+            elif deeper not in later:
                 yield f"{deeper}: is missing"
     elif isinstance(before, list) and isinstance(now, list):
         if len(before) != len(now):
             yield f"{where}: were {len(before)}, are {len(now)}"
         else:
             for i, (old, new) in enumerate(zip(before, now, strict=True)):
-                yield from _differences(f"{where}[{i}]", old, new)
+                yield from _differences(f"{where}[{i}]", old, new, later=later)
     elif isinstance(before, int | float) and isinstance(now, int | float):
         name = where.rsplit(".", 1)[-1].split("[")[0]
         if abs(before - now) > _TOLERATED.get(name, 1e-3) * (max(1.0, abs(now)) if name == "likelihood_ratio" else 1):

@@ -137,7 +137,9 @@ def test_the_pages_say_of_how_many_people_one_alone_makes_nothing_manipulated() 
     known = checkpoint.find(None).calibration
     stated = [str(verdict.too_many_for_one(known.bands(kind))) for kind in ("video", "image")]
     for page in (ROOT / "docs/explanation/verdict.md", ROOT / "weights/MODEL_CARD.md"):
-        said = re.findall(r"videos with (\d+) or more people, and pictures with (\d+) or more", page.read_text("utf-8"))
+        said = re.findall(
+            r"of (\d+) or more people who decide in a video, and of (\d+) or more in", page.read_text("utf-8")
+        )
         assert said == [tuple(stated)], page
 
 

@@ -354,19 +354,31 @@ def test_a_name_that_stands_twice_is_named(folder: Path, tmp_path: Path) -> None
     assert "verdict stands twice" in bad(verify(target))[JSON]
 
 
-def test_a_report_that_does_not_state_container_and_start_is_good_and_another_container_is_named(
+def test_what_came_later_may_be_missing_in_reports_of_other_versions_alone_and_another_container_is_named(
     folder: Path, tmp_path: Path
 ) -> None:
-    def older(record: dict[str, Any]) -> None:
+    def lacking(record: dict[str, Any]) -> None:
         assert "mp4" in record["media"].pop("container").split(",")
         assert record["media"].pop("start_s") == 0
         assert record.pop("effort")["looks"] == [6]
         del record["examination"]["options"]["most_frames"]
+        for name in ("genuine_effective", "manipulated_effective"):
+            del record["examination"]["calibration"][name]
+
+    def older(record: dict[str, Any]) -> None:
+        lacking(record)
+        record["tool"]["version"] = "0.1.0"
+        # Other odds were asked about.
+        ratio, first = record["verdict"]["likelihood_ratio"], record["examination"]["posteriors"][0]
+        assert first["prior_odds"] == "1 : 99"
+        first.update(prior_odds="1 : 100", probability=round(ratio / (ratio + 100), 6))
 
     def other(record: dict[str, Any]) -> None:
         record["media"]["container"] = "avi"
 
     assert not bad(verify(rewritten(folder, tmp_path / "older", older), media=CLIP))
+    said = bad(verify(rewritten(folder, tmp_path / "lacking", lacking), media=CLIP))["verdict"]
+    assert "is missing" in said
     assert (
         "media.container: was avi" in bad(verify(rewritten(folder, tmp_path / "other", other), media=CLIP))["verdict"]
     )
@@ -377,6 +389,7 @@ def test_a_report_of_before_videos_were_looked_at_again_is_checked_as_it_was_mad
 ) -> None:
     def older(record: dict[str, Any]) -> None:
         del record["effort"], record["examination"]["options"]["most_frames"]
+        record["tool"]["version"] = "0.1.0"
 
     folder = save(Detector(Options(most_frames=16, provenance=True)).detect(CLIP), tmp_path / "once")
     for module in ("verdict", "verify"):
@@ -649,11 +662,22 @@ def packed(**arrays: np.ndarray) -> bytes:
 
 def claiming(*shape: int) -> bytes:
     """A map of a few bytes whose header says that it is of this shape."""
-    array, archive = io.BytesIO(), io.BytesIO()
+    array = io.BytesIO()
     np.lib.format.write_array_header_1_0(array, {"descr": "<f4", "fortran_order": False, "shape": shape})
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("evidence.npy", array.getvalue() + bytes(64))
-    return archive.getvalue()
+    return archive(array.getvalue() + bytes(64))
+
+
+def headed(header: bytes) -> bytes:
+    """A map whose array has this header."""
+    return archive(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+
+
+def archive(data: bytes, *, count: int = 1, packing: int = zipfile.ZIP_STORED) -> bytes:
+    result = io.BytesIO()
+    with zipfile.ZipFile(result, "w", packing) as file:
+        for i in range(count):
+            file.writestr(f"{i or 'evidence'}.npy", data)
+    return result.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -668,6 +692,11 @@ def claiming(*shape: int) -> bytes:
         (claiming(10**14), "", "would unpack to more"),
         (claiming(-1, 10**6, -(10**6)), "", "would unpack to more"),
         (claiming(28, 28), "", "can't be read"),
+        (headed(b"{'descr': '<f4', 'fortran_order': False, 'shape': (28, 28"), "", "no header of an array"),
+        (headed(b"{'descr': '(1,2', 'fortran_order': False, 'shape': (1,)}  \n"), "", "no header of an array"),
+        (headed(b"{}\n   1\n 2\n"), "", "no header of an array"),
+        (archive(bytes(200), packing=zipfile.ZIP_LZMA), "", "packed in no way"),
+        (archive(bytes(200), count=4), "", "4 arrays, expected 3"),
         (packed(evidence=np.zeros((28, 28), np.float32))[:-40], "", "can't be read"),
         (packed(crop=np.zeros(3)), "", "can't be read"),
         (packed(evidence=np.zeros((28, 28), np.float32), crop=np.array(["x"])), "", "the crop in"),

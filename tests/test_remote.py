@@ -129,7 +129,8 @@ def test_a_folder_that_fits_a_pattern_stands_for_all_below_it(memory: Any) -> No
 
 
 def test_an_author_in_a_name_is_no_key(memory: Any) -> None:
-    assert [found.url for found in remote.find("memory://queue/a?author=me.jpg")] == ["memory://queue/a?author=me.jpg"]
+    for name in ("a?author=me.jpg", "a?authors=us.jpg"):
+        assert [found.url for found in remote.find(f"memory://queue/{name}")] == [f"memory://queue/{name}"]
 
 
 @pytest.mark.parametrize(
@@ -151,6 +152,7 @@ def test_an_author_in_a_name_is_no_key(memory: Any) -> None:
      ("https://name:s3cr3t::s3cr3t@example.org/a.jpg", "https://example.org/a.jpg"),
      ("S3://KEY:s3cr3t@bucket/web/http://x.jpg", "s3://bucket/web/http://x.jpg"),
      ("s3://bucket/a.jpg?password=s3cr3t", "s3://bucket/a.jpg"),
+     ("s3://bucket/a.jpg?authorization=Bearer%20s3cr3t", "s3://bucket/a.jpg"),
      ("s3://bucket/a.jpg?pwd=s3cr3t&auth=s3cr3t", "s3://bucket/a.jpg")],
 )  # fmt: skip
 def test_other_places_and_keys_in_urls_are_refused_and_keys_are_not_shown(

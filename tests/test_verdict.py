@@ -442,6 +442,15 @@ def test_what_is_stated_of_several_people_bears_the_label(others: int) -> None:
     assert (label != "manipulated") is (1 + others >= (too_many_for_one(bands) or math.inf))
 
 
+def test_several_are_too_many_for_one_only_where_the_others_show_nothing_and_one_alone_is_enough() -> None:
+    bands = replace(BANDS, upper=0.75, largest_ratio=8)
+    number = too_many_for_one(bands)
+    assert number == 4
+    unclear = -bands.offset / bands.slope
+    assert finding([(8.0, 1.0)] + [(unclear, 1.0)] * (number - 1), bands)[0] == "manipulated"
+    assert too_many_for_one(replace(bands, upper=1.0)) is None
+
+
 def test_the_reason_tells_what_stands_in_the_way_of_one_among_several() -> None:
     """Whether it is the others, or what the calibration can bear."""
     known = replace(CALIBRATION, video=replace(BANDS, largest_ratio=8))

@@ -135,10 +135,11 @@ def forge(
         source = _move(source, face, rng)
     strength = float(rng.choice(_STRENGTHS)) if family == "self" else float(rng.choice((0.75, 1.0, 1.0, 1.0)))
     draw = rng.random()
+    heals = family != "regenerated" and strength == 1.0
     # Single eyes, noses and mouths are put together by hand, and whoever does so heals the seams.
-    if family != "regenerated" and strength == 1.0 and draw < (0.4 if shape == "parts" else 0.12):
+    if heals and draw < (0.4 if shape == "parts" else 0.12):
         forged = poisson(source, target, mask)
-    elif draw > 0.87:
+    elif draw > (0.87 if heals else 0.75):
         forged = multi_band(source, target, mask * strength)
     else:
         forged = alpha_blend(source, target, mask * strength)
