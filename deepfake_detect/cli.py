@@ -507,7 +507,7 @@ def _verdict_line(verdict: Verdict, words: Words) -> str:
     if verdict.probability is None:
         return said
     interval = ""
-    if bounds := told_interval(verdict, ".2f"):
+    if bounds := told_interval(verdict):
         interval = words("summary_interval", low=bounds[0], high=bounds[1])
     return f"{said}   {words('summary_probability', probability=verdict.probability, interval=interval)}"
 

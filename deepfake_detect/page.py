@@ -121,7 +121,7 @@ def html(
         reason=verdict.reason(report, words),
         what_next=_what_next(report, words),
         part=[words(f"note_{note.key}", **note.values) for note in report.notes if note.key == "part"],
-        interval=verdict.told_interval(answer, ".0%") if answer else None,
+        interval=verdict.told_interval(answer) if answer else None,
         support=_support(ratio, words) if ratio else "",
         people=[
             _person(track, report, options, words, moments=_MOMENTS // len(people), brief=track in brief)

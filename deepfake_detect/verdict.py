@@ -50,6 +50,8 @@ LEAST_SUPPORT = 2.0
 # A person judged in fewer frames, or in a smaller share of the frames of the one judged most, does not decide a video's
 # verdict: the worst of many is always bad, and worst of all where little was seen of it.
 _FEW_FRAMES, _SMALL_SHARE = 3, 0.5
+# An interval is hardly as narrow as that but at the largest ratio that may be stated.
+_NO_RANGE = 0.02
 # A person's own probability is told beside the verdict's where it is so much higher.
 _TOLD_APART = 0.05
 # Of more people nobody needs to know how many are too many for one, and with such a largest ratio nothing is limited.
@@ -520,10 +522,10 @@ def amount(ratio: float, words: Words) -> str:
     return words("amount_large" if times >= 10 else "amount_small", times=times)
 
 
-def told_interval(found: Verdict, spec: str) -> tuple[float, float] | None:
-    """The interval of a verdict; None where both ends are the same when written so, which would read as certainty: near the
+def told_interval(found: Verdict) -> tuple[float, float] | None:
+    """The interval of a verdict; None where its ends are so near to each other that it would read as certainty: at the
     largest ratio that may be stated both lie at it."""
-    if found.interval is None or len({format(bound, spec) for bound in found.interval}) == 1:
+    if found.interval is None or found.interval[1] - found.interval[0] < _NO_RANGE:
         return None
     return found.interval
 

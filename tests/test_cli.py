@@ -326,9 +326,9 @@ def test_a_summary_is_in_the_language_asked_for(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize(
     ("interval", "said"),
-    [((0.886, 0.8889), "0.89 at even"), ((0.8849, 0.8889), "0.89 (0.88 to 0.89) at even"), (None, "0.89 at even")],
+    [((0.88, 0.8889), "0.89 at even"), ((0.86, 0.8889), "0.89 (0.86 to 0.89) at even"), (None, "0.89 at even")],
 )
-def test_no_range_of_equal_ends_is_told(interval: tuple[float, float] | None, said: str) -> None:
+def test_no_range_is_told_where_both_ends_lie_at_the_limit(interval: tuple[float, float] | None, said: str) -> None:
     told = _verdict_line(Verdict("manipulated", 0.8888, 8.0, "reason", interval), Words())
     assert f"P(manipulated) {said}" in told
 
