@@ -271,10 +271,11 @@ def test_the_person_who_decides_is_never_cut() -> None:
     assert "Person 12Probability" in text.replace("\n", "")
 
 
-def test_no_range_of_equal_ends_is_shown() -> None:
-    for interval, told in (((0.7, 0.95), True), ((0.887, 0.889), False), ((0.884, 0.889), True)):
+def test_no_range_is_shown_where_both_ends_lie_at_the_limit() -> None:
+    for interval, told in (((0.7, 0.95), True), ((0.88, 0.889), False), ((0.86, 0.889), True)):
         text = Page(page(replace(report(), verdict=Verdict("manipulated", 0.889, 8.0, "reason", interval)))).text
         assert ("interval" in text[: text.index(Words()("page_next"))]) is told
+        assert ("89\u00a0%." in text) is not told
 
 
 def test_support_says_for_what() -> None:
