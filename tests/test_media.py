@@ -9,6 +9,8 @@ import os
 import queue
 import shutil
 import struct
+import subprocess
+import sys
 import threading
 import zlib
 from array import array
@@ -1397,3 +1399,20 @@ def test_a_picture_that_lost_its_palette_costs_no_assertion() -> None:
     image = Image.new("P", (8, 8))
     image.palette = None
     assert pictures._transparent(image) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory hold on Linux alone")
+def test_no_room_to_load_a_library_is_want_of_memory() -> None:
+    code = """
+import resource
+from deepfake_detect.source import is_hunger
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + 2**21,) * 2)
+try:
+    import onnxruntime
+except ImportError as error:
+    print(is_hunger(error))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True"], done
+    assert not source.is_hunger(ImportError("cannot import name 'x'"))
