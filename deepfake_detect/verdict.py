@@ -124,6 +124,14 @@ def _weighed_views(voting: Sequence[Score]) -> tuple[np.ndarray, np.ndarray]:
     return logits, np.array([max(score.quality, 0.05) for score in voting], np.float64)
 
 
+def _as_pooled(voting: Sequence[Score]) -> tuple[np.ndarray, np.ndarray, bool]:
+    """The logits of the views that a person's own rests on, as that takes them; their weights; whether of a stretch."""
+    views = _pooled(voting)[1]
+    logits, weights = _weighed_views(views)
+    of_stretch = len(views) < len(voting)
+    return logits if of_stretch else _as_averaged(logits, weights), weights, of_stretch
+
+
 def _as_averaged(logits: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The logits of all of a person's views as their mean takes them; a stretch's median takes them as they are."""
     if len(logits) <= _SHORTEST_STRETCH:
@@ -211,16 +219,12 @@ def interval_of_all(tracks: Sequence[FaceTrack], bands: Bands, *, kind: Kind = "
 
 def _spreads(track: FaceTrack, logit: float, bands: Bands, kind: Kind) -> tuple[float, float]:
     """Standard deviations of a person's log odds: by what is uncertain of this person alone, and by slope and offset."""
-    voting = track.voting
-    views = _pooled(voting)[1]
-    logits, weights = _weighed_views(views)
-    if len(views) < len(voting):
-        # A stretch reaches into what lies beside it, of which its median says nothing.
+    logits, weights, of_stretch = _as_pooled(track.voting)
+    if of_stretch:
+        # It reaches into what lies beside it, of which its median says nothing.
         middle = _median(logits, weights)
         apart = np.abs(logits - middle)
         logits = np.where(apart > _ELSEWHERE * _median(apart, weights), middle, logits)
-    else:
-        logits = _as_averaged(logits, weights)
     count = len(logits) if len(logits) < 4 else min(5, len(logits) // 2)
     parts = [part.mean() for part in np.array_split(logits, count)]
     if len(parts) > 1:
@@ -252,24 +256,25 @@ def is_open(tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration
         return False
     if deciding(tracks) is None:
         return True
-    bands, parts = calibration.bands(kind), shown_in_part(tracks)
+    bands, parts = calibration.bands(kind), _sampled(shown_in_part(tracks))
     found = {
-        finding(
-            _moved(seen_enough(tracks, views=views), sign * _ONE_SIDED), bands, brief=_moved(parts, sign * _ONE_SIDED)
-        )[0]
+        finding(_moved(people, sign * _ONE_SIDED), bands, brief=_moved(parts, sign * _ONE_SIDED))[0]
+        for people in (_sampled(seen_enough(tracks, views=views)) for views in (-1, 0, 1))
         for sign in (-1, 0, 1)
-        for views in (-1, 0, 1)
     }
     if found == {"no_manipulation_found"}:
         return one_alone_shows(evidence(seen_too_briefly(tracks)), bands)
     return len(found) > 1
 
 
-def _moved(tracks: Sequence[FaceTrack], deviations: float) -> list[tuple[float, float]]:
-    """As `evidence`, each logit moved by so many standard deviations of its sample of frames."""
-    return [
-        (track.logit + deviations * _sampling_sd(track), track.quality) for track in tracks if track.logit is not None
-    ]
+def _sampled(tracks: Sequence[FaceTrack]) -> list[tuple[float, float, float]]:
+    """As `evidence`, with the standard deviation of each logit among samples of frames."""
+    return [(track.logit, track.quality, _sampling_sd(track)) for track in tracks if track.logit is not None]
+
+
+def _moved(people: Sequence[tuple[float, float, float]], deviations: float) -> list[tuple[float, float]]:
+    """As `evidence`, each logit of `_sampled` moved by so many of its standard deviations."""
+    return [(logit + deviations * spread, quality) for logit, quality, spread in people]
 
 
 def _sampling_sd(track: FaceTrack) -> float:
@@ -279,14 +284,12 @@ def _sampling_sd(track: FaceTrack) -> float:
     samples taken at equal distances (Wolter, Journal of the American Statistical Association 1984): what changes slowly is
     seen by any such sample, and adds nothing. Few differences say little: what frames usually differ by stands beside them.
     """
-    voting = track.voting
-    views = _pooled(voting)[1]
-    logits, weights = _weighed_views(views)
-    steps = np.diff(logits if len(views) < len(voting) else _as_averaged(logits, weights))
+    logits, _, of_stretch = _as_pooled(track.voting)
+    steps = np.diff(logits)
     usual = _USUAL_STEPS * _ONE_FRAME_SD**2
-    variance = (float((steps**2).sum()) / 2 + usual) / (len(steps) + _USUAL_STEPS) / len(views)
+    variance = (float((steps**2).sum()) / 2 + usual) / (len(steps) + _USUAL_STEPS) / len(logits)
     # Of few views, and of a stretch, the median is taken, which varies more than the mean.
-    if len(views) < len(voting) or len(views) <= _SHORTEST_STRETCH:
+    if of_stretch or len(logits) <= _SHORTEST_STRETCH:
         variance *= math.pi / 2
     return math.sqrt(variance)
 

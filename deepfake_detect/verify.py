@@ -442,10 +442,12 @@ def _take_over(record: dict[str, Any], now: dict[str, Any], *, trusted: bool, wo
         take(stated, again, "created_utc")
     for name in ("options", "report_options"):
         take(stated[name], again[name])
-    # Another version may have other stages.
-    stages = {} if worded else now["timing_s"]
     timed = {name: seconds for name, seconds in record["timing_s"].items() if isinstance(seconds, int | float)}
-    now["timing_s"] = {**stages, **{name: seconds for name, seconds in timed.items() if worded or name in stages}}
+    if worded:
+        # Another version may have other stages.
+        now["timing_s"] = timed
+    else:
+        take(timed, now["timing_s"])
     for known, own in zip(record["tracks"], now["tracks"], strict=False):
         for face, same in zip(known["faces"], own["faces"], strict=False):
             if "evidence" in face:

@@ -306,8 +306,7 @@ def _outlines(mesh: dict[str, np.ndarray], shape: str, rng: Generator) -> list[n
         return [_about(nose, 1.2)]
     if shape == "parts":
         # One to four of an eye, the other, the nose and the mouth, as composites are made by hand.
-        single = [_about(np.concatenate([eye, brow]), 1.1) for eye, brow in zip(eyes, brows, strict=True)]
-        single += [_about(nose, 1.2), _about(lips, 1.35)]
+        single = [outline for part in ("eyes", "nose", "mouth") for outline in _outlines(mesh, part, rng)]
         return [single[i] for i in rng.choice(4, int(rng.integers(1, 5)), replace=False)]
     if shape == "box":
         (x0, y0), (x1, y1) = oval.min(0), oval.max(0)
