@@ -1,4 +1,5 @@
-"""Would it pay to have the decoder's converter reduce frames? The usual 32 of a minute, up to where faces are sought.
+"""Would it pay to have the decoder's converter reduce frames? The first frames of a minute that
+are looked at, up to where faces are sought.
 
 Now each becomes RGB at full size, which OpenCV then reduces. Instead the converter could make small RGB at once, and the
 full size only where a face is cut. Alternating, medians. Frames of 720p are not reduced: there nothing is to be gained.
