@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 import shutil
 import subprocess
@@ -140,6 +141,35 @@ def test_files_of_one_clip_or_of_a_swap_and_its_sources_are_one_group(tmp_path: 
     for row in rows:
         found.setdefault(row["group"], set()).add(str(Path(row["path"]).relative_to(tmp_path.resolve())))
     assert sorted(map(sorted, found.values())) == sorted(map(sorted, together))
+
+
+def test_listed_media_count_while_they_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import public
+
+    with public.LIST.open(encoding="utf-8", newline="") as lines:
+        listed = list(csv.DictReader(lines))
+    assert len({row["sha256"] for row in listed}) == len(listed)
+    assert {row["label"] for row in listed} == {"real", "fake"}
+    # Of people and clips of whom a genuine file was listed, as the card counts them.
+    assert len({row["group"] for row in listed if row["source"] == "public_clips"}) > 200
+
+    photo = SAMPLES / "portrait_genuine.jpg"
+    (tmp_path / "a/b/faces").mkdir(parents=True)
+    for name in ("same.jpg", "changed.jpg"):
+        shutil.copy(photo, tmp_path / "a/b/faces" / name)
+    digest = hashlib.sha256(photo.read_bytes()).hexdigest()
+    rows = [("same", digest), ("changed", "0" * 64), ("gone", digest)]
+    (tmp_path / "list.csv").write_text(
+        "repository,file,sha256,label,source,method,group\n"
+        + "".join(f"a/b,faces/{name}.jpg,{sha256},real,public_stills,web,{name}\n" for name, sha256 in rows)
+    )
+    found, missing, changed = public.at_hand(tmp_path, tmp_path / "list.csv")
+    assert [(Path(item.path).name, item.label, item.group) for item in found] == [("same.jpg", "real", "same")]
+    assert [Path(path).name for path in (*missing, *changed)] == ["gone.jpg", "changed.jpg"]
+    monkeypatch.setattr(sys, "argv", ["public.py", str(tmp_path / "empty")])
+    with pytest.raises(SystemExit, match="expected clones of the repositories"):
+        public.main()
 
 
 def test_what_is_left_after_each_alteration(tmp_path: Path) -> None:
