@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .options import Options, ReportOptions
     from .types import Face, FaceTrack, Heatmap, MediaInfo, Report, Score, Verdict
 
-__version__ = "0.2.0.dev2"
+__version__ = "0.2.0.dev3"
 
 _HOMES = {
     "Detector": "detector",

@@ -120,6 +120,79 @@ def test_two_who_look_alike_and_change_places_between_frames_keep_their_numbers(
     assert seen == [{"anna": 1, "bert": 2}] * 6
 
 
+def numbers(
+    monkeypatch: pytest.MonkeyPatch,
+    shown: list[list[int]],
+    *,
+    likeness: float,
+    scenes: float = 1.0,
+    step_s: float = 4.0,
+) -> list[tuple[int, ...]]:
+    """The numbers of people all in one place, a look each `step_s`, of whom any two are so much alike, and any two frames
+    likewise; nobody is alike to `-1`, and of `[]` no face is found."""
+
+    def vector(which: int, alike: float) -> np.ndarray:
+        return np.sqrt(alike) * np.eye(1, 99)[0] + np.sqrt(1 - alike) * np.eye(1, 99, which + 2)[0]
+
+    tracker, seen = Tracker(), []
+    for i, people in enumerate(shown):
+        looks = iter([vector(person, likeness if person >= 0 else 0.0) for person in people])
+        monkeypatch.setattr(tracking, "appearance", lambda pixels, face, looks=looks: next(looks))
+        monkeypatch.setattr(tracking, "_thumbnail", lambda pixels, i=i: vector(i, scenes))
+        faces = [Face((0.0, 0.0, 40.0, 40.0), ((0.0, 0.0),) * 5, 1.0) for _ in people]
+        seen.append(tracker.update(Frame(texture(64, 160), time_s=step_s * i), faces))
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("likeness", "scenes", "own"),
+    [
+        # Slides that merely are laid out alike.
+        (0.7, 0.4, True), (0.7, 0.59, True), (0.84, 0.61, True), (0.7, 0.75, True),
+        # A person who moves, in a scene that changes a little or hardly.
+        (0.87, 0.61, False), (0.8, 0.75, False), (0.7, 0.9, False), (0.67, 1.0, False),
+        # A scene in which someone else sits down.
+        (0.6, 1.0, True),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("step_s", [0.2, 4.0])
+def test_the_more_a_scene_has_changed_the_more_alike_must_be_who_keeps_a_number(
+    likeness: float, scenes: float, own: bool, step_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = [[i] for i in range(16)]
+    found = numbers(monkeypatch, shown, likeness=likeness, scenes=scenes, step_s=step_s)
+    assert len(set(found)) == (16 if own else 1)
+
+
+def test_among_many_strangers_one_who_looks_like_another_across_a_cut_is_not_taken_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Five strangers, and then one who is like the first."""
+    for likeness, found in ((0.9, 6), (0.93, 1)):
+        looks = [np.eye(1, 9, i)[0] for i in range(5)]
+        looks.append(likeness * looks[0] + np.sqrt(1 - likeness**2) * np.eye(1, 9, 6)[0])
+        tracker, seen = Tracker(), []
+        for i, look in enumerate(looks):
+            monkeypatch.setattr(tracking, "appearance", lambda pixels, face, look=look: look)
+            face = Face((0.0, 0.0, 40.0, 40.0), ((0.0, 0.0),) * 5, 1.0)
+            seen += tracker.update(Frame(texture(64, 160, i), time_s=4.0 * i), [face])
+        assert seen == [1, 2, 3, 4, 5, found]
+
+
+@pytest.mark.parametrize("likeness", [0.81, 0.85])
+def test_who_is_not_found_for_a_look_keeps_the_number_unless_someone_else_was_there(
+    likeness: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert numbers(monkeypatch, [[0], [], [], [1]], likeness=likeness) == [(1,), (), (), (1,)]
+    missed = [[] if i in (1, 4, 8, 9, 12) else [i] for i in range(16)]
+    assert set(numbers(monkeypatch, missed, likeness=likeness)) == {(1,), ()}
+    away = [[0], *[[]] * 5, [1]]
+    assert numbers(monkeypatch, away, likeness=likeness)[-1] == (2,)
+    assert numbers(monkeypatch, [[0], [-1], [1]], likeness=likeness) == [(1,), (2,), (3,)]
+    # Less alike than that it may be anyone.
+    assert numbers(monkeypatch, [[0], [], [1]], likeness=0.75) == [(1,), (), (2,)]
+
+
 def test_no_number_twice_in_a_frame() -> None:
     tracker = Tracker()
     pixels = texture(200, 200)

@@ -426,7 +426,7 @@ def test_of_a_video_it_is_said_that_one_person_may_be_counted_as_several() -> No
         reason = decide(group, kind=kind, calibration=CALIBRATION).reason
         (warning,) = warnings([], group, kind=kind, calibration=CALIBRATION, words=Words())
         for said in (reason, warning):
-            assert said.endswith("After a cut one person may be counted as several.") is (kind == "video")
+            assert said.endswith(Words()("after_cuts")) is (kind == "video")
 
 
 @pytest.mark.parametrize("others", [1, 2, 3, 4, 9, 11])
