@@ -177,13 +177,17 @@ def _many(report: Report, words: Words) -> str:
 
 
 def _alone(report: Report) -> str:
-    """The end of a text's key: whether somebody would be called manipulated who was seen alone, or only a part would be."""
+    """The end of a text's key: whether somebody would be called manipulated who was seen alone, or only all together who do
+    not decide, or a part would be."""
     if report.calibration is None or report.media is None:
         return ""
     bands, tracks = report.calibration.bands(report.media.kind), report.tracks
     people = [*verdict.seen_enough(tracks), *verdict.seen_in_part(tracks)]
     if verdict.one_alone_shows(verdict.evidence(people), bands):
         return "_alone"
+    others = verdict.together(tracks)
+    if others is not None and verdict.one_alone_shows(verdict.evidence([others]), bands):
+        return "_together"
     return "_part" if verdict.one_alone_shows(verdict.evidence(verdict.shown_in_part(tracks)), bands) else ""
 
 

@@ -382,7 +382,8 @@ def decide(
 
     Nothing is found only where nothing was seen: it is inconclusive if someone would be called manipulated who was alone,
     be it among many, or seen too little to decide, yet for a good part of the time. The same holds of a part, as long, of
-    one who decides: whether two shots show one person or two must not matter.
+    one who decides, and of all together who do not, see `together`: whether two shots show one person or two must not
+    matter.
 
     Args:
         tracks: Judged by `judge`.
@@ -428,14 +429,30 @@ def _most_views(tracks: Sequence[FaceTrack]) -> int:
 
 def seen_in_part(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
     """Who may not decide, and yet was judged in a good part of the views of the one judged most."""
-    return _brief(tracks, max(_FEW_FRAMES, _GLIMPSE_SHARE * _most_views(tracks)))
+    return _brief(tracks, _views_of_a_part(tracks))
+
+
+def _views_of_a_part(tracks: Sequence[FaceTrack]) -> float:
+    """From how many views on it is a good part of the time in which something shows."""
+    return max(_FEW_FRAMES, _GLIMPSE_SHARE * _most_views(tracks))
 
 
 def shown_in_part(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
-    """What does not decide and shows for a good part of the time: who is `seen_in_part`, and of each who decides in more
-    views than that the warmest such part, as if someone else had been seen in it."""
-    parts = (_warmest_part(track) for track in seen_enough(tracks))
+    """What does not decide and shows for a good part of the time: who is `seen_in_part`, all `together` who do not decide,
+    and of each who decides in more views than that the warmest such part, as if someone else had been seen in it."""
+    parts = (together(tracks), *(_warmest_part(track) for track in seen_enough(tracks)))
     return [*seen_in_part(tracks), *(part for part in parts if part is not None)]
+
+
+def together(tracks: Sequence[FaceTrack]) -> FaceTrack | None:
+    """Everyone who was judged and may not decide as if one person had been seen, who is number 0; None where these are
+    fewer than two, or all their views no more than a small part of the time. So a forgery that is cut into many shots is
+    seen however many people it is counted as, while of genuine strangers one is now and then warm, and all hardly ever."""
+    brief = seen_too_briefly(tracks)
+    views = sorted((score for track in brief for score in track.voting), key=lambda score: score.time_s)
+    if len(brief) < 2 or len(views) < _views_of_a_part(tracks):
+        return None
+    return FaceTrack(0, tuple(views), logit=pool(views))
 
 
 def _warmest_part(track: FaceTrack) -> FaceTrack | None:
@@ -580,7 +597,8 @@ def _finding(
     if label == "no_manipulation_found":
         # Not those of people who could not decide: nobody said that these show nothing.
         views = sum(len(track.voting) for track in able)
-        some = "one" if views == 1 else "many" if alone == label else "many_but"
+        whose = "able" if seen_too_briefly(tracks) else "many"
+        some = "one" if views == 1 else whose if alone == label else f"{whose}_but"
         return words(f"reason_nothing_{some}_{kind}", **said, views=views, person=worst.id)
     if len(able) > 1 and alone == "manipulated":
         # If it is not the others but only the limit of what may be stated that stands in the way.
@@ -591,6 +609,11 @@ def _finding(
     if glimpsed:
         person = max(glimpsed, key=lambda track: track.probability or 0.0).id
         return words(f"reason_glimpsed{_unless_nothing(alone)}", who=who, person=person)
+    others = together(tracks)
+    if others is not None and _alone(others, bands) == "manipulated":
+        moment, brief = strongest_moment(others), len(seen_too_briefly(tracks))
+        counted = {"who": who, "people": brief, "time_s": moment.time_s if moment else 0.0}
+        return _with_cuts(words(f"reason_together{_unless_nothing(alone)}", **counted), kind, words)
     parts = [part for part in shown_in_part(able) if _alone(part, bands) == "manipulated"]
     if parts:
         part = max(parts, key=lambda one: -math.inf if one.logit is None else one.logit)

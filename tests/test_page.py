@@ -444,6 +444,11 @@ def test_what_to_do_next_does_not_say_too_little_where_one_alone_would_be_called
     text = Page(page(replace(doubtful, tracks=(part, *alike[1:])))).text
     assert Words()("next_inconclusive_part_video") in text
     assert Words()("next_inconclusive_video") not in text
+    # Or three who were seen once each would be, were they one.
+    once = tuple(FaceTrack(5 + t, (score(float(t), 3.0),), logit=3.0, probability=0.9) for t in range(3))
+    text = Page(page(replace(doubtful, tracks=(*alike, *once)))).text
+    assert Words()("next_inconclusive_together_video") in text
+    assert Words()("next_inconclusive_part_video") not in text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pytest
@@ -44,6 +44,9 @@ from deepfake_detect.verdict import (
     warnings,
 )
 from deepfake_detect.words import Words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BANDS = Bands(slope=1.0, offset=0.0, lower=0.2, upper=0.8, genuine=50, manipulated=50, false_alarm_rate=0.02,
               miss_rate=0.04, largest_ratio=50.0)  # fmt: skip
@@ -296,6 +299,56 @@ def test_no_reason_speaks_for_people_who_did_not_decide() -> None:
     briefly = decide([people[0], track(2, *[6.0] * 3)], **known)  # type: ignore[arg-type]
     assert briefly.label == "no_manipulation_found"
     assert " 32 views" in briefly.reason
+
+
+def seen_at(number: int, times: Sequence[int], *logits: float) -> FaceTrack:
+    seen = tuple(Score(float(time), FACE, 1.0, logit=logit) for time, logit in zip(times, logits, strict=True))
+    return judge(FaceTrack(number, seen), kind="video", calibration=CALIBRATION)
+
+
+@pytest.mark.parametrize("views", [16, 64, 128])
+def test_what_is_forged_all_the_time_is_seen_in_however_many_shots(views: int) -> None:
+    """Beside a genuine face that stays: an interpreter in a corner, a poster on the wall."""
+    stays = track(1, *[-3.0] * views)
+    for shots in range(1, 65):
+        shown = [[t for t in range(views) if t * shots // views == shot] for shot in range(shots)]
+        shown = [times for times in shown if times]
+        hot, calm = (
+            [stays, *(seen_at(number, times, *[logit] * len(times)) for number, times in enumerate(shown, start=2))]
+            for logit in (5.0, -1.5)
+        )
+        answer = decide(hot, kind="video", calibration=CALIBRATION)
+        assert answer.label != "no_manipulation_found"
+        if shots < 10:
+            continue
+        assert answer.label == "inconclusive"
+        people = f"but the {len(shown)} people who were each seen too briefly to decide do, taken together"
+        assert f"{people}, most of all around 0.0 s" in answer.reason
+        assert answer.reason.endswith(Words()("after_cuts"))
+        # Where nobody shows anything that is said, and of whom.
+        nothing = decide(calm, kind="video", calibration=CALIBRATION)
+        assert nothing.label == "no_manipulation_found"
+        assert f"in the {views} views of those who were seen enough to decide" in nothing.reason
+        assert not is_open(calm, kind="video", calibration=CALIBRATION)
+    alone = decide([stays], kind="video", calibration=CALIBRATION).reason
+    assert f"in the {views} views of faces judged" in alone
+
+
+def test_some_who_are_warm_among_many_seen_briefly_are_chance() -> None:
+    rng = np.random.default_rng(0)
+    stays = track(1, *[-4.0] * 128)
+    strangers = [
+        seen_at(number, range(3 * number, 3 * number + 3), *(rng.normal(-1.5, 2.0) + rng.normal(0, 0.5, 3)))
+        for number in range(2, 44)
+    ]
+    assert sum(label_of(one.logit or 0.0, BANDS) == "manipulated" for one in strangers) > 1
+    assert decide([stays, *strangers], kind="video", calibration=CALIBRATION).label == "no_manipulation_found"
+
+
+@pytest.mark.parametrize(("others", "label"), [(15, "no_manipulation_found"), (16, "inconclusive")])
+def test_people_seen_once_speak_together_from_an_eighth_of_the_views_on(others: int, label: str) -> None:
+    people = [track(1, *[-4.0] * 128), *(seen_at(number, [number], 6.0) for number in range(2, others + 2))]
+    assert decide(people, kind="video", calibration=CALIBRATION).label == label
 
 
 @pytest.mark.parametrize(("long", "brief"), [(32, 15), (32, 4), (12, 5)])
