@@ -138,8 +138,11 @@ def sight(track: FaceTrack, score: Score, words: Words) -> Sight:
 
 
 def finding(track: FaceTrack, score: Score, words: Words) -> str:
-    """The person's number, and the evidence or why there is none."""
+    """The person's number, and the evidence or why there is none; and that no map was kept, else a face without heat would
+    look like one that shows nothing."""
     said = words.number(score.logit, "+.1f") if score.logit is not None else words(f"excluded_{score.excluded}")
+    if score.logit is not None and score.heatmap is None:
+        said = words("copy_no_map", said=said)
     return f"{words('copy_person', person=track.id)}  {said}"
 
 

@@ -145,7 +145,8 @@ def html(
         limits=limits(report),
         withheld=WITHHELD,
         images=options.images,
-        maps=any(score.heatmap is not None for track in shown for score in track.scores),
+        judged=sum(len(track.voting) for track in shown),
+        maps=sum(len(track.heatmaps) for track in shown),
         rerun=rerun,
         paper=paper,
     )

@@ -338,6 +338,7 @@ PROMISES = [
     ("README.md", r"deleted (a minute) after it is closed", serve.Settings().page_gone_s),
     ("README.md", r"\((a quarter of an hour) after it was lost\)", visits._HEARD_S),
     ("README.md", r"of more than (512) the most telling", Options().max_heatmaps),
+    ("docs/explanation/map.md", r"of more than (512) in a file", Options().max_heatmaps),
     ("README.md", r"Faces under (48) pixels", Options().min_face_px),
     ("SECURITY.md", r"beyond (ten) wrong ones a minute", guard._WRONG_TOKENS_A_MINUTE),
     ("SECURITY.md", r"headers must come within (15 s)", listener._HEADERS_S),

@@ -424,6 +424,22 @@ def test_no_maps_are_promised_of_a_person_who_has_none() -> None:
         assert ("evidence/" in text) is has_maps
 
 
+def test_that_not_each_view_has_its_map_is_said() -> None:
+    known, words = report(people=2), Words()
+    first, second = known.tracks
+    some = tuple(replace(score, heatmap=None) for score in first.scores[:4])
+    fewer = replace(first, scores=(*some, *first.scores[4:]))
+    none = replace(second, scores=tuple(replace(score, heatmap=None) for score in second.scores))
+    for tracks, kept, nobody in ((known.tracks, 24, 0), ((fewer, second), 20, 0), ((fewer, none), 8, 1)):
+        text = Page(page(replace(known, tracks=tracks))).text
+        assert (words("page_maps_kept", views=24, kept=kept) in text) is (kept < 24)
+        assert text.count(words("page_person_no_map")) == nobody
+    # Without pictures nobody looks for them.
+    text = Page(page(replace(known, tracks=(fewer, none)), options=ReportOptions(images=False))).text
+    assert words("page_person_no_map") not in text
+    assert words("page_maps_kept", views=24, kept=8) not in text
+
+
 def test_a_short_video_has_no_equal_labels() -> None:
     short = replace(report(), sampled_times_s=(0.0, 0.04, 0.08))
     labels = re.findall(r'text-anchor="middle">([\d.]+)</text>', page(short))

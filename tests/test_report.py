@@ -107,6 +107,11 @@ def test_only_the_most_telling_heatmaps_are_kept() -> None:
     (track,) = report.tracks
     logits = sorted((score.logit or 0.0 for score in track.scores), reverse=True)
     assert sorted((s.logit or 0.0 for s in track.scores if s.heatmap), reverse=True) == pytest.approx(logits[:5])
+    # A face without heat shows nothing, or its label says that there is no map.
+    sights = [draw.sight(track, score, Words()) for score in track.scores]
+    without = [one.said.endswith(", map not kept") for one in sights]
+    assert without == [one.evidence is None for one in sights]
+    assert without.count(False) == 5
 
 
 def test_evidence_against_manipulation_is_not_drawn() -> None:
