@@ -56,6 +56,8 @@ _NO_RANGE = 0.02
 _TOLD_APART = 0.05
 # Of more people nobody needs to know how many are too many for one, and with such a largest ratio nothing is limited.
 _MOST_PEOPLE, _NO_LIMIT = 1000, 1e300
+# Of so many people who were seen too briefly each has a sentence; of more, so many stand in the one for all.
+_MOST_APART, _MOST_LISTED = 3, 20
 # From this share on a warning names them: who is there in one or two of 16 views may be no face at all.
 _GLIMPSE_SHARE = 1 / 8
 
@@ -485,11 +487,28 @@ def evidence(tracks: Sequence[FaceTrack]) -> list[tuple[float, float]]:
 
 
 def glimpses(tracks: Sequence[FaceTrack], *, kind: Kind, calibration: Calibration, words: Words) -> tuple[str, ...]:
-    """A sentence for each person seen too little to decide, whose few views alone would be called manipulated."""
-    return tuple(
-        words("glimpsed", person=track.id, views=len(track.voting))
-        for track in _glimpsed(tracks, calibration.bands(kind))
-    )
+    """A sentence for each person seen too little to decide, whose few views alone would be called manipulated, with their
+    times; of many people one for all."""
+    people = _glimpsed(tracks, calibration.bands(kind))
+    if len(people) <= _MOST_APART:
+        return tuple(
+            words("glimpsed", person=track.id, views=len(track.voting), span=_span(track, words)) for track in people
+        )
+    # By how often they are seen and not by what they show, of which rounding may put either first.
+    listed = sorted(people, key=lambda track: (-len(track.voting), track.id))[:_MOST_LISTED]
+    which = [
+        words("glimpsed_person", person=track.id, span=_span(track, words))
+        for track in sorted(listed, key=lambda track: track.id)
+    ]
+    if more := len(people) - len(listed):
+        which.append(words("glimpsed_more", people=more))
+    return (_with_cuts(words("glimpsed_many", people=len(people), which=", ".join(which)), kind, words),)
+
+
+def _span(track: FaceTrack, words: Words) -> str:
+    """From when to when the views of a person lie that vote."""
+    first, last = track.voting[0].time_s, track.voting[-1].time_s
+    return words("glimpsed_span" if last > first else "glimpsed_once", start_s=first, end_s=last)
 
 
 def _glimpsed(tracks: Sequence[FaceTrack], bands: Bands) -> list[FaceTrack]:
@@ -607,8 +626,10 @@ def _finding(
         return _with_cuts(words(said_of_many, who=who, people=len(able)), kind, words)
     glimpsed = [track for track in seen_in_part(tracks) if _alone(track, bands) == "manipulated"]
     if glimpsed:
-        person = max(glimpsed, key=lambda track: track.probability or 0.0).id
-        return words(f"reason_glimpsed{_unless_nothing(alone)}", who=who, person=person)
+        person = max(glimpsed, key=lambda track: track.probability or 0.0)
+        moment = strongest_moment(person)
+        when = {"person": person.id, "time_s": moment.time_s if moment else 0.0}
+        return words(f"reason_glimpsed{_unless_nothing(alone)}", who=who, **when)
     others = together(tracks)
     if others is not None and _alone(others, bands) == "manipulated":
         moment, brief = strongest_moment(others), len(seen_too_briefly(tracks))

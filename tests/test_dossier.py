@@ -477,7 +477,7 @@ def test_figures_in_sentences_may_round_otherwise_and_neither_they_nor_words_may
 
 
 def test_what_stands_before_a_figure_says_that_it_may_round() -> None:
-    """The words by which `verify` knows them."""
+    """The words by which `verify` knows them. When someone is seen are times of frames, which nobody rounds."""
     texts = json.loads((Path(words.__file__).parent / "languages" / "en.json").read_text())
     sentences = ("reason_", "amount_", "one_of_many", "glimpsed", "excluded_", "remark_", "after_cuts")
     rounded = {
@@ -486,6 +486,7 @@ def test_what_stands_before_a_figure_says_that_it_may_round() -> None:
         if key.startswith(sentences)
         for figure in re.finditer(r"\{\w+:[.,\d]*[f%]\}", text)
     }
+    rounded = {key: before for key, before in rounded.items() if key not in ("glimpsed_once", "glimpsed_span")}
     assert len(rounded) >= 6
     assert not [key for key, before in rounded.items() if not before.endswith(("about ", "around ", "would be "))]
 

@@ -285,7 +285,7 @@ def test_a_person_seen_half_as_long_as_another_decides_and_one_seen_less_is_told
     assert glimpses(people[:2], **known) == ()  # type: ignore[arg-type]
     assert deciding([people[0], people[2]]) == people[0]
     (said,) = glimpses([people[0], people[2]], **known)  # type: ignore[arg-type]
-    assert said.startswith("Person 2 was judged in 5 views only")
+    assert said.startswith("Person 2 was judged in 5 views only (0.0 to 4.0 s) and does not decide")
     cold = judge(track(2, *[-6.0] * 5), kind="video", calibration=CALIBRATION)
     assert glimpses([people[0], cold], **known) == ()  # type: ignore[arg-type]
 
@@ -372,6 +372,41 @@ def test_of_someone_seen_briefly_the_reason_says_no_more_than_is_so() -> None:
         assert bool(told) is (brief > 1)
     reason = decide([cold, track(2, *[2.0] * 6), track(3, *[6.0] * 6)], kind="video", calibration=CALIBRATION).reason
     assert "that of person 3, seen too briefly" in reason
+
+
+@pytest.mark.parametrize("people", [1, 3, 4, 30])
+def test_who_asks_for_a_part_to_be_examined_says_which(people: int) -> None:
+    brief = [
+        seen_at(number, range(4 * number, 4 * number + 3 + number % 2), *[6.0] * (3 + number % 2))
+        for number in range(2, people + 2)
+    ]
+    known = {"kind": "video", "calibration": CALIBRATION}
+    told = glimpses([track(1, *[-4.0] * 128), *brief], **known, words=Words())  # type: ignore[arg-type]
+    assert len(told) == (people if people <= 3 else 1)
+    assert all("--start" in said for said in told)
+    if people > 3:
+        assert told[0].startswith(f"{people} people seen too briefly to decide")
+        assert told[0].endswith(Words()("after_cuts"))
+    said = " ".join(told)
+    # Of very many those are named who are seen most.
+    named = [one for one in brief if f"erson {one.id} " in said]
+    assert len(named) == min(people, 20)
+    assert min(len(one.voting) for one in named) == 3
+    assert people < 30 or {one.id for one in brief if len(one.voting) == 4} <= {one.id for one in named}
+    assert ("10 more" in said) is (people == 30)
+    for one in named:
+        assert f"({one.start_s:.1f} to {one.end_s:.1f} s)" in said
+    reason = decide([track(1, *[-4.0] * 16), *brief], **known).reason  # type: ignore[arg-type]
+    strongest = max(brief, key=lambda one: one.logit or 0.0)
+    assert (
+        f"that of person {strongest.id}, seen too briefly to decide (around {strongest.start_s:.1f} s), does" in reason
+    )
+
+
+def test_of_one_view_the_time_is_told_once() -> None:
+    people = [track(1, *[-4.0] * 4), seen_at(2, [7], 6.0)]
+    (said,) = glimpses(people, kind="video", calibration=CALIBRATION, words=Words())
+    assert said.startswith("Person 2 was judged in 1 view only (7.0 s) and does not decide, but this shows")
 
 
 @pytest.mark.parametrize(("first", "second"), [(4, 2), (3, 2), (2, 1), (5, 2)])

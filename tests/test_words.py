@@ -114,7 +114,7 @@ def test_letters_that_a_small_font_lacks_are_written_otherwise() -> None:
 def test_one_is_told_from_many_in_each_language() -> None:
     for language in LANGUAGES:
         words = Words(language)
-        one, two = (words("glimpsed", person=1, views=views) for views in (1, 2))
+        one, two = (words("glimpsed", person=1, views=views, span="") for views in (1, 2))
         assert one.replace("1", "#") != two.replace("1", "#").replace("2", "#")
     assert "is 1 day later" in Words()(
         "note_times_disagree", changed_field="a", changed="b", days="1", taken_field="c", taken="d"
