@@ -491,7 +491,7 @@ def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> 
         say(words("page_times", start_s=info.start_s))
     brief = seen_too_briefly(report.tracks)
     for track in report.tracks:
-        say(_person(track, words, video=video, brief=track in brief))
+        say(_person(track, words, frames=len(report.sampled_times_s) if video else 0, brief=track in brief))
         if verbose:
             _list_views(out, track)
     for told in warnings(report.notes, report.tracks, kind=info.kind, calibration=calibration, words=words):
@@ -525,10 +525,11 @@ def _stable(label: str, said: str, words: Words) -> str:
     return stable if words.language == "en" else f"{said} [{stable}]"
 
 
-def _person(track: FaceTrack, words: Words, *, video: bool, brief: bool) -> str:
+def _person(track: FaceTrack, words: Words, *, frames: int, brief: bool) -> str:
     """What a person shows.
 
     Args:
+        frames: So many of a video were looked at; 0 for a picture.
         brief: They do not decide, since others were seen far more.
     """
     if track.probability is None:
@@ -536,12 +537,12 @@ def _person(track: FaceTrack, words: Words, *, video: bool, brief: bool) -> str:
         why = ", ".join(_stable(one, words(f"excluded_{one}"), words) for one in excluded)
         return words("summary_person", person=track.id, said=words("summary_unjudged", why=why))
     said = words("summary_evidence", probability=track.probability, logit=track.logit)
-    if video:
+    if frames:
         # Of all views, as on the page; the reason names one of those on which the answer rests.
         moment = max(track.voting, key=lambda score: score.logit or 0.0)
         said += words(
-            "summary_seen", start_s=track.start_s, end_s=track.end_s, moment_s=moment.time_s, voting=len(track.voting),
-            views=len(track.scores),
+            "summary_seen" if len(track.scores) >= frames else "summary_seen_some", start_s=track.start_s,
+            end_s=track.end_s, moment_s=moment.time_s, voting=len(track.voting), views=len(track.scores), frames=frames,
         )  # fmt: skip
     if brief:
         said += f". {words('page_person_brief')}"

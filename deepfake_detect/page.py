@@ -20,6 +20,7 @@ from PIL import Image
 from . import draw, verdict
 from .options import Options, ReportOptions
 from .provenance import WITHHELD
+from .types import unbroken
 from .words import Words
 
 if TYPE_CHECKING:
@@ -67,10 +68,11 @@ class Moment:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Evidence of one person over the video; `even` is where the odds are even, as a height and in logits."""
+    """Evidence of one person over the video: a line for each time in which every look found the person; `even` is where the
+    odds are even, as a height and in logits."""
 
     moments: tuple[Moment, ...]
-    line: str
+    lines: tuple[str, ...]
     strongest: Moment
     seconds: tuple[tuple[float, str], ...]
     levels: tuple[tuple[float, str], ...]
@@ -317,7 +319,10 @@ def _timeline(track: FaceTrack, report: Report, words: Words, *, pictures: int) 
     even = report.calibration.bands("video").even if report.calibration else None
     return Timeline(
         tuple(moments),
-        " ".join(f"{moment.x},{moment.y}" for moment in moments),
+        tuple(
+            " ".join(f"{moment.x},{moment.y}" for moment in moments[run])
+            for run in unbroken([score.time_s for score in voting], report.sampled_times_s)
+        ),
         max(moments, key=lambda moment: moment.logit),
         tuple((round(_WIDTH * share, 1), words.number(first + share * (last - first), digits)) for share in shares),
         tuple((_height(level), words.number(level, "+g")) for level in (-8, -4, 0, 4, 8)),

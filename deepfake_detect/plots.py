@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from . import draw
+from .types import unbroken
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,9 +33,11 @@ def timeline(report: Report) -> Figure:
         even = report.calibration.bands(report.media.kind).even
         axes.axhline(even, color="0.5", linewidth=0.8, linestyle="--", label="even odds")
     for track in report.tracks:
-        voting = track.voting
-        axes.plot([s.time_s for s in voting], [s.logit for s in voting], marker="o", markersize=3.5, linewidth=1.2,
-                  label=f"person {track.id}")  # fmt: skip
+        times, logits = [s.time_s for s in track.voting], [s.logit for s in track.voting]
+        # What is no number breaks the line.
+        gaps = [run.stop for run in unbroken(times, report.sampled_times_s)[:-1]]
+        axes.plot(np.insert(times, gaps, np.nan), np.insert(np.array(logits, float), gaps, np.nan), marker="o",
+                  markersize=3.5, linewidth=1.2, label=f"person {track.id}")  # fmt: skip
     axes.set(xlabel="seconds", ylabel="evidence (logits)", ylim=(-8.5, 8.5), yticks=(-8, -4, 0, 4, 8))
     if report.tracks:
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))

@@ -133,6 +133,18 @@ class Face:
         return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
 
 
+def unbroken(times_s: Sequence[float], sampled_s: Sequence[float]) -> list[slice]:
+    """Runs of views between which nobody looked: through what was looked at and not judged no line must be drawn.
+
+    Args:
+        times_s: Of a person's views that were judged, in order.
+        sampled_s: Of all frames that were looked at, in order.
+    """
+    places = np.searchsorted(np.asarray(sampled_s, float), np.asarray(times_s, float) - 1e-6)
+    ends = [*(np.flatnonzero(np.diff(places) > 1) + 1).tolist(), len(times_s)]
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+
 def iou(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
     """Intersection over union of two boxes (x0, y0, x1, y1); 0 when they don't touch."""
     across = min(a[2], b[2]) - max(a[0], b[0])

@@ -340,7 +340,8 @@ def test_the_strongest_moment_of_a_person_is_that_of_all_views() -> None:
     person = FaceTrack(1, scores, pool(scores), 0.7)
     # The answer rests on others.
     assert 2.0 not in [score.time_s for score in resting_on(person)] != []
-    assert "strongest at 2.0 s (16 of 16 views judged)" in _person(person, Words(), video=True, brief=False)
+    assert "strongest at 2.0 s (16 of 16 views judged)" in _person(person, Words(), frames=16, brief=False)
+    assert "seen 0.0 to 15.0 s in 16 of 20 frames, strongest" in _person(person, Words(), frames=20, brief=False)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -440,6 +440,16 @@ def test_that_not_each_view_has_its_map_is_said() -> None:
     assert words("page_maps_kept", views=24, kept=8) not in text
 
 
+def test_the_line_of_a_person_is_broken_where_they_were_looked_for_and_not_judged() -> None:
+    known = report()
+    (person,) = known.tracks
+    assert page(known).count("<polyline") == 1
+    without = replace(person, scores=(*person.scores[:3], *person.scores[6:8], person.scores[10]))
+    away = page(replace(known, tracks=(without,)))
+    assert [len(points.split()) for points in re.findall(r'<polyline[^>]* points="([^"]*)"', away)] == [3, 2, 1]
+    assert "seen from 0.0 to 2.5 s, in 6 of the 12 frames looked at" in Page(away).text
+
+
 def test_a_short_video_has_no_equal_labels() -> None:
     short = replace(report(), sampled_times_s=(0.0, 0.04, 0.08))
     labels = re.findall(r'text-anchor="middle">([\d.]+)</text>', page(short))

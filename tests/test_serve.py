@@ -697,7 +697,7 @@ def test_a_timeline_follows_the_copy_and_survives_nonsense() -> None:
     found = timeline(record)
     assert found is not None
     assert found.duration_s == 2
-    assert found.lines == ((1, "0.0,67.5 360.0,60.0 720.0,52.5"),)
+    assert found.lines == ((1, ("0.0,67.5 360.0,60.0 720.0,52.5",)),)
     assert [(moment.time_s, moment.logit) for moment in found.moments] == [(0, -1), (1, 0), (2, 1)]
     for nonsense in (
         {},
@@ -757,7 +757,25 @@ def test_of_many_people_the_timeline_shows_those_with_the_strongest_evidence() -
     assert [person for person, _ in found.lines] == [6, 2, 1, 5]
     assert max(found.moments, key=lambda moment: moment.logit).person == 6
     # A line of one point would not be seen.
-    assert found.lines[0][1] == "428.0,37.5 436.0,37.5"
+    assert found.lines[0][1] == ("428.0,37.5 436.0,37.5",)
+
+
+def test_no_line_runs_through_a_time_in_which_somebody_was_not_seen() -> None:
+    """One in the first and the last seconds of a minute, one all the time, one now and then."""
+    media = {"sampled_times_s": [100.0 + t for t in range(61)], "start_s": 100.0, "duration_s": 60.0}
+    seen = {1: [1, 2, 57, 58], 2: list(range(61)), 3: [5, 7]}
+    tracks = [
+        {"id": person, "probability": 0.9 - person / 10, "faces": [{"time_s": 100.0 + t, "logit": 4.0} for t in times]}
+        for person, times in seen.items()
+    ]
+    # Looked at, and not judged.
+    tracks[0]["faces"].insert(2, {"time_s": 130.0, "logit": None})  # type: ignore[attr-defined]
+    found = timeline({"media": media, "tracks": tracks})
+    assert found is not None
+    lines = dict(found.lines)
+    assert lines[1] == ("12.0,30.0 24.0,30.0", "684.0,30.0 696.0,30.0")
+    assert len(lines[2]) == 1
+    assert lines[3] == ("56.0,30.0 64.0,30.0", "80.0,30.0 88.0,30.0")
 
 
 # What is refused

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..types import unbroken
+
 #: Of the drawing, in its own units; the lowest and the highest logit that it shows lie at its edges.
 WIDTH, HEIGHT = 720, 120
 _REACH = 8.0
@@ -34,14 +36,15 @@ class Timeline:
     """Evidence over a video.
 
     Attributes:
-        lines: Of those with the strongest evidence, in its order, the number and the points, as SVG writes them.
+        lines: Of those with the strongest evidence, in its order, the number and, for each time in which every look found
+            the person, the points, as SVG writes them.
         people: How many were judged.
         moments: The strongest of all people, in order of time.
         start_s: When the first frame is by the video's own clock, which the report gives; 0 where the record doesn't say.
     """
 
     duration_s: float
-    lines: tuple[tuple[int, str], ...]
+    lines: tuple[tuple[int, tuple[str, ...]], ...]
     people: int
     moments: tuple[Moment, ...]
     start_s: float
@@ -67,7 +70,8 @@ def timeline(record: dict[str, Any]) -> Timeline | None:
         return None
     # The probability and not the logit, for a poor picture's logit counts less.
     people = [seen for _, seen in sorted(judged, key=lambda person: -person[0])]
-    lines = tuple((seen[0].person, _line(seen, duration)) for seen in people[:_MOST_DRAWN])
+    looked = [time_s - begin for time_s in times]
+    lines = tuple((seen[0].person, _lines(seen, looked, duration)) for seen in people[:_MOST_DRAWN])
     every = [moment for seen in people for moment in seen]
     if not lines:
         return None
@@ -83,6 +87,11 @@ def _moments(track: dict[str, Any], begin: float) -> list[Moment]:
         for face in track["faces"]
         if face["logit"] is not None
     ]
+
+
+def _lines(seen: list[Moment], looked: list[float], duration: float) -> tuple[str, ...]:
+    """Broken wherever somebody was looked for and not judged."""
+    return tuple(_line(seen[run], duration) for run in unbroken([moment.time_s for moment in seen], looked))
 
 
 def _line(seen: list[Moment], duration: float) -> str:
