@@ -34,8 +34,8 @@ _MOST_PEOPLE = 40
 # Two looks at a place are compared on so many cells; a mean difference below so many grey levels is movement, not a cut.
 _LOOK_PX, _LOOK_CELLS, _LOOKS_ALIKE = 64, 8, 28
 _BLOBS, _AROUND = 12, 0.18
-# One colour a person (Okabe and Ito's palette, told apart by colour-blind people too).
-_COLOURS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66), (0, 114, 178), (213, 94, 0))
+#: One colour a person (Okabe and Ito's palette, told apart by colour-blind people too).
+COLOURS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66), (0, 114, 178), (213, 94, 0))
 # What is too dark to be read on black is written in a brighter shade.
 _INK = {(0, 114, 178): (86, 150, 220)}
 # From so many people in a picture on no label is wider than its face, by so much, or narrower than can be read (pixels).
@@ -176,7 +176,7 @@ def paint(
     corner = (marked.shape[1], 0) if fits else (0, marked.shape[0])
     taken = [_place(canvas, marked, 0, 0), _place(canvas, beside, *corner), *spared]
     for one in sights:
-        colour = _COLOURS[(one.person - 1) % len(_COLOURS)]
+        colour = COLOURS[(one.person - 1) % len(COLOURS)]
         x0, y0, x1, y1 = one.box
         widest = width if len(sights) < _CROWD else min(width, max(_LABEL_PX, round(_LABEL_SHARE * (x1 - x0))))
         label = _label(one.said, 13 * unit, _INK.get(colour, colour), _BLACK, widest)
@@ -429,7 +429,7 @@ def mix(pixels: np.ndarray, colours: np.ndarray, opacity: np.ndarray) -> np.ndar
 
 
 def _outline(canvas: np.ndarray, one: Sight, unit: float) -> None:
-    colour = _COLOURS[(one.person - 1) % len(_COLOURS)]
+    colour = COLOURS[(one.person - 1) % len(COLOURS)]
     x0, y0, x1, y1 = (round(value) for value in one.box)
     # Not thinner, or the colour is lost where a video keeps one colour for four pixels.
     thick = max(2, round(unit * (3 if one.judged and one.looked_at else 1.5)))

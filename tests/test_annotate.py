@@ -524,7 +524,7 @@ def test_every_colour_can_be_read_on_black() -> None:
                  (channel / 255 for channel in colour)]  # fmt: skip
         return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
-    inks = [draw._INK.get(colour, colour) for colour in draw._COLOURS]
+    inks = [draw._INK.get(colour, colour) for colour in draw.COLOURS]
     assert len(set(inks)) == 7
     assert min((luminance(ink) + 0.05) / 0.05 for ink in inks) >= 4.5
 

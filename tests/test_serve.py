@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import colorsys
 import contextlib
 import http.client
 import io
@@ -19,7 +20,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -32,6 +33,7 @@ import pytest
 from conftest import SAMPLES
 from test_jobs import JPEG, Full, StubPool, until
 
+from deepfake_detect import draw
 from deepfake_detect.cli import main
 from deepfake_detect.errors import OptionsError
 from deepfake_detect.media import choose
@@ -41,7 +43,7 @@ from deepfake_detect.server import endpoints, guard, listener, login, serve, upl
 from deepfake_detect.server.guard import LOOPBACK, Rate
 from deepfake_detect.server.jobs import Jobs
 from deepfake_detect.server.ledger import Ticket
-from deepfake_detect.server.timeline import timeline
+from deepfake_detect.server.timeline import Line, timeline
 from deepfake_detect.words import LANGUAGES, Words
 
 TOKEN = "a-token-of-some-length"
@@ -697,7 +699,7 @@ def test_a_timeline_follows_the_copy_and_survives_nonsense() -> None:
     found = timeline(record)
     assert found is not None
     assert found.duration_s == 2
-    assert found.lines == ((1, ("0.0,67.5 360.0,60.0 720.0,52.5",)),)
+    assert found.lines == (Line(1, ("0.0,67.5 360.0,60.0 720.0,52.5",)),)
     assert [(moment.time_s, moment.logit) for moment in found.moments] == [(0, -1), (1, 0), (2, 1)]
     for nonsense in (
         {},
@@ -754,10 +756,10 @@ def test_of_many_people_the_timeline_shows_those_with_the_strongest_evidence() -
     found = timeline({"media": media, "tracks": tracks})
     assert found is not None
     assert found.people == 5
-    assert [person for person, _ in found.lines] == [6, 2, 1, 5]
+    assert [line.person for line in found.lines] == [6, 2, 1, 5]
     assert max(found.moments, key=lambda moment: moment.logit).person == 6
     # A line of one point would not be seen.
-    assert found.lines[0][1] == ("428.0,37.5 436.0,37.5",)
+    assert found.lines[0].parts == ("428.0,37.5 436.0,37.5",)
 
 
 def test_no_line_runs_through_a_time_in_which_somebody_was_not_seen() -> None:
@@ -772,10 +774,31 @@ def test_no_line_runs_through_a_time_in_which_somebody_was_not_seen() -> None:
     tracks[0]["faces"].insert(2, {"time_s": 130.0, "logit": None})  # type: ignore[attr-defined]
     found = timeline({"media": media, "tracks": tracks})
     assert found is not None
-    lines = dict(found.lines)
+    lines = {line.person: line.parts for line in found.lines}
     assert lines[1] == ("12.0,30.0 24.0,30.0", "684.0,30.0 696.0,30.0")
     assert len(lines[2]) == 1
     assert lines[3] == ("56.0,30.0 64.0,30.0", "80.0,30.0 88.0,30.0")
+
+
+def test_a_line_has_the_colour_of_the_persons_box() -> None:
+    """Whatever the rank; where the ground is light, a darker shade of it."""
+    assert [Line(person, ()).colour for person in (1, 2, 7, 8)] == [1, 2, 7, 1]
+    style = (website.PAGES / "style.css").read_text()
+    for ground, number in ((244, 0), (33, 1)):
+        for i, colour in enumerate(draw.COLOURS, start=1):
+            assert f".line-{i} {{" in style
+            shade = bytes.fromhex(re.findall(rf"--line-{i}: #(\w{{6}});", style)[number])
+            hues = [colorsys.rgb_to_hsv(*(value / 255 for value in one))[0] for one in (shade, colour)]
+            assert abs(hues[0] - hues[1]) < 0.01
+            # Lines are told from their ground, as WCAG asks for.
+            light, dark = sorted((_luminance(shade), _luminance([ground] * 3)), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 3
+
+
+def _luminance(colour: Iterable[int]) -> float:
+    """WCAG's relative luminance."""
+    parts = [value / 255 / 12.92 if value <= 10 else ((value / 255 + 0.055) / 1.055) ** 2.4 for value in colour]
+    return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), parts, strict=True))
 
 
 # What is refused
@@ -1051,6 +1074,7 @@ def test_beyond_these_connections_are_closed_at_once_and_take_no_file(
 def test_serving_may_open_as_many_files_as_the_system_lets_it() -> None:
     program = """
 import resource, socket
+from deepfake_detect import draw
 from deepfake_detect.cli import main
 _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (200, most))
@@ -1317,7 +1341,7 @@ def test_real_files_are_judged_compared_and_gone_after_ctrl_c(tmp_path: Path) ->
         assert not [path for path in unpacked if video.encode() in path.read_bytes()]
         assert client.get(f"/v1/jobs/{video}/annotated").headers["content-type"] == "video/mp4"
         shown = client.get(f"/jobs/{video}").text
-        assert '<polyline class="line-1"' in shown
+        assert '<polyline class="line-1 dash-1"' in shown
         assert "data-seek=" in shown
         failed = until(lambda: over(served, text), 60, every_s=0.2)
         assert failed["error"]["kind"] == "unsupported"
@@ -1379,6 +1403,7 @@ def test_serving_without_its_packages_says_what_to_install() -> None:
     program = """
 import sys
 sys.modules["fastapi"] = None
+from deepfake_detect import draw
 from deepfake_detect.cli import main
 assert main(["serve"]) == 2
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .. import draw
 from ..types import unbroken
 
 #: Of the drawing, in its own units; the lowest and the highest logit that it shows lie at its edges.
@@ -32,19 +33,31 @@ class Moment:
 
 
 @dataclass(frozen=True)
+class Line:
+    """The evidence of a person: for each time in which every look found them the points, as SVG writes them."""
+
+    person: int
+    parts: tuple[str, ...]
+
+    @property
+    def colour(self) -> int:
+        """That of the person's box in the annotated copy: its place in `draw.COLOURS`, from 1."""
+        return (self.person - 1) % len(draw.COLOURS) + 1
+
+
+@dataclass(frozen=True)
 class Timeline:
     """Evidence over a video.
 
     Attributes:
-        lines: Of those with the strongest evidence, in its order, the number and, for each time in which every look found
-            the person, the points, as SVG writes them.
+        lines: Of those with the strongest evidence, in its order.
         people: How many were judged.
         moments: The strongest of all people, in order of time.
         start_s: When the first frame is by the video's own clock, which the report gives; 0 where the record doesn't say.
     """
 
     duration_s: float
-    lines: tuple[tuple[int, tuple[str, ...]], ...]
+    lines: tuple[Line, ...]
     people: int
     moments: tuple[Moment, ...]
     start_s: float
@@ -71,7 +84,7 @@ def timeline(record: dict[str, Any]) -> Timeline | None:
     # The probability and not the logit, for a poor picture's logit counts less.
     people = [seen for _, seen in sorted(judged, key=lambda person: -person[0])]
     looked = [time_s - begin for time_s in times]
-    lines = tuple((seen[0].person, _lines(seen, looked, duration)) for seen in people[:_MOST_DRAWN])
+    lines = tuple(Line(seen[0].person, _parts(seen, looked, duration)) for seen in people[:_MOST_DRAWN])
     every = [moment for seen in people for moment in seen]
     if not lines:
         return None
@@ -89,7 +102,7 @@ def _moments(track: dict[str, Any], begin: float) -> list[Moment]:
     ]
 
 
-def _lines(seen: list[Moment], looked: list[float], duration: float) -> tuple[str, ...]:
+def _parts(seen: list[Moment], looked: list[float], duration: float) -> tuple[str, ...]:
     """Broken wherever somebody was looked for and not judged."""
     return tuple(_line(seen[run], duration) for run in unbroken([moment.time_s for moment in seen], looked))
 
