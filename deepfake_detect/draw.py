@@ -377,21 +377,20 @@ def contact_sheet(tracks: Sequence[FaceTrack], *, words: Words, columns: int = 6
     tile, gap, band = 168, 8, 22
     font = ImageFont.load_default(13)
     # A crowd is cut to those with the strongest evidence, in order of appearance: a JPEG has at most 65,500 rows.
-    strongest = sorted(tracks, key=lambda track: math.inf if track.logit is None else -track.logit)[:_MOST_PEOPLE]
-    chosen = sorted(strongest, key=lambda track: track.id)
-    shown = [(track, telling(track, columns * rows_each)) for track in chosen]
-    shown = [(track, scores) for track, scores in shown if scores]
-    left_out = len(tracks) - len(chosen)
+    with_maps = [track for track in tracks if track.heatmaps]
+    strongest = sorted(with_maps, key=lambda track: -(track.logit or 0.0))[:_MOST_PEOPLE]
+    shown = [(track, telling(track, columns * rows_each)) for track in sorted(strongest, key=lambda track: track.id)]
+    others = left_out([track for track in tracks if track not in strongest], words)
     rows = sum(band + -(-len(scores) // columns) * (2 * tile + band + gap) for _, scores in shown)
-    height = rows + (band if left_out else 0) + 40
+    height = rows + band * len(others) + 40
     # A picture has no time but 0.
     timed = any(score.time_s for track in tracks for score in track.scores)
     canvas = Image.new("RGB", (gap + columns * (tile + gap), max(height, 60)), (250, 250, 250))
     pen = ImageDraw.Draw(canvas)
     y = 4
     for track, scores in shown:
-        said = words("sheet_unjudged") if track.logit is None else words("sheet_judged", logit=track.logit)
-        line = f"{words('copy_person', person=track.id)}   {said}"
+        # Who has a map was judged.
+        line = f"{words('copy_person', person=track.id)}   {words('sheet_judged', logit=track.logit)}"
         if timed:
             line += f"   {words('sheet_span', start_s=track.start_s, end_s=track.end_s)}"
         pen.text((gap, y), in_plain_letters(line), (20, 20, 20), font)
@@ -408,11 +407,19 @@ def contact_sheet(tracks: Sequence[FaceTrack], *, words: Words, columns: int = 6
                     said = f"{words.number(score.time_s, '.2f')} s   {said}"
                 pen.text((x, y + 2 * tile + 2), said, (20, 20, 20), font)
             y += 2 * tile + band + gap
-    if left_out:
-        pen.text((gap, y), in_plain_letters(words("page_more_people", people=left_out)), (20, 20, 20), font)
+    for said in others:
+        pen.text((gap, y), in_plain_letters(said), (20, 20, 20), font)
+        y += band
     legend = _legend(canvas.width, canvas.height, font, 1.0, words)
     canvas.paste(Image.fromarray(legend), (0, canvas.height - len(legend)))
     return np.asarray(canvas)
+
+
+def left_out(tracks: Sequence[FaceTrack], words: Words) -> list[str]:
+    """A sentence for those of these people who show less than others, and one for those who were not judged."""
+    unjudged = sum(track.logit is None for track in tracks)
+    counts = (("page_more_people", len(tracks) - unjudged), ("page_more_unjudged", unjudged))
+    return [words(key, people=people) for key, people in counts if people]
 
 
 def telling(track: FaceTrack, count: int) -> list[Score]:

@@ -129,7 +129,7 @@ def html(
             _person(track, report, options, words, moments=_MOMENTS // len(people), brief=track in brief)
             for track in people
         ],
-        more_people=max(0, len(ordered) - _MOST_PEOPLE),
+        more=draw.left_out(ordered[_MOST_PEOPLE:], words),
         legend=_data_uri(_legend()),
         hottest=draw.HOTTEST,
         even=report.calibration.image.even if report.calibration else None,

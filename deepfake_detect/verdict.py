@@ -605,7 +605,7 @@ def _finding(
         if len(tracks) == 1:
             return words("reason_unjudged_one", why=every[0])
         # What is so of most views need not be so of each person.
-        return words("reason_unjudged_many", people=len(tracks), why=", ".join(every))
+        return _with_cuts(words("reason_unjudged_many", people=len(tracks), why=", ".join(every)), kind, words)
     who = words("face_only") if len(tracks) == 1 else words("face_of", person=worst.id)
     said = {"who": who, "amount": amount(ratio, words), "strength": words(strength(ratio))}
     if label == "manipulated":

@@ -263,6 +263,17 @@ def test_no_view_is_promised_where_no_map_was_kept() -> None:
     assert told not in without
 
 
+def test_of_those_left_out_who_was_not_judged_is_not_said_to_show_less() -> None:
+    judged, words = report(people=3).tracks, Words()
+    unjudged = tuple(FaceTrack(i, (Score(0.0, FACE, 0.1, "too_small"),)) for i in range(4, 31))
+    text = Page(page(replace(report(), tracks=(*judged, *unjudged)))).text
+    assert "22 more people, not judged, stand in report.json." in text
+    assert "less evidence" not in text
+    many = Page(page(replace(report(), tracks=(*report(people=10).tracks, replace(unjudged[0], id=11))))).text
+    assert words("page_more_people", people=2) in many
+    assert words("page_more_unjudged", people=1) in many
+
+
 def test_the_person_who_decides_is_never_cut() -> None:
     crowd = report(people=12)
     glimpsed = tuple(replace(track, scores=track.scores[:2], probability=0.95) for track in crowd.tracks[:-1])

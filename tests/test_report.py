@@ -153,10 +153,10 @@ def test_a_contact_sheet_has_times_where_there_are_some_and_counts_whom_it_leave
     face = Face((0, 0, 10, 10), ((1, 1),) * 5, 0.9)
     heatmap = Heatmap(np.zeros((4, 4), np.float32), Crop(texture(8, 8), np.eye(2, 3)))
 
-    def sheet_of(people: int, time_s: float) -> str:
+    def sheet_of(people: int, time_s: float, *others: FaceTrack) -> str:
         said.clear()
         scores = (Score(time_s, face, 1.0, logit=1.0, heatmap=heatmap),)
-        draw.contact_sheet([FaceTrack(i + 1, scores, 1.0, 0.7) for i in range(people)], words=Words())
+        draw.contact_sheet([*(FaceTrack(i + 1, scores, 1.0, 0.7) for i in range(people)), *others], words=Words())
         return " ".join(said)
 
     still, moving = sheet_of(1, 0.0), sheet_of(42, 2.0)
@@ -164,7 +164,13 @@ def test_a_contact_sheet_has_times_where_there_are_some_and_counts_whom_it_leave
     assert "0.00 s" not in still
     assert "more" not in still
     assert "2.0 s to 2.0 s" in moving
-    assert "2 more people" in moving
+    assert "2 more people, with less evidence" in moving
+    # Nobody is left out unsaid: who was not judged, and of whom no map was kept.
+    small = tuple(FaceTrack(i, (Score(0.0, face, 0.1, "too_small"),)) for i in (2, 3, 4))
+    without = FaceTrack(5, (Score(0.0, face, 1.0, logit=0.5),), 0.5, 0.6)
+    said = sheet_of(1, 2.0, *small, without)
+    assert "3 more people, not judged" in said
+    assert "1 more person, with less evidence" in said
 
 
 def test_a_contact_sheet_of_nobody_is_still_a_picture() -> None:

@@ -813,6 +813,10 @@ def test_a_poor_picture_with_a_louder_logit_does_not_decide() -> None:
 
 def test_an_interval_without_a_verdict_is_none() -> None:
     unjudged = FaceTrack(1, (Score(0.0, FACE, 0.5, "too_small"),))
+    for kind in get_args(Kind):
+        reason = decide([unjudged, replace(unjudged, id=2)], kind=kind, calibration=CALIBRATION).reason
+        assert reason.startswith("2 people were found, but none")
+        assert reason.endswith(Words()("after_cuts")) is (kind == "video")
     assert interval(unjudged, BANDS) is None
     assert decide([unjudged], kind="image", calibration=CALIBRATION).interval is None
     judged = track(1, 1.0)
