@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 _CLOCK_BACK_S = 1.0
 # Their packets say whether other frames need them, and where not, the decoder does without.
 CAN_LEAVE_OUT = ("h264", "hevc")
+# Profiles of H.264 that say more on colours (ISO 14496-10, 7.3.2.1.1).
+_WITH_CHROMA = (44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244)
 
 
 @dataclass
@@ -31,6 +33,8 @@ class PacketIndex:
         entries: When each key frame is decoded, which may be before it is shown.
         end: Where the last frame ends, as far as the file says how long it is shown.
         starts_again: Whether the clock does, as in recordings that were joined.
+        has_halves: Whether some packets hold the second half of the frame that the packet before begins, one of its two
+            fields. They are no frames: what they are stamped with is not among `stamps`.
     """
 
     stamps: array[int] = field(default_factory=lambda: array("q"))
@@ -38,6 +42,7 @@ class PacketIndex:
     entries: array[int] = field(default_factory=lambda: array("q"))
     end: int = 0
     starts_again: bool = False
+    has_halves: bool = False
 
 
 def list_packets(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> PacketIndex:
@@ -47,10 +52,13 @@ def list_packets(container: av.container.InputContainer, stream: av.video.stream
     before: int | None = None
     counted_on = 0
     keys: list[tuple[int, int]] = []
+    fields = _fields_of(stream.codec_context.extradata) if stream.codec_context.name == "h264" else None
     try:
         for packet in container.demux(stream):
             if packet.size == 0 or packet.is_discard:
                 continue
+            is_half = fields is not None and fields.ends_frame(bytes(packet))
+            index.has_halves |= is_half
             stamp = packet.pts if packet.pts is not None else packet.dts
             if stamp is None:
                 continue
@@ -62,8 +70,10 @@ def list_packets(container: av.container.InputContainer, stream: av.video.stream
                     index.starts_again, counted_on = True, index.end - stamp
                 before = packet.dts
             stamp += counted_on
-            index.stamps.append(stamp)
             index.end = max(index.end, stamp + (packet.duration or 0))
+            if is_half:
+                continue
+            index.stamps.append(stamp)
             if packet.is_keyframe and not packet.is_corrupt:
                 keys.append((stamp, clock + counted_on))
     except MemoryError:
@@ -95,7 +105,8 @@ def is_spare(packet: bytes, codec: str, *, prefix: int) -> bool:
         codec: `h264` or `hevc`.
         prefix: See `prefix_of`.
     """
-    for first, second in _units(packet, prefix):
+    for begin in _units(packet, prefix):
+        first, second = packet[begin], packet[begin + 1]
         if codec == "h264":
             kind, spare = first & 31, not first & 0x60
             is_slice, is_for_all = kind in (1, 5), kind in (7, 8)
@@ -109,13 +120,124 @@ def is_spare(packet: bytes, codec: str, *, prefix: int) -> bool:
     return False
 
 
-def _units(packet: bytes, prefix: int) -> Iterator[tuple[int, int]]:
-    """The first two bytes of each unit of a packet."""
+def _units(packet: bytes, prefix: int) -> Iterator[int]:
+    """Where each unit of a packet begins; two bytes at least are there."""
     at = 0 if prefix else packet.find(b"\0\0\1")
     while 0 <= at <= len(packet) - (prefix or 3) - 2:
         begin = at + (prefix or 3)
         if packet[begin] & 0x80:
             # None begins like that: it is damaged.
             return
-        yield packet[begin], packet[begin + 1]
+        yield begin
         at = begin + int.from_bytes(packet[at:begin]) if prefix else packet.find(b"\0\0\1", begin)
+
+
+class _Bits:
+    """The bits of a unit, read one after another (ISO 14496-10, 7.2 and 9.1). Beyond its end a `ValueError` is raised."""
+
+    def __init__(self, unit: bytes) -> None:
+        # A 3 keeps what would look like the beginning of another unit from doing so.
+        self._bits = "".join(f"{byte:08b}" for byte in unit.replace(b"\0\0\3", b"\0\0"))
+        self._at = 0
+
+    def take(self, count: int) -> int:
+        """A number of so many bits."""
+        self._at += count
+        if self._at > len(self._bits):
+            raise ValueError
+        return int(self._bits[self._at - count : self._at], 2)
+
+    def number(self) -> int:
+        """One that says itself how long it is."""
+        zeros = self._bits.index("1", self._at) - self._at
+        self._at += zeros
+        return self.take(zeros + 1) - 1
+
+    def pass_numbers(self, count: int) -> None:
+        """Pass over so many of these."""
+        for _ in range(count):
+            self.number()
+
+
+class _Fields:
+    """Pairs the fields of interlaced H.264 as FFmpeg's decoder does: a frame may come as two, each in its own packet.
+
+    Args:
+        prefix: See `prefix_of`.
+        number_bits: How long the number of a frame is.
+    """
+
+    def __init__(self, prefix: int, *, number_bits: int) -> None:
+        self._prefix, self._number_bits = prefix, number_bits
+        # The number of the frame whose other field is to come, and whether it is the one at the bottom that came.
+        self._begun: tuple[int, int] | None = None
+
+    def ends_frame(self, packet: bytes) -> bool:
+        """Whether the next packet holds the second field of the frame that the one before it began."""
+        ends: bool | None = None
+        for begin in _units(packet, self._prefix):
+            if packet[begin] & 31 not in (1, 5):
+                continue
+            try:
+                bits = _Bits(packet[begin + 1 : begin + 32])
+                if bits.number():
+                    # It goes on with the picture of the slice before.
+                    continue
+                bits.pass_numbers(2)
+                number, is_field = bits.take(self._number_bits), bits.take(1)
+                is_bottom = is_field and bits.take(1)
+            except ValueError:
+                continue
+            second = bool(is_field) and self._begun == (number, 1 - is_bottom)
+            self._begun = (number, is_bottom) if is_field and not second else None
+            ends = second if ends is None else ends
+        return bool(ends)
+
+
+def _fields_of(extradata: bytes | None) -> _Fields | None:
+    """What pairs the fields of a stream of H.264; None where all of its pictures are whole frames, or nothing is said.
+
+    Its first sequence parameter set says so (ISO 14496-10, 7.3.2.1.1; where it lies in a container 14496-15, 5.3.3.1).
+    """
+    data, prefix = extradata or b"", prefix_of(extradata, "h264")
+    places = _units(data, 0) if not prefix else (8,) if len(data) > 8 else ()
+    begin = next((place for place in places if data[place] & 31 == 7), len(data))
+    try:
+        bits, plane_bits = _Bits(data[begin + 1 : begin + 1024]), 0
+        profile = bits.take(8)
+        bits.take(16)
+        bits.number()
+        if profile in _WITH_CHROMA:
+            chroma = bits.number()
+            if chroma == 3:
+                plane_bits = 2 * bits.take(1)
+            bits.pass_numbers(2)
+            bits.take(1)
+            for i in range((12 if chroma == 3 else 8) * bits.take(1)):
+                _pass_scaling(bits, 16 if i < 6 else 64)
+        # Before the number of a frame stands which plane of colours it is, where these are coded apart.
+        number_bits = plane_bits + bits.number() + 4
+        order = bits.number()
+        if order == 0:
+            bits.number()
+        elif order == 1:
+            bits.take(1)
+            bits.pass_numbers(2)
+            bits.pass_numbers(bits.number())
+        bits.number()
+        bits.take(1)
+        bits.pass_numbers(2)
+        whole = bits.take(1)
+    except ValueError:
+        return None
+    return None if whole else _Fields(prefix, number_bits=number_bits)
+
+
+def _pass_scaling(bits: _Bits, size: int) -> None:
+    """Pass over a list of scales, of which those at the end may be left out (ISO 14496-10, 7.3.2.1.1.1)."""
+    last, after = 8, 8 * bits.take(1)
+    for _ in range(size):
+        if after:
+            code = bits.number()
+            after = (last + (code // 2 + 1 if code % 2 else -(code // 2))) % 256
+            last = after or last

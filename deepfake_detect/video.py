@@ -128,6 +128,8 @@ class Video:
         # AVI knows when a packet comes, not when it is shown: where frames are coded in another order than they are shown
         # in, FFmpeg makes up stamps, and what it shows after one another goes back and forth.
         self._by_count = self._index.starts_again or (container.format.name == "avi" and codec in CAN_LEAVE_OUT)
+        # Of a frame that comes in two packets the decoder would fill in the half that was left out, and say nothing.
+        self._may_leave_out = codec in CAN_LEAVE_OUT and not self._by_count and not self._index.has_halves
         self._codec = codec
         # Of a packet that is cut off other files say that it is corrupt, and over it a decoder may lose those before it. In
         # these it may be whole: it is also said where parts were joined.
@@ -138,6 +140,9 @@ class Video:
         if not self._index.stamps:
             raise identity.error("has a video stream without a single frame; it is damaged", kind="no_frames")
         self.times = array("d", (stamp * self._base for stamp in self._index.stamps))
+        if self._index.has_halves and len(self.times) > 1:
+            # Some files say how many packets come in a second.
+            fps = (len(self.times) - 1) / (self.times[-1] - self.times[0])
         # The last frame is shown for as long as any other, or as the file says.
         present = max(self.times[-1] + (1 / fps if fps else 0.0), self._index.end * self._base) - self.times[0]
         if claimed and "mp4" not in container.format.name:
@@ -309,7 +314,7 @@ class Video:
         stamps, keys = self._index.stamps, self._index.keys
         sampled = [stamps[i] for i in wanted]
         targets = sorted({*sampled, *(stamps[i] for i in between)})
-        needed = frozenset(targets) if self._codec in CAN_LEAVE_OUT and not self._by_count else None
+        needed = frozenset(targets) if self._may_leave_out else None
         self._rewind()
         decoded, last = self._decode(needed), stamps[0] - 1
         for target in targets:

@@ -7,6 +7,7 @@ import io
 import itertools
 import os
 import queue
+import re
 import shutil
 import struct
 import subprocess
@@ -1114,6 +1115,113 @@ def test_those_frames_are_spare_that_a_decoder_takes_for_such(name: str, codec: 
     assert len(spare) > 5
     assert needed.isdisjoint(spare)
     assert len(needed) + len(spare) == 40
+
+
+def ue(number: int) -> str:
+    """A number as H.264 writes most: as many zeros before it as it has bits after its first."""
+    code = f"{number + 1:b}"
+    return "0" * (len(code) - 1) + code
+
+
+def unit(head: int, code: str, data: bytes = b"", *, fill: str = "1") -> bytes:
+    """A unit of H.264: what it is, bits, and bytes that follow where a whole one begins."""
+    bits = code + fill
+    bits += "0" * (-len(bits) % 8)
+    whole = int(bits, 2).to_bytes(len(bits) // 8, "big") + data
+    return b"\0\0\0\1" + bytes([head]) + re.sub(rb"\0\0(?=[\0-\3])", b"\0\0\3", whole)
+
+
+def write_fields(path: Path, *, count: int, stamp_each: bool) -> Path:
+    """H.264 of 64 x 64 pixels of which each frame is two fields: `40 + 3 * i` in its upper lines, `230` less that in the
+    lower ones. No other frame needs the odd ones, as encoders have it of most.
+
+    Args:
+        stamp_each: Whether each field has a packet with a stamp of its own; else the first of a frame alone.
+    """
+    # Main profile, whole frames are not the rule; 4 x 2 blocks in a field. CAVLC.
+    sequence = unit(0x67, f"{77:08b}{0:08b}{30:08b}" + ue(0) + ue(0) + ue(2) + ue(1) + "0" + ue(3) + ue(1) + "00100")
+    picture = unit(0x68, ue(0) + ue(0) + "00" + ue(0) + ue(0) + ue(0) + "000" + ue(0) + ue(0) + ue(0) + "100")
+
+    def field(i: int, *, bottom: bool) -> bytes:
+        place, is_key = i % 25, i % 25 == 0 and not bottom
+        needed = place % 2 == 0
+        # First block, kind, set of parameters, number of the frame, that it is a field, and which.
+        code = ue(0) + ue(7) + ue(0) + f"{(place + 1) // 2 % 16:04b}" + "1" + str(int(bottom)) + ue(0) * is_key
+        code += ("00" if is_key else "0") * needed + ue(0) + ue(1)
+        # Each block as plain samples.
+        value = 40 + 3 * i
+        block = bytes([230 - value if bottom else value]) * 256 + bytes([128]) * 128
+        kind = ue(25) + "0" * (-len(ue(25)) % 8)
+        plain = int(kind, 2).to_bytes(len(kind) // 8, "big") + block
+        first = unit(
+            (0x65 if is_key else 0x61) if needed else 0x01, code + ue(25), block + plain * 7 + b"\x80", fill=""
+        )
+        return unit(0x09, "111100", fill="00") + (sequence + picture) * is_key + first
+
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for i in range(count):
+            both = [field(i, bottom=bottom) for bottom in (False, True)]
+            for k, data in enumerate(both if stamp_each else [b"".join(both)]):
+                packet = av.Packet(data)
+                packet.pts = packet.dts = 2 * i + k
+                packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, 50), stream, i % 25 == 0 and not k
+                container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("to", ["mpegts", "mp4", "mkv"])
+@pytest.mark.parametrize("stamp_each", [True, False])
+def test_a_frame_that_comes_as_two_fields_is_one(stamp_each: bool, to: str, tmp_path: Path) -> None:
+    path = write_fields(tmp_path / "a.ts", count=50, stamp_each=stamp_each)
+    if to != "mpegts":
+        path = remuxed(path, tmp_path / f"a.{to}")
+    whole = plainly(path)
+    assert len(whole) == 50
+    for options in ({"frames": 500}, {"frames": 32}, {"fps": 10.0}):
+        with media.open(path, Options(**options)) as opened:  # type: ignore[arg-type]
+            found = list(opened.frames())
+            played = [part for part in opened.stretch() if isinstance(part, Frame)]
+            assert (opened.planned, opened.available) == (len(found), 50)
+            assert [note.key for note in opened.notes] == ["interlaced"]
+            assert opened.info.fps == pytest.approx(25, abs=0.1)
+        assert len(found) >= 20
+        assert [frame.time_s for frame in played] == sorted(whole)
+        for frame in (*found, *played):
+            assert np.array_equal(frame.pixels, whole[frame.time_s])
+            i = round((frame.time_s - min(whole)) * 25)
+            assert frame.pixels[::2].mean() - frame.pixels[1::2].mean() == pytest.approx(
+                (6 * i - 150) * 255 / 219, abs=3
+            )
+
+
+@pytest.mark.parametrize("scales", ["flat", "jvt"])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p"])
+@pytest.mark.parametrize("interlaced", [True, False])
+def test_of_frames_in_one_packet_each_those_that_nobody_needs_are_left_out(
+    interlaced: bool, pix_fmt: str, scales: str, tmp_path: Path
+) -> None:
+    params = f"tff={int(interlaced)}:cqm={scales}:keyint=15:bframes=3:b-adapt=0"
+    path = write_video(tmp_path / "a.mp4", moving(30), pix_fmt=pix_fmt, options={"x264-params": params})
+    with av.open(str(path)) as container:
+        assert (packets._fields_of(container.streams.video[0].codec_context.extradata) is not None) == interlaced
+    with media.open(path, Options(frames=4)) as opened:
+        sent = sent_by(opened)
+        assert len(list(opened.frames())) == 4
+        assert opened.available == 30
+    assert len(sent) < 25
+
+
+@pytest.mark.parametrize("length", range(9))
+def test_what_is_cut_off_names_no_fields(length: int, tmp_path: Path) -> None:
+    path = write_fields(tmp_path / "a.ts", count=1, stamp_each=True)
+    with av.open(str(path)) as container:
+        data = container.streams.video[0].codec_context.extradata
+    assert data is not None
+    assert packets._fields_of(data) is not None
+    assert packets._fields_of(data[:length]) is None
+    assert packets._fields_of(None) is None
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
