@@ -35,6 +35,7 @@ class PacketIndex:
         starts_again: Whether the clock does, as in recordings that were joined.
         has_halves: Whether some packets hold the second half of the frame that the packet before begins, one of its two
             fields. They are no frames: what they are stamped with is not among `stamps`.
+        layer: The highest temporal layer in which a frame of HEVC lies, counted from 1.
     """
 
     stamps: array[int] = field(default_factory=lambda: array("q"))
@@ -43,6 +44,7 @@ class PacketIndex:
     end: int = 0
     starts_again: bool = False
     has_halves: bool = False
+    layer: int = 1
 
 
 def list_packets(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> PacketIndex:
@@ -52,13 +54,16 @@ def list_packets(container: av.container.InputContainer, stream: av.video.stream
     before: int | None = None
     counted_on = 0
     keys: list[tuple[int, int]] = []
-    fields = _fields_of(stream.codec_context.extradata) if stream.codec_context.name == "h264" else None
+    codec, extradata = stream.codec_context.name, stream.codec_context.extradata
+    fields, prefix = _fields_of(extradata) if codec == "h264" else None, prefix_of(extradata, codec)
     try:
         for packet in container.demux(stream):
             if packet.size == 0 or packet.is_discard:
                 continue
             is_half = fields is not None and fields.ends_frame(bytes(packet))
             index.has_halves |= is_half
+            if codec == "hevc" and (head := _first_slice(bytes(packet), codec, prefix)):
+                index.layer = max(index.layer, head[1] & 7)
             stamp = packet.pts if packet.pts is not None else packet.dts
             if stamp is None:
                 continue
@@ -95,7 +100,7 @@ def prefix_of(extradata: bytes | None, codec: str) -> int:
     return (extradata[place] & 3) + 1 if extradata and len(extradata) > place and extradata[0] == 1 else 0
 
 
-def is_spare(packet: bytes, codec: str, *, prefix: int) -> bool:
+def is_spare(packet: bytes, codec: str, *, prefix: int, layer: int) -> bool:
     """Whether no other frame needs that of this packet: its first slice says so (ISO 14496-10, 7.4.1; 23008-2, 7.4.2.2).
 
     These are kept from the decoder. Were they left out by its `skip_frame`, it would say nothing of what it can't decode.
@@ -104,20 +109,30 @@ def is_spare(packet: bytes, codec: str, *, prefix: int) -> bool:
         packet: Of H.264 or HEVC.
         codec: `h264` or `hevc`.
         prefix: See `prefix_of`.
+        layer: See `PacketIndex`.
     """
+    head = _first_slice(packet, codec, prefix)
+    if head is None or head[2]:
+        return False
+    first, second, _ = head
+    if codec == "h264":
+        return not first & 0x60
+    # Of the kinds below 16 the even ones are needed by none of their own layer, but those of higher ones may need them.
+    kind = first >> 1
+    return kind % 2 == 0 and kind < 16 and second & 7 == layer
+
+
+def _first_slice(packet: bytes, codec: str, prefix: int) -> tuple[int, int, bool] | None:
+    """The first two bytes of the first slice, and whether before it stands what is for all frames."""
+    slices, for_all = ((1, 5), (7, 8)) if codec == "h264" else (range(32), (32, 33, 34))
+    is_behind = False
     for begin in _units(packet, prefix):
         first, second = packet[begin], packet[begin + 1]
-        if codec == "h264":
-            kind, spare = first & 31, not first & 0x60
-            is_slice, is_for_all = kind in (1, 5), kind in (7, 8)
-        else:
-            # Of the kinds below 16 the even ones are spare. Where the second byte names no layer it is damaged.
-            kind = first >> 1
-            spare = kind % 2 == 0 and kind < 16 and second & 7 > 0
-            is_slice, is_for_all = kind < 32, kind in (32, 33, 34)
-        if is_slice or is_for_all:
-            return is_slice and spare
-    return False
+        kind = first & 31 if codec == "h264" else first >> 1
+        if kind in slices:
+            return first, second, is_behind
+        is_behind |= kind in for_all
+    return None
 
 
 def _units(packet: bytes, prefix: int) -> Iterator[int]:

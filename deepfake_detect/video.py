@@ -251,7 +251,7 @@ class Video:
         for packet in self._packets(self._stream):
             if (
                 wanted is None or packet is None or packet.pts is None or packet.pts in wanted
-                or not is_spare(bytes(packet), self._codec, prefix=self._prefix)
+                or not is_spare(bytes(packet), self._codec, prefix=self._prefix, layer=self._index.layer)
             ):  # fmt: skip
                 yield from self._decoded(packet)
 

@@ -1109,7 +1109,7 @@ def test_those_frames_are_spare_that_a_decoder_takes_for_such(name: str, codec: 
         stream.codec_context.skip_frame = "NONREF"
         needed, spare = set(), set()
         for packet in container.demux(stream):
-            if packet.size and packets.is_spare(bytes(packet), stream.codec_context.name, prefix=prefix):
+            if packet.size and packets.is_spare(bytes(packet), stream.codec_context.name, prefix=prefix, layer=1):
                 spare.add(packet.pts)
             needed |= {frame.pts for frame in stream.decode(packet)}
     assert len(spare) > 5
@@ -1224,11 +1224,44 @@ def test_what_is_cut_off_names_no_fields(length: int, tmp_path: Path) -> None:
     assert packets._fields_of(None) is None
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.ts"])
+def test_what_higher_layers_of_hevc_need_is_not_left_out(name: str, tmp_path: Path) -> None:
+    params = "ref=1:bframes=3:b-adapt=0:b-pyramid=1:keyint=300:open-gop=0:scenecut=0:log-level=none"
+    path = write_video(tmp_path / "plain.mp4", moving(60), codec="libx265", options={"x265-params": params})
+    whole = plainly(path)
+    data = bytearray(path.read_bytes())
+    for packet in packets_of(path):
+        place = packet.pos
+        while place < packet.pos + packet.size:
+            # Which frames need them says in which layer B frames are, and x265 has them all in the first.
+            kind = data[place + 4] >> 1
+            if kind == 1 and packet.pts // 512 % 4 == 2:
+                data[place + 4 : place + 6] = 2 << 1, 2
+            elif kind == 0:
+                data[place + 4 : place + 6] = 0, 3
+            place += 4 + int.from_bytes(data[place : place + 4])
+    path.write_bytes(data)
+    labelled = plainly(path)
+    assert len(labelled) == len(whole) == 60
+    assert all(np.array_equal(whole[time_s], pixels) for time_s, pixels in labelled.items())
+    path = remuxed(path, tmp_path / name)
+    late_s = min(plainly(path))
+    with media.open(path, Options(frames=16)) as opened:
+        sent = sent_by(opened)
+        found = list(opened.frames())
+        assert [note.key for note in opened.notes] == []
+    assert len(found) == 16
+    for frame in found:
+        assert np.array_equal(frame.pixels, whole[round(frame.time_s - late_s, 6)])
+    # Of the highest layer, half of all, those that are not wanted.
+    assert len(sent) < 50
+
+
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 @pytest.mark.parametrize("prefix", [0, 4])
 def test_a_packet_that_is_damaged_is_not_spare(codec: str, prefix: int) -> None:
     for data in (b"", bytes(3), bytes(100), b"\0\0\1", b"\0\0\0\1\xff", b"\0\0\0\2\xff\xff" * 9, b"\xff" * 100):
-        assert not packets.is_spare(data, codec, prefix=prefix)
+        assert not packets.is_spare(data, codec, prefix=prefix, layer=1)
 
 
 def test_a_transport_stream_is_entered_where_it_is_said(tmp_path: Path) -> None:
