@@ -332,7 +332,7 @@ def _check_array(pixels: np.ndarray, options: Options) -> None:
 
 
 def within(times: Sequence[float], options: Options, *, end_s: float, name: str) -> tuple[int, int]:
-    """Which frames lie in the time asked for.
+    """Which frames lie in the time asked for; where none does, the one that is shown meanwhile.
 
     Args:
         times: Time stamps of all frames, ascending, seconds.
@@ -349,6 +349,9 @@ def within(times: Sequence[float], options: Options, *, end_s: float, name: str)
     start = origin + (options.start_s or 0.0)
     end = min(end_s, times[-1] + 1e-6) if options.end_s is None else origin + options.end_s
     first, last = bisect_left(times, start - 1e-9), bisect_right(times, end)
+    if last <= first and start < end_s:
+        # In what shows a screen, or a call that stands still, a frame may be shown for many seconds.
+        return first - 1, first
     if last <= first:
         raise MediaError(
             f"{name}: has no frame between {start - origin:g} s and {end - origin:g} s;"

@@ -706,6 +706,28 @@ def test_start_and_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "shown_s"),
+    [
+        ({"start_s": 4, "end_s": 8}, [0.08]),
+        ({"start_s": 0.05, "end_s": 0.07}, [0.04]),
+        ({"start_s": 4, "end_s": 13}, [13]),
+        # The last is shown for as long as a frame of this video is on average.
+        ({"start_s": 13.06}, [13.04]),
+        ({"start_s": 13.06, "end_s": 20}, [13.04]),
+    ],
+)
+@pytest.mark.parametrize("late", [0, 9000])
+def test_of_a_part_without_a_frame_of_its_own_that_is_looked_at_which_is_shown(
+    late: int, options: dict[str, float], shown_s: list[float], tmp_path: Path
+) -> None:
+    stamps = [late + stamp for stamp in (0, 40, 80, 13000, 13040)]
+    path = write_video(tmp_path / "a.mkv", numbered(5), stamps=stamps, options={"bf": "0"})
+    assert [frame.time_s - late / 1000 for frame in frames_of(path, **options)] == pytest.approx(shown_s)
+    with pytest.raises(MediaError, match=r"no frame between 20 s and .*choose --start and --end within that"):
+        frames_of(path, start_s=20)
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"start_s": 1.0}, ("1.0", "4.0", "4.0")),
