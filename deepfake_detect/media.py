@@ -12,6 +12,7 @@ import math
 import os
 from bisect import bisect_left, bisect_right
 from dataclasses import replace
+from itertools import pairwise
 from queue import Queue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
@@ -159,7 +160,7 @@ class _Moving(Media):
             if frame.sampled:
                 looked_at.append(frame.time_s)
             yield frame
-        gap_s = float(np.diff([times[first], *looked_at, times[last - 1]]).max())
+        gap_s = _longest_gap(times, first, last, looked_at)
         if len(looked_at) < last - first and (len(looked_at) < _FEW_FRAMES or gap_s > _FAR_APART_S):
             # Rounded up, but for what whole ticks of a clock add.
             apart = math.ceil(gap_s * 10 - 10 * _TICK_S) / 10
@@ -359,6 +360,22 @@ def within(times: Sequence[float], options: Options, *, end_s: float, name: str)
             kind="no_frames",
         )
     return first, last
+
+
+def _longest_gap(times: Sequence[float], first: int, last: int, looked_at: Sequence[float]) -> float:
+    """For how long, at most, frames are shown of which none was looked at, up to the last frame.
+
+    Not how far those that were lie apart: in what stands still neighbours may do so by many seconds.
+
+    Args:
+        times: Time stamps of all frames, ascending, seconds.
+        first: Index of the first frame in the time asked for, see `within`.
+        last: One more than that of the last.
+        looked_at: Time stamps of those that were, rounded, ascending.
+    """
+    seen = (bisect_left(times, time_s - 1e-6, first, last - 1) for time_s in looked_at)
+    pairs = pairwise([first - 1, *seen, last])
+    return max(times[min(after, last - 1)] - times[min(before + 1, last - 1)] for before, after in pairs)
 
 
 def choose(times: Sequence[float], first: int, last: int, options: Options, *, keys: Sequence[int] = ()) -> list[int]:

@@ -429,12 +429,35 @@ def test_what_is_transparent_in_a_video_is_looked_at_as_white(clear: int, noted:
     assert notes_of(tmp_path / "a.mov") == ([("transparent", {"share": noted})] if noted else [])
 
 
-@pytest.mark.parametrize(("step_s", "count", "apart"), [(6, 20, "12.0"), (1, 40, None), (6, 16, None)])
+@pytest.mark.parametrize(("step_s", "count", "apart"), [(6, 20, "6.0"), (1, 40, None), (6, 16, None)])
 def test_frames_that_lie_far_apart_are_noted(step_s: int, count: int, apart: str | None, tmp_path: Path) -> None:
     stamps = [1000 * step_s * i for i in range(count)]
     path = write_video(tmp_path / "a.mkv", numbered(count), stamps=stamps, options={"bf": "0"})
     found = [values for key, values in notes_of(path) if key == "few_frames"]
     assert found == ([{"frames": "16", "apart": apart}] if apart else [])
+
+
+@pytest.mark.parametrize(
+    ("pause", "count", "noted"),
+    # The first is seldom looked at; of 49 the one that stands still is left out.
+    [(25, 48, None), (25, 16, None), (25, 8, "0.4"), (25, 49, "12.1"), (1, 16, "12.1")],
+)
+def test_what_stands_still_and_was_looked_at_is_no_gap(
+    pause: int, count: int, noted: str | None, tmp_path: Path
+) -> None:
+    stamps = [40 * i + 12000 * (i >= pause) for i in range(50)]
+    path = write_video(tmp_path / "a.mkv", numbered(50), stamps=stamps, options={"bf": "0"})
+    found = [values for key, values in notes_of(path, frames=count) if key == "few_frames"]
+    assert found == ([{"frames": str(count), "apart": noted}] if noted else [])
+
+
+@pytest.mark.parametrize(
+    ("looked_at", "gap_s"),
+    [([0, 1, 2, 14, 15], 0), ([0, 1, 2, 15], 1), ([0, 1, 14, 15], 12), ([0, 1, 2], 1), ([2], 2), ([1, 2, 14, 15], 1)],
+)
+def test_for_how_long_frames_are_shown_of_which_none_was_looked_at(looked_at: list[float], gap_s: float) -> None:
+    assert media._longest_gap([0, 1, 2, 14, 15], 0, 5, looked_at) == gap_s
+    assert media._longest_gap([-9, 0, 1, 2, 14, 15, 99], 1, 6, looked_at) == gap_s
 
 
 @pytest.mark.parametrize("count", [8, None])
@@ -459,9 +482,10 @@ def test_of_a_damaged_video_no_more_frames_are_said_to_be_looked_at_than_came(
         (note,) = [note for note in opened.notes if note.key == "few_frames"]
     assert 1 < len(times) < opened.planned
     assert note.values["frames"] == str(len(times))
-    # From the last one to the end nothing was looked at.
-    gap_s = max(np.diff([first_s, *times, last_s]))
-    assert gap_s == last_s - times[-1] > 1
+    # From the one behind the last of them to the end nothing was looked at.
+    assert max(np.diff([first_s, *times, last_s])) == last_s - times[-1]
+    gap_s = last_s - times[-1] - 1 / 25
+    assert gap_s > 1
     assert gap_s - 0.001 <= float(note.values["apart"]) < gap_s + 0.1
 
 
