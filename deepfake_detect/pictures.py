@@ -252,7 +252,9 @@ class Animation:
         self.times, clock = array("d"), 0.0
         self.notes: list[Note] = []
         damaged = False
-        count: int = image.n_frames  # type: ignore[attr-defined]
+        # A PNG may begin with a picture for programs that know no animations: it is none of its frames.
+        self._skipped = 1 if image.info.get("default_image") else 0
+        count: int = image.n_frames - self._skipped  # type: ignore[attr-defined]
         for i in range(count):
             try:
                 self._seek(i)
@@ -309,7 +311,7 @@ class Animation:
         return _to_rgb(image if self._turn is None else image.transpose(self._turn), image.format)
 
     def _seek(self, i: int) -> None:
-        self._image.seek(i)
+        self._image.seek(i + self._skipped)
         # A GIF grows where a frame is larger than the first.
         check_pixels(self._identity.name, *self._image.size, self._options)
 

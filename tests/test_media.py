@@ -172,6 +172,20 @@ def test_animations_are_videos(kind: str, name: str, tmp_path: Path) -> None:
     assert [number_of(frame.pixels) for frame in frames] == list(range(6))
 
 
+@pytest.mark.parametrize("others", [3, 1])
+def test_what_a_png_shows_instead_of_its_animation_is_none_of_its_frames(others: int, tmp_path: Path) -> None:
+    stand_in, *frames = (Image.fromarray(pixels) for pixels in numbered(1 + others))
+    stand_in.save(tmp_path / "a.png", save_all=True, append_images=frames, default_image=True, duration=200)
+    with media.open(tmp_path / "a.png", Options()) as opened:
+        assert opened.info.duration_s == pytest.approx(0.2 * others)
+        assert opened.info.fps == pytest.approx(5)
+        expected = [(i + 1, pytest.approx(0.2 * i)) for i in range(others)]
+        assert [(number_of(frame.pixels), frame.time_s) for frame in opened.frames()] == expected
+        played = [part for part in opened.stretch() if isinstance(part, Frame)]
+        assert [(number_of(frame.pixels), frame.time_s) for frame in played] == expected
+        assert opened.notes == []
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_rotation_is_applied(orientation: int, tmp_path: Path) -> None:
     exif = Image.Exif()
