@@ -41,6 +41,9 @@ _LARGEST_PROFILE = 2**20
 # Tags of TIFF: what a directory holds, with 1 for a smaller copy of another picture, and where there are more directories.
 _NEW_SUBFILE_TYPE, _REDUCED, _SUB_DIRECTORIES = 254, 1, 330
 
+# So much of a file is searched at once; and the box that a video begins with is no longer than this.
+_BLOCK, _LONGEST_FIRST_BOX = 2**20, 256
+
 
 def is_picture(head: bytes) -> bool:
     """Whether a file that begins like that is for Pillow to read."""
@@ -101,6 +104,8 @@ def open_picture(file: io.BufferedReader, identity: Identity, options: Options) 
             if image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False):
                 return Animation(file, image, identity, options)
             pixels, notes = _read_picture(image, file)
+            if _holds_video(file):
+                notes.append(Note("motion_photo"))
         except _ERRORS as error:
             raise identity.damaged("picture", error) from error
     codec = (image.format or "").lower().replace("mpo", "jpeg")
@@ -202,6 +207,37 @@ def _is_hdr(image: Image.Image, file: io.BufferedReader) -> bool:
         except _ERRORS as error:
             log.debug("colours: %s", error)
     return (profile or {}).get("transfer_characteristics") in _HDR_TRANSFERS
+
+
+def _holds_video(file: io.BufferedReader) -> bool:
+    """Whether a video lies in the file of a picture, as many phones keep what happened around a photo.
+
+    Behind a JPEG, in a box of a HEIC, or behind either with a mark of the maker's: it is a whole MP4 each time. What the
+    metadata say of it is not asked, since they outlast a video that was cut off.
+    """
+    file.seek(0)
+    done, behind = 0, b""
+    while block := file.read(_BLOCK):
+        data = behind + block
+        at = data.find(b"ftyp")
+        while at >= 0:
+            begin = done - len(behind) + at - 4
+            # Before its name stands how long the box is.
+            if begin > 0 and data[at - 4 : at - 2] == b"\0\0":
+                file.seek(begin)
+                if _begins_video(file.read(_LONGEST_FIRST_BOX + 8)):
+                    return True
+            at = data.find(b"ftyp", at + 1)
+        done += len(block)
+        file.seek(done)
+        behind = data[-7:]
+    return False
+
+
+def _begins_video(head: bytes) -> bool:
+    """Whether what begins with a box `ftyp` (ISO 14496-12, 4.3) is a video: another box follows, and it is no picture."""
+    size = int.from_bytes(head[:4])
+    return 16 <= size <= _LONGEST_FIRST_BOX and head[size + 4 : size + 8].isalpha() and not is_picture(head)
 
 
 def _transparent(image: Image.Image) -> list[Note]:

@@ -33,9 +33,9 @@ Exclusion = Literal["too_small", "too_blurred", "too_uncertain"]
 NoteKey = Literal[
     "aigc_label", "changed_before_taken", "credentials_elsewhere", "digital_source_type", "editing_software",
     "encoded_again", "few_frames", "frames_missing", "frames_not_decoded", "generator_data", "generator_named",
-    "hashes_cut", "hdr", "interlaced", "metadata_cut", "metadata_unreadable", "no_camera_data", "other_faces",
-    "other_pages", "other_pictures", "other_videos", "part", "picture_coarse", "picture_cut_short", "size_changes",
-    "times_disagree", "times_start_again", "transparent", "video_cut_short",
+    "hashes_cut", "hdr", "interlaced", "metadata_cut", "metadata_unreadable", "motion_photo", "no_camera_data",
+    "other_faces", "other_pages", "other_pictures", "other_videos", "part", "picture_coarse", "picture_cut_short",
+    "size_changes", "times_disagree", "times_start_again", "transparent", "video_cut_short",
 ]  # fmt: skip
 CredentialState = Literal["not_read", "absent", "valid", "invalid", "untrusted"]
 #: MTCNN looks for faces in sizes of the picture, each of which is so much smaller than the one before.

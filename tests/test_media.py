@@ -372,6 +372,47 @@ def test_of_a_heic_it_is_said_that_it_holds_more_pictures(tmp_path: Path) -> Non
     assert notes_of(path) == [("other_pictures", {"pictures": "2"})]
 
 
+@pytest.mark.parametrize(
+    ("kind", "before"),
+    [
+        ("JPEG", b""),
+        # Of high dynamic range, with a second picture; with what Samsung's phones write before.
+        ("JPEG", b"another"),
+        ("JPEG", b"\0\0\x30\x0a\x10\0\0\0MotionPhoto_Data"),
+        ("HEIF", b"\0\x01\0\0mpvd"),
+        ("PNG", b"ftypftyp"),
+    ],
+)
+def test_of_a_picture_with_a_video_in_it_that_is_said(kind: str, before: bytes, tmp_path: Path) -> None:
+    pillow_heif.register_heif_opener()
+    picture = save(tmp_path / "a", Image.fromarray(LEFT_RED), kind)
+    still, alone = picture.read_bytes(), frames_of(picture)[0].pixels
+    moving = write_video(tmp_path / "a.mp4", numbered(3)).read_bytes()
+    before = still if before == b"another" else before
+    assert notes_of(picture) == []
+    picture.write_bytes(still + before + moving)
+    assert notes_of(picture) == [("motion_photo", {})]
+    assert np.array_equal(frames_of(picture)[0].pixels, alone)
+    # No video is what is left of one, or another picture.
+    heic = save(tmp_path / "b", Image.fromarray(LEFT_RED), "HEIF").read_bytes()
+    for more in (moving[:20], moving.replace(b"ftyp", b"fytp"), heic, b"ftyp" * 99):
+        picture.write_bytes(still + before + more)
+        assert notes_of(picture) == []
+
+
+@pytest.mark.parametrize("shift", range(12))
+def test_a_video_in_a_picture_is_found_wherever_it_lies(
+    shift: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "_BLOCK", 11)
+    first = b"\0\0\0\x14ftypisom\0\0\0\0mp42\0\0\0\x08moov"
+    path = tmp_path / "a"
+    for data, found in ((bytes(40 + shift) + first, True), (bytes(40 + shift) + first[:-4], False), (first, False)):
+        path.write_bytes(data)
+        with path.open("rb") as file:
+            assert pictures._holds_video(file) == found
+
+
 @pytest.mark.parametrize(("transfer", "noted"), [(16, ["hdr"]), (18, ["hdr"]), (13, [])])
 def test_of_a_heic_a_high_dynamic_range_is_noted(transfer: int, noted: list[str], tmp_path: Path) -> None:
     pillow_heif.register_heif_opener()
