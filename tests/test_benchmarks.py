@@ -152,7 +152,7 @@ def test_listed_media_count_while_they_are_the_same(tmp_path: Path, monkeypatch:
     assert len({row["sha256"] for row in listed}) == len(listed)
     assert {row["label"] for row in listed} == {"real", "fake"}
     # Of people and clips of whom a genuine file was listed, as the card counts them.
-    assert len({row["group"] for row in listed if row["source"] == "public_clips"}) > 200
+    assert len({row["group"] for row in listed if row["source"] == "public_videos" and row["label"] == "real"}) > 200
 
     photo = SAMPLES / "portrait_genuine.jpg"
     (tmp_path / "a/b/faces").mkdir(parents=True)
@@ -162,7 +162,7 @@ def test_listed_media_count_while_they_are_the_same(tmp_path: Path, monkeypatch:
     rows = [("same", digest), ("changed", "0" * 64), ("gone", digest)]
     (tmp_path / "list.csv").write_text(
         "repository,file,sha256,label,source,method,group\n"
-        + "".join(f"a/b,faces/{name}.jpg,{sha256},real,public_stills,web,{name}\n" for name, sha256 in rows)
+        + "".join(f"a/b,faces/{name}.jpg,{sha256},real,public_pictures,,{name}\n" for name, sha256 in rows)
     )
     found, missing, changed = public.at_hand(tmp_path, tmp_path / "list.csv")
     assert [(Path(item.path).name, item.label, item.group) for item in found] == [("same.jpg", "real", "same")]
