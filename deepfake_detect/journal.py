@@ -15,16 +15,15 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from . import content, remote
+from . import content, remote, source
 from .errors import OptionsError
 from .table import as_row
+from .types import Failure
 from .walk import Sighting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
-
-    from .types import Failure
 
 # What a worker's end, a limit, the disk or a bug decided, and not the file's content alone; `retry` asks for it anew.
 _NOT_FINAL = ("timed_out", "out_of_memory", "crashed", "killed", "unreadable", "internal")
@@ -48,11 +47,11 @@ SELECT turn, found.path, follow, found.size, found.mtime_ns, found.ctime_ns
 FROM found LEFT JOIN files USING (path) LEFT JOIN verdicts USING (sha256)
 WHERE found.error_kind IS NULL AND files.error_kind IS NULL AND verdicts.sha256 IS NULL
 """
-# A link that is not followed this time keeps no verdict of a time when it was.
+# Of what is out of reach this time, a link that is not followed too, nothing is told of a time when it was not.
 _ANSWERS = """
 SELECT found.path, files.size, sha256, coalesce(found.error_kind, files.error_kind), coalesce(found.error, files.error),
-       iif(found.error_kind IS NULL, answer, NULL), iif(found.error_kind IS NULL, crop, NULL)
-FROM found LEFT JOIN files USING (path) LEFT JOIN verdicts USING (sha256)
+       answer, crop
+FROM found LEFT JOIN files ON files.path = found.path AND found.error_kind IS NULL LEFT JOIN verdicts USING (sha256)
 """
 
 
@@ -155,14 +154,16 @@ class Journal:
                 self._db.execute(f"DELETE FROM verdicts WHERE error_kind IN ({marks})", _NOT_FINAL)
             # Whether a file can be read now is nothing to remember.
             self._db.execute("DELETE FROM files WHERE sha256 IS NULL")
+            # What is out of reach may be what it was: it may be on a drive that isn't plugged in.
             self._db.execute(
-                "DELETE FROM files WHERE path IN (SELECT found.path FROM found JOIN files USING (path) WHERE"
-                " (found.size, found.mtime_ns, found.ctime_ns) IS NOT (files.size, files.mtime_ns, files.ctime_ns))"
+                "DELETE FROM files WHERE path IN (SELECT found.path FROM found JOIN files USING (path)"
+                " WHERE found.error_kind IS NULL"
+                " AND (found.size, found.mtime_ns, found.ctime_ns) IS NOT (files.size, files.mtime_ns, files.ctime_ns))"
             )
 
     def _take_down(self, one: Sighting) -> None:
-        error = (one.failure.kind, one.failure.message) if one.failure else (None, None)
-        stamp = _stamp_of(one)
+        stamp, failure = _seen(one)
+        error = (failure.kind, failure.message) if failure else (None, None)
         # What is out of reach on one way may be in reach on another.
         self._db.execute(
             "INSERT INTO found VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
@@ -237,11 +238,12 @@ class Journal:
         file that was moved may until then need what is known of its old name.
 
         Args:
-            is_gone: Asked of each file that is known and was not found this time.
+            is_gone: Asked of each file that is known and was not found this time, or is out of reach.
         """
         with self._lock, self._transaction():
             self._db.execute("CREATE TEMP TABLE gone (path BLOB)")
-            for (path,) in self._db.execute("SELECT path FROM files WHERE path NOT IN (SELECT path FROM found)"):
+            there = "SELECT path FROM found WHERE error_kind IS NULL"
+            for (path,) in self._db.execute(f"SELECT path FROM files WHERE path NOT IN ({there})"):
                 if is_gone(os.fsdecode(path)):
                     self._db.execute("INSERT INTO gone VALUES (?)", [path])
             self._db.execute("DELETE FROM files WHERE path IN (SELECT path FROM gone)")
@@ -250,8 +252,8 @@ class Journal:
 
     def duplicates(self) -> int:
         """How many files have the content of another one."""
-        query = "SELECT count(sha256) - count(DISTINCT sha256) FROM found JOIN files USING (path)"
-        (count,) = self._db.execute(query).fetchone()
+        files = "found JOIN files USING (path) WHERE found.error_kind IS NULL"
+        (count,) = self._db.execute(f"SELECT count(sha256) - count(DISTINCT sha256) FROM {files}").fetchone()
         return int(count)
 
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -274,14 +276,16 @@ class Journal:
             yield row, known.get("reasons", {}), crop or b""
 
 
-def _stamp_of(one: Sighting) -> list[int] | None:
-    """What changes when a file does: size and times, or what its storage said. None where it can't be told."""
+def _seen(one: Sighting) -> tuple[list[int] | None, Failure | None]:
+    """What changes when a file does: size and times, or what its storage said, None where it has no such thing; or why it
+    is out of reach."""
     if one.stamp is not None or one.failure is not None or remote.is_url(one.path):
-        return one.stamp
+        return one.stamp, one.failure
     try:
-        return content.stamp(os.stat(one.path, follow_symlinks=one.follow))
-    except (OSError, ValueError):
-        return None
+        return content.stamp(os.stat(one.path, follow_symlinks=one.follow)), None
+    except (OSError, ValueError) as error:
+        found = source.out_of_reach(one.path, error)
+        return None, Failure(found.kind, content.without_name(str(found), one.path))
 
 
 def _turn(stamp: list[int] | None) -> int:

@@ -81,18 +81,19 @@ def open_file(path: str | PathLike[str], *, follow: bool = True, left: Event | N
             file.close()
             raise
         return file
-    except FileNotFoundError as error:
-        raise MediaError(f"{shown(name)}: no such file; check the path", kind="not_found") from error
-    except ValueError as error:
-        raise MediaError(f"{shown(name)}: is not a possible file name; check the path", kind="not_found") from error
-    except OSError as error:
-        what = "check its permissions"
-        if error.errno == errno.EINVAL:
-            # What Windows says of a name with a character that none may hold, such as *.
-            raise MediaError(f"{shown(name)}: is not a possible file name; check the path", kind="not_found") from error
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            what = "raise that limit (ulimit -n)"
-        raise MediaError(f"{shown(name)}: can't be read ({error.strerror}); {what}", kind="unreadable") from error
+    except (OSError, ValueError) as error:
+        raise out_of_reach(name, error) from error
+
+
+def out_of_reach(name: str, error: OSError | ValueError) -> MediaError:
+    """What to raise where the system would not have a file looked at or opened."""
+    if isinstance(error, FileNotFoundError):
+        return MediaError(f"{shown(name)}: no such file; check the path", kind="not_found")
+    # The latter is what Windows says of a name with a character that none may hold, such as *.
+    if isinstance(error, ValueError) or error.errno == errno.EINVAL:
+        return MediaError(f"{shown(name)}: is not a possible file name; check the path", kind="not_found")
+    what = "raise that limit (ulimit -n)" if error.errno in (errno.EMFILE, errno.ENFILE) else "check its permissions"
+    return MediaError(f"{shown(name)}: can't be read ({error.strerror}); {what}", kind="unreadable")
 
 
 def _check_regular(name: str, found: os.stat_result) -> None:

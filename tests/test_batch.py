@@ -37,7 +37,7 @@ from deepfake_detect.options import Options
 from deepfake_detect.report import to_dict
 from deepfake_detect.table import COLUMNS
 from deepfake_detect.types import Failure, MediaInfo, Report, ToolInfo, Verdict
-from deepfake_detect.walk import Sighting, Walk
+from deepfake_detect.walk import Name, Sighting, Walk
 from deepfake_detect.words import LANGUAGES
 from deepfake_detect.worker import Job, Outcome
 
@@ -297,6 +297,39 @@ def test_what_may_only_be_out_of_reach_is_kept_until_it_is_left_out(queue: Path,
     (tmp_path / "other").mkdir()
     assert rows(tmp_path / "other", out=out) == {}
     assert remembered(out) == (set(), set())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links are those of Unix")
+@pytest.mark.parametrize("how", ["names", "links"])
+def test_a_list_of_files_that_are_out_of_reach_for_a_while_loses_no_verdict(
+    how: str, queue: Path, tmp_path: Path
+) -> None:
+    out, away, links = tmp_path / "out.jsonl", tmp_path / "away", tmp_path / "links"
+    names = [Name(queue / name) for name in ("a.jpg", "b", "below/same.jpg")]
+    if how == "links":
+        links.mkdir()
+        for name in names:
+            (links / Path(name).name).symlink_to(name)
+        names = [Name(links / Path(name).name) for name in names]
+    scan(names, out)
+    first, known, before = jsonl(out), remembered(out), len(InProcess.judged)
+    queue.rename(away)
+    summary = scan(names, out)
+    assert (summary.errors, summary.duplicates) == ({"not_found": 3}, 0)
+    told = {key for row in jsonl(out) for key, value in row.items() if value is not None}
+    assert told == {"path", "error_kind", "error"}
+    assert {row["error"] for row in jsonl(out)} == {"no such file; check the path"}
+    assert remembered(out) == known
+    away.rename(queue)
+    scan(names, out)
+    assert jsonl(out) == first
+    assert len(InProcess.judged) == before
+    # What isn't named any longer and isn't there is forgotten, as always.
+    queue.rename(away)
+    if how == "links":
+        links.rename(tmp_path / "gone")
+    scan(names[:1], out)
+    assert remembered(out)[0] == {str(names[0])}
 
 
 def test_a_scan_that_was_stopped_forgets_nothing_and_reads_on_where_it_was(

@@ -111,6 +111,25 @@ def test_a_storage_that_cannot_be_listed_loses_nothing(
     assert remembered(out) == known
 
 
+def test_a_list_of_urls_read_with_credentials_that_have_expired_loses_no_verdict(
+    memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, urls = tmp_path / "out.jsonl", [f"memory://queue/{name}" for name in ("a.jpg", "b", "below/same.jpg")]
+    first = rows(*urls, out=out)
+    known, before = remembered(out), len(InProcess.judged)
+    assert len(known[0]) == 3
+
+    def refused(*_: object) -> Any:
+        raise PermissionError("the security token included in the request is expired")
+
+    with monkeypatch.context() as expired:
+        expired.setattr(remote, "_entries", refused)
+        assert {row["error_kind"] for row in rows(*urls, out=out).values()} == {"unreadable"}
+    assert remembered(out) == known
+    assert rows(*urls, out=out) == first
+    assert len(InProcess.judged) == before
+
+
 def test_files_patterns_and_what_is_not_there(memory: Any, tmp_path: Path) -> None:
     urls = ("memory://queue/**/*.jpg", "memory://queue/what?.jpg", "memory://queue/gone", "memory://*/nothing*")
     found = rows(*urls, out=tmp_path / "out.jsonl")
