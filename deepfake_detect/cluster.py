@@ -20,9 +20,10 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import checkpoint, content
+from . import checkpoint, content, remote
 from .confine import Limits
 from .errors import DeepfakeDetectError, MediaError, OptionsError, WeightsError, WorkerError
 from .options import Options
@@ -31,7 +32,6 @@ from .worker import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from .content import Answer, Content
     from .worker import Judge
@@ -72,7 +72,8 @@ class Cluster:
 
     Args:
         options: Settings of every run.
-        weights_folder: As for `worker.Pool`; at the same place on every machine.
+        weights_folder: As for `worker.Pool`; at the same place on every machine. A relative one is meant, as are names of
+            files, from where this process is now.
         limits: For each file.
         workers: How many actors; None for one for each core.
         address: Of the cluster, as `host:port`; None for that of the environment variable RAY_ADDRESS, else that which
@@ -105,7 +106,10 @@ class Cluster:
         self._ray, self._ours = _connected(address)
         self.workers = workers or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         kind = self._ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD")(_Examiner)
-        self._new: Callable[[], Any] = lambda: kind.remote(options or Options(), weights_folder, self.limits, prepare)
+        # Ray begins actors where it was begun itself.
+        folder = Path.cwd()
+        weights = weights_folder and folder / weights_folder
+        self._new: Callable[[], Any] = lambda: kind.remote(options or Options(), weights, self.limits, prepare, folder)
         self._changed = threading.Condition()
         self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []
@@ -382,12 +386,17 @@ class _Examiner:
     """An actor."""
 
     def __init__(
-        self, options: Options, weights_folder: Path | None, limits: Limits, prepare: Callable[[], Judge] | None
+        self,
+        options: Options,
+        weights_folder: Path | None,
+        limits: Limits,
+        prepare: Callable[[], Judge] | None,
+        folder: Path,
     ) -> None:
         # A worker that is spawned imports its parent's program anew, and that is Ray's, with all of Ray.
         vars(sys.modules["__main__"]).pop("__file__", None)
         self._arguments = (options, weights_folder, limits, prepare)
-        self._limits = limits
+        self._limits, self._folder = limits, folder
         self._open = ExitStack()
         self._files: list[tuple[str, Content | None]] = []
 
@@ -407,13 +416,14 @@ class _Examiner:
         self._files, found, held = [], list[Look | Failure](), 0
         for path, follow in files:
             kept: Content | None = None
+            place = path if remote.is_url(path) else str(self._folder / path)
             try:
                 kept = self._open.enter_context(
-                    content.opened(path, follow=follow, limits=self._limits, stopped=lambda: False)
+                    content.opened(place, follow=follow, limits=self._limits, stopped=lambda: False)
                 )
                 found.append(Look(kept.stamp, kept.sha256))
             except MediaError as error:
-                found.append(Failure(error.kind, str(error)))
+                found.append(Failure(error.kind, content.without_name(str(error), place)))
             except OptionsError as error:
                 return _Unable(error.kind, f"on another machine: {error}")
             self._files.append((path, kept))

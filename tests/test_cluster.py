@@ -22,7 +22,7 @@ from deepfake_detect.batch import Progress, scan
 from deepfake_detect.cli import main
 from deepfake_detect.confine import Limits
 from deepfake_detect.errors import OptionsError, WeightsError, WorkerError
-from deepfake_detect.types import Report, ToolInfo
+from deepfake_detect.types import Failure, Report, ToolInfo
 from deepfake_detect.worker import Job, Outcome
 
 Judge = Callable[[str, Callable[[float], None]], Report]
@@ -276,6 +276,44 @@ def test_a_machine_that_can_start_no_worker_costs_no_row_unless_all_are_such(
     else:
         scan([str(tmp_path / "queue")], out, ray=True, workers=2)
         assert [(row["label"], row["error"]) for row in rows(out)] == [("inconclusive", None)] * 12
+
+
+@posix
+@pytest.mark.usefixtures("without_ray")
+def test_relative_names_are_meant_where_the_scan_was_begun_and_not_where_ray_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, home = tmp_path / "shared", tmp_path / "home"
+    for folder, text in ((shared, "manipulated 0.9"), (home, "no_manipulation_found 0.1")):
+        (folder / "q").mkdir(parents=True)
+        (folder / "q/1.jpg").write_text(text)
+    (shared / "q/2.jpg").write_text("manipulated 0.8")
+    (shared / "q/3.jpg").symlink_to("gone")
+    (shared / "weights").symlink_to(SAMPLES.parent / "weights")
+    weights, failures, look = list[Path](), list[object](), cluster._Examiner.look
+
+    def prepared(*_: object, weights_folder: Path, **__: object) -> Machines:
+        weights.append(weights_folder)
+        return Machines()
+
+    def elsewhere(examiner: Any, files: list[tuple[str, bool]]) -> Any:
+        os.chdir(home)
+        try:
+            failures.extend(look(examiner, [("q/gone", True)]))  # type: ignore[arg-type]
+            return look(examiner, files)
+        finally:
+            os.chdir(shared)
+
+    monkeypatch.setattr(cluster, "Pool", prepared)
+    monkeypatch.setattr(cluster._Examiner, "look", elsewhere)
+    monkeypatch.chdir(shared)
+    scan(["q"], Path("out.jsonl"), ray=True, workers=1, weights_folder=Path("weights"), follow_links=True)
+    assert [(row["path"], row["label"], row["error"]) for row in rows(shared / "out.jsonl")] == [
+        ("q/1.jpg", "manipulated", None), ("q/2.jpg", "manipulated", None),
+        ("q/3.jpg", None, "no such file; check the path"),
+    ]  # fmt: skip
+    assert set(weights) == {shared / "weights"}
+    assert failures[0] == Failure("not_found", "no such file; check the path")
 
 
 def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
