@@ -13,11 +13,14 @@ An actor that is lost, with its machine or alone, is replaced wherever there is 
 from __future__ import annotations
 
 import logging
+import math
 import os
+import re
 import socket
 import sys
 import threading
 import time
+from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +43,8 @@ log = logging.getLogger(__name__)
 
 # A machine may have to be started for an actor, and loads the net from a cold disk.
 _LOADING_S = 900
-_STARTS = 3
+# How often, for each actor, a start may fail, and how long after one that did no other is tried.
+_STARTS, _PAUSE_S = 3, 5
 _ENDING_S, _REACHED_S = 30, 10
 # So much of what was fetched does an actor hold, unless one file is more.
 _HELD_BYTES = 2**30
@@ -113,8 +117,13 @@ class Cluster:
         self._changed = threading.Condition()
         self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []
-        self._busy: set[Any] = set()
-        self._wanted, self._failures = self.workers, 0
+        # Since when, and who of all has answered for a file.
+        self._busy: dict[Any, float] = {}
+        self._proved: set[Any] = set()
+        self._wanted, self._next_start_s = self.workers, 0.0
+        # Starts that failed since one did not, when actors were unfit since anybody answered, and what was said of it.
+        self._unbegun, self._unfit_s = 0, deque[float](maxlen=_STARTS * self.workers)
+        self._told = set[str]()
         self._failure: DeepfakeDetectError | None = None
         self._closed = False
         self._none_since_s = time.monotonic()
@@ -130,15 +139,17 @@ class Cluster:
             WeightsError, OptionsError: As `worker.Pool.judge`.
         """
         handle = self._answering()
-        good = False
+        good, unfit = False, None
         try:
-            yield Actor(self._ray, handle, self._begun_well)
+            yield Actor(self._ray, handle, lambda: self._begun_well(handle))
             good = True
         except ActorUnfitError as error:
-            self._begun_badly(error)
+            unfit = error
             raise
         finally:
             self._give_back(handle, good=good)
+            if unfit is not None:
+                self._found_unfit(unfit)
 
     def close(self) -> None:
         """End all actors, and with them what they do."""
@@ -178,13 +189,15 @@ class Cluster:
 
     def _give_back(self, handle: Any, *, good: bool) -> None:
         with self._changed:
-            self._busy.discard(handle)
+            del self._busy[handle]
             if good:
                 self._idle.append(handle)
-            elif not self._closed:
-                # Of what it may still be doing nobody wants to know.
-                self._wanted += 1
-                self._end(handle)
+            else:
+                self._proved.discard(handle)
+                if not self._closed:
+                    # Of what it may still be doing nobody wants to know.
+                    self._wanted += 1
+                    self._end(handle)
             self._none_since_s = time.monotonic()
             self._changed.notify_all()
 
@@ -202,7 +215,7 @@ class Cluster:
                     raise WorkerError(found, kind="not_started")
                 self._changed.wait(1)
             handle = self._idle.pop()
-            self._busy.add(handle)
+            self._busy[handle] = time.monotonic()
             return handle
 
     def _end(self, handle: Any) -> None:
@@ -213,7 +226,7 @@ class Cluster:
         """Starts actors, those that take another one's place too. The life of a thread."""
         while not self._closed:
             try:
-                while self._wanted:
+                while self._may_start():
                     handle = self._new()
                     self._starting[handle.ready.remote()] = handle
                     with self._changed:
@@ -223,40 +236,73 @@ class Cluster:
                     self._welcome(one, self._starting.pop(one))
                 if not self._starting:
                     with self._changed:
-                        self._changed.wait_for(lambda: self._wanted or self._closed, timeout=1)
+                        self._changed.wait_for(lambda: self._may_start() or self._closed, timeout=1)
             except Exception as error:
                 # Whatever it is, those who wait must hear of it.
                 self._fail(WorkerError(f"the cluster can't be used ({_first_line(error)})", kind="not_started"))
                 return
 
+    def _may_start(self) -> bool:
+        return self._wanted > 0 and time.monotonic() >= self._next_start_s
+
     def _welcome(self, ready: Any, handle: Any) -> None:
         try:
             found = self._ray.get(ready)
         except self._ray.exceptions.RayError as error:
+            # No lost machine but its installation: the package is missing there, or is not what it is here.
+            if isinstance(error, self._ray.exceptions.RayTaskError) or getattr(error, "actor_init_failed", False):
+                found = f"no actor can be started {_reason(error)}; install the same everywhere"
+                self._fail(WorkerError(found, kind="not_started"))
+                return
             self._begun_badly(error)
             with self._changed:
                 self._wanted += self._failure is None
             return
         if isinstance(found, _Unable):
             self._fail(found.error())
-        elif found.tool != self.tool:
-            other = f"{found.node} has {found.tool}, this machine {self.tool}; install the same everywhere"
-            self._fail(WorkerError(other, kind="not_started"))
+        # By what they hold: another version may know other things of itself.
+        elif vars(found.tool) != vars(self.tool):
+            there, here = vars(found.tool), vars(self.tool)
+            differing = [key for key in {**here, **there} if there.get(key) != here.get(key)]
+            other = "; ".join(f"{key} {there.get(key)}, this machine {here.get(key)}" for key in differing)
+            self._fail(WorkerError(f"{found.node} has {other}; install the same everywhere", kind="not_started"))
         else:
             with self._changed:
+                self._unbegun = 0
                 self._idle.append(handle)
                 self._changed.notify()
 
-    def _begun_well(self) -> None:
+    def _begun_well(self, handle: Any) -> None:
         with self._changed:
-            self._failures = 0
+            self._proved.add(handle)
+            self._unfit_s.clear()
 
     def _begun_badly(self, error: Exception) -> None:
         """Where that is all that happens, on all machines, the scan ends."""
         with self._changed:
-            self._failures += 1
-            if self._failures >= _STARTS * self.workers:
-                self._fail(WorkerError(f"no actor could be started ({_first_line(error)})", kind="not_started"))
+            self._unbegun += 1
+            self._next_start_s = time.monotonic() + _PAUSE_S
+            none_there = not self._idle and not self._busy
+            self._take_down(error, hopeless=none_there and self._unbegun >= _STARTS * self.workers)
+
+    def _found_unfit(self, error: ActorUnfitError) -> None:
+        """As `_begun_badly`."""
+        with self._changed:
+            self._unfit_s.append(time.monotonic())
+            hopeless = len(self._unfit_s) == self._unfit_s.maxlen and not self._proved
+            # Who outlasts as many as there are actors is none of them: it may have got a long video first.
+            if hopeless and min(self._busy.values(), default=math.inf) < self._unfit_s[-self.workers]:
+                hopeless = False
+            self._take_down(error, hopeless=hopeless)
+
+    def _take_down(self, error: Exception, *, hopeless: bool) -> None:
+        """An actor could not be started, or none that judges; of each reason it is told once."""
+        reason = _reason(error)
+        if hopeless:
+            self._fail(WorkerError(f"no actor could be started {reason}", kind="not_started"))
+        elif reason not in self._told:
+            self._told.add(reason)
+            log.warning("an actor could not be started %s", reason)
 
     def _fail(self, error: DeepfakeDetectError) -> None:
         with self._changed:
@@ -356,6 +402,13 @@ def _check_there(address: str) -> None:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _reason(error: Exception) -> str:
+    """Where no actor could be started, if that is told, and why: Ray tells the way to it first."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    place = re.search(r"\bip[=:] ?([^\s,)]+)", "\n".join(lines))
+    return f"(on {place[1]}: {lines[-1]})" if place else f"({lines[-1]})"
 
 
 # On the machines

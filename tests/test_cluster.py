@@ -8,6 +8,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from types import GeneratorType, SimpleNamespace
 from typing import Any, ClassVar
@@ -140,16 +142,34 @@ def test_what_no_actor_can_do_ends_the_scan(tmp_path: Path, machines: Any) -> No
     assert not (tmp_path / "out.jsonl").exists()
 
 
+class RayError(Exception):
+    """As Ray's, which says so where an actor's own class could not be loaded or made."""
+
+    def __init__(self, message: str, *, actor_init_failed: bool = False) -> None:
+        super().__init__(message)
+        self.actor_init_failed = actor_init_failed
+
+
 class Here:
     """Ray, as far as it is asked for anything, in this process."""
 
     # What actors of lost machines would have done, and how long a new one takes.
     lost: ClassVar[list[object]] = []
     starting_s: ClassVar[float] = 0.0
-    exceptions = SimpleNamespace(RayError=type("RayError", (Exception,), {}), RayTaskError=type("RayTaskError", (), {}))
+    # How many actors were begun, and what becomes of them all, or of all but the first.
+    begun: ClassVar[int] = 0
+    all_fail: ClassVar[Exception | None] = None
+    others_fail: ClassVar[Exception | None] = None
+    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=type("RayTaskError", (RayError,), {}))
 
     def remote(self, **_: object) -> Callable[[type], object]:
-        return lambda kind: SimpleNamespace(remote=lambda *given: Asked(kind(*given)))
+        def begin(kind: type, *given: object) -> object:
+            Here.begun += 1
+            if (error := self.all_fail or (self.others_fail if Here.begun > 1 else None)) is not None:
+                return SimpleNamespace(ready=SimpleNamespace(remote=lambda: Reference(error)))
+            return Asked(kind(*given))
+
+        return lambda kind: SimpleNamespace(remote=partial(begin, kind))
 
     def wait(self, references: list[Any], **_: object) -> tuple[list[Any], list[Any]]:
         time.sleep(self.starting_s)
@@ -202,6 +222,8 @@ class Machines(InProcess):
 
     def judge(self, job: Job) -> Outcome:
         if self._number in Machines.unfit:
+            # In truth it takes much longer to give up.
+            time.sleep(0.01)
             raise WorkerError("a process that judges could not be started: killed", kind="not_started")
         return super().judge(job)
 
@@ -215,6 +237,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(vars(sys.modules["__main__"]), "__file__", "")
     monkeypatch.setattr(Machines, "tool", checkpoint.find().tool, raising=False)
     monkeypatch.setattr(Machines, "made", 0)
+    monkeypatch.setattr(Here, "begun", 0)
 
 
 class Bereft(cluster.Cluster):
@@ -265,9 +288,7 @@ def test_a_machine_that_can_start_no_worker_costs_no_row_unless_all_are_such(
     all_of_them: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Machines, "unfit", set(range(100)) if all_of_them else {0, 1, 2, 3, 5})
-    (tmp_path / "queue").mkdir()
-    for i in range(12):
-        (tmp_path / f"queue/{i:02}").write_text(f"inconclusive 0.5\n{i}")
+    contents(tmp_path / "queue", 12)
     out = tmp_path / "out.jsonl"
     if all_of_them:
         with pytest.raises(WorkerError, match=r"no actor could be started .*killed"):
@@ -276,6 +297,107 @@ def test_a_machine_that_can_start_no_worker_costs_no_row_unless_all_are_such(
     else:
         scan([str(tmp_path / "queue")], out, ray=True, workers=2)
         assert [(row["label"], row["error"]) for row in rows(out)] == [("inconclusive", None)] * 12
+
+
+DIED = "The actor died unexpectedly before finishing this task.\n\tpid: 7\n\tip: 10.0.0.3\nits process was killed"
+NOT_THERE = """The actor died because of an error raised in its creation task, ray::_Examiner() (pid=7, ip=10.0.0.3, x=y)
+  At least one of the input arguments for this task could not be computed:
+ModuleNotFoundError: No module named 'deepfake_detect'"""
+
+
+def contents(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    for i in range(count):
+        (folder / f"{i:02}").write_text(f"inconclusive 0.5\n{i}")
+    return folder
+
+
+@posix
+@pytest.mark.usefixtures("without_ray")
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_machine_that_starts_no_actor_ends_no_scan_that_others_go_on_with(
+    quick: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def before(_: Job) -> None:
+        # As long as it takes for more starts to fail than may where nobody is at work.
+        for _ in range(1 if quick else 1000):
+            time.sleep(0.01)
+            if Here.begun > 20:
+                break
+
+    monkeypatch.setattr(Here, "others_fail", RayError(DIED))
+    monkeypatch.setattr(Here, "starting_s", 0.01)
+    monkeypatch.setattr(InProcess, "before", staticmethod(before))
+    if not quick:
+        monkeypatch.setattr(cluster, "_PAUSE_S", 0)
+    out = tmp_path / "out.jsonl"
+    scan([str(contents(tmp_path / "queue", 40))], out, ray=True, workers=2)
+    assert [(row["label"], row["error"]) for row in rows(out)] == [("inconclusive", None)] * 40
+    # With a pause between them, few are begun in vain; and it is told, once.
+    assert Here.begun < 5 if quick else Here.begun > 20
+    assert caplog.messages == ["an actor could not be started (on 10.0.0.3: its process was killed)"]
+
+
+@posix
+@pytest.mark.usefixtures("without_ray")
+def test_a_machine_without_memory_ends_no_scan_whose_first_file_takes_others_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def before(_: Job) -> None:
+        for _ in range(1000):
+            if Machines.made > 20:
+                break
+            time.sleep(0.01)
+
+    monkeypatch.setattr(Machines, "unfit", set(range(1, 1000)))
+    monkeypatch.setattr(InProcess, "before", staticmethod(before))
+    out = tmp_path / "out.jsonl"
+    scan([str(contents(tmp_path / "queue", 12))], out, ray=True, workers=2)
+    assert [(row["label"], row["error"]) for row in rows(out)] == [("inconclusive", None)] * 12
+    assert Machines.made > 20
+    assert len(caplog.messages) == 1
+
+
+@posix
+@pytest.mark.usefixtures("without_ray")
+def test_where_no_machine_starts_an_actor_the_scan_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Here, "all_fail", RayError(DIED))
+    monkeypatch.setattr(cluster, "_PAUSE_S", 0)
+    with pytest.raises(WorkerError, match=r"^no actor could be started \(on 10\.0\.0\.3: its process was killed\)$"):
+        scan([str(contents(tmp_path / "queue", 4))], tmp_path / "out.jsonl", ray=True, workers=2)
+    # One may be under way by then.
+    assert 3 * 2 <= Here.begun <= 3 * 2 + 1
+
+
+@posix
+@pytest.mark.usefixtures("without_ray")
+@pytest.mark.parametrize(
+    "error", [RayError(NOT_THERE, actor_init_failed=True), Here.exceptions.RayTaskError(NOT_THERE)]
+)
+def test_a_machine_without_the_package_ends_the_scan_and_is_named(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Here, "others_fail", error)
+    with pytest.raises(WorkerError, match=r"on 10\.0\.0\.3: ModuleNotFoundError: .*; install the same everywhere"):
+        scan([str(contents(tmp_path / "queue", 4))], tmp_path / "out.jsonl", ray=True, workers=2)
+    assert Here.begun == 2
+
+
+@posix
+@pytest.mark.usefixtures("without_ray")
+def test_a_machine_with_another_version_ends_the_scan_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has fewer fields, too, as an earlier one unpickled."""
+    earlier = object.__new__(ToolInfo)
+    names = [field.name for field in fields(ToolInfo)]
+    assert names.pop() == "entry_sha256"
+    for name in names:
+        object.__setattr__(earlier, name, getattr(Machines.tool, name))
+    object.__setattr__(earlier, "version", "0.0.1")
+    monkeypatch.setattr(Machines, "tool", earlier)
+    with pytest.raises(WorkerError, match=rf"^{os.uname().nodename} has version 0\.0\.1, .*; entry_sha256 None, "):
+        scan([str(contents(tmp_path / "queue", 4))], tmp_path / "out.jsonl", ray=True, workers=2)
 
 
 @posix
