@@ -435,6 +435,15 @@ class _Unable:
         return known(self.message) if known else WorkerError(self.message, kind=self.kind)
 
 
+def _unable(error: DeepfakeDetectError) -> _Unable:
+    """What it names may be in order at the same place on other machines."""
+    return _Unable(error.kind, f"on {_node()}: {error}")
+
+
+def _node() -> str:
+    return os.uname().nodename if hasattr(os, "uname") else "another machine"
+
+
 class _Examiner:
     """An actor."""
 
@@ -458,8 +467,8 @@ class _Examiner:
         try:
             self._pool = Pool(options, weights_folder=weights_folder, limits=limits, prepare=prepare)
         except DeepfakeDetectError as error:
-            return _Unable(error.kind, str(error))
-        return _Ready(self._pool.tool, os.uname().nodename if hasattr(os, "uname") else "another machine")
+            return _unable(error)
+        return _Ready(self._pool.tool, _node())
 
     def here(self) -> None:
         """Answers."""
@@ -478,7 +487,7 @@ class _Examiner:
             except MediaError as error:
                 found.append(Failure(error.kind, content.without_name(str(error), place)))
             except OptionsError as error:
-                return _Unable(error.kind, f"on another machine: {error}")
+                return _unable(error)
             self._files.append((path, kept))
             held += kept.stamp[0] if kept is not None and kept.private else 0
             if held > _HELD_BYTES:
@@ -493,6 +502,6 @@ class _Examiner:
             try:
                 answer = content.judge(self._pool, path, kept, images=images)
             except (WeightsError, OptionsError, WorkerError) as error:
-                yield _Unable(error.kind, str(error))
+                yield _unable(error)
                 return
             yield answer

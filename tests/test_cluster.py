@@ -19,7 +19,7 @@ from conftest import SAMPLES
 from test_batch import InProcess
 from test_worker import obey
 
-from deepfake_detect import batch, checkpoint, cluster
+from deepfake_detect import batch, checkpoint, cluster, content
 from deepfake_detect.batch import Progress, scan
 from deepfake_detect.cli import main
 from deepfake_detect.confine import Limits
@@ -137,7 +137,7 @@ def test_a_file_that_takes_its_actors_along_is_given_up_and_the_others_are_judge
 def test_what_no_actor_can_do_ends_the_scan(tmp_path: Path, machines: Any) -> None:
     cluster, _ = machines
     folder = queue(tmp_path / "queue", 4)
-    with pytest.raises(WeightsError, match="gone"):
+    with pytest.raises(WeightsError, match=rf"^on {os.uname().nodename}: .*gone"):
         scan([str(folder)], tmp_path / "out.jsonl", ray=True, ray_address=cluster.address, prepare=without_weights)
     assert not (tmp_path / "out.jsonl").exists()
 
@@ -381,6 +381,22 @@ def test_a_machine_without_the_package_ends_the_scan_and_is_named(
     with pytest.raises(WorkerError, match=r"on 10\.0\.0\.3: ModuleNotFoundError: .*; install the same everywhere"):
         scan([str(contents(tmp_path / "queue", 4))], tmp_path / "out.jsonl", ray=True, workers=2)
     assert Here.begun == 2
+
+
+@posix
+@pytest.mark.usefixtures("without_ray")
+@pytest.mark.parametrize("when", ["ready", "look", "judge"])
+def test_a_machine_whose_files_are_damaged_is_named(when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its weights, or the package that fetches, lie at the same place here and are in order."""
+    folder = contents(tmp_path / "queue", 4)
+
+    def missing(*_: object, **__: object) -> Any:
+        raise (OptionsError if when == "look" else WeightsError)("/opt/lite0.onnx: not what it was; install again")
+
+    where, what = {"ready": (Machines, "__init__"), "look": (content, "opened"), "judge": (Machines, "judge")}[when]
+    monkeypatch.setattr(where, what, missing)
+    with pytest.raises((OptionsError, WeightsError), match=rf"^on {os.uname().nodename}: /opt/lite0.onnx: not what"):
+        scan([str(folder)], tmp_path / "out.jsonl", ray=True, workers=2)
 
 
 @posix
