@@ -134,6 +134,8 @@ def scan(
         journal.forget_lost(walk.is_gone)
         summary = _summary(journal, out, page)
         first = journal.first_to_see(table.ON_PAGE)
+        # Another scan may have begun beside this one.
+        table.check_way(out, page, beside)
         table.write_page(summary, first, tool=pool.tool, options=options, words=words, images=images)
         table.write(out, journal.rows())
     return summary

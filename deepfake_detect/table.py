@@ -80,10 +80,18 @@ def check_way(out: Path, page: Path, journal: Path) -> None:
     if os.path.lexists(page):
         with page.open("rb") as file:
             if _mark(out).encode() not in file.read(1000):
-                found = f"{page}: is not of an earlier scan into {out.name} and would be replaced; give another folder"
-                raise OptionsError(found)
+                raise OptionsError(
+                    f"{page}: is not of an earlier scan into {out.name} and would be replaced; move it elsewhere, or give"
+                    " another folder"
+                )
     elif os.path.lexists(out) and not os.path.lexists(journal):
         raise OptionsError(f"{out}: is not of an earlier scan and would be replaced; give another name")
+    if not os.path.lexists(journal):
+        # There will be its page, which it has not written yet.
+        for other in (path.with_suffix("") for path in out.parent.glob("*.journal")):
+            if other.suffix in FORMATS and not os.path.lexists(other):
+                found = f"a scan into {other.name} was begun there and has not ended"
+                raise OptionsError(f"{out.parent}: {found}; end it, or give another folder")
 
 
 def as_row(known: dict[str, Any]) -> dict[str, Any]:

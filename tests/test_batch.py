@@ -424,6 +424,42 @@ def test_patterns_files_and_folders_and_each_path_once(
     }  # fmt: skip
 
 
+def test_a_scan_that_was_stopped_keeps_its_folder_for_its_page(queue: Path, tmp_path: Path) -> None:
+    def stop(_: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scan([str(queue)], tmp_path / "a.jsonl", progress=stop)
+    with pytest.raises(OptionsError, match=r"a scan into a\.jsonl was begun there and has not ended"):
+        scan([str(queue)], tmp_path / "b.csv")
+    assert not (tmp_path / "b.csv.journal").exists()
+    assert len(rows(queue, out=tmp_path / "a.jsonl")) == 5
+    assert table._mark(tmp_path / "a.jsonl") in (tmp_path / PAGE).read_text(encoding="utf-8")
+
+
+def test_two_scans_that_were_begun_at_once_do_not_replace_each_others_page(
+    queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def beside(_: Job) -> None:
+        monkeypatch.setattr(InProcess, "before", None)
+        # As if neither had seen the other's journal.
+        (tmp_path / "a.jsonl.journal").rename(tmp_path / "hidden")
+        scan([str(queue / "b")], tmp_path / "b.jsonl")
+        (tmp_path / "hidden").rename(tmp_path / "a.jsonl.journal")
+
+    monkeypatch.setattr(InProcess, "before", staticmethod(beside))
+    with pytest.raises(
+        OptionsError, match=r"index\.html: is not of an earlier scan into a\.jsonl .* move it elsewhere"
+    ):
+        scan([str(queue)], tmp_path / "a.jsonl", workers=1)
+    assert table._mark(tmp_path / "b.jsonl") in (tmp_path / PAGE).read_text(encoding="utf-8")
+    # Nothing is lost.
+    (tmp_path / PAGE).unlink()
+    judged = len(InProcess.judged)
+    assert len(rows(queue, out=tmp_path / "a.jsonl")) == 5
+    assert len(InProcess.judged) == judged
+
+
 def test_a_table_of_another_origin_is_not_replaced(queue: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine.csv"
     out.write_text("years of work")
