@@ -286,20 +286,45 @@ DATA = {
     "server/pages/icon.svg", "server/pages/script.js", "server/pages/style.css", "training/evaluation.html.j2",
     "training/mean_face.npz",
 }  # fmt: skip
+# Beside the nets that their manifest names.
+WEIGHTS = {
+    "MODEL_CARD.md",
+    "NOTICE.md",
+    "__init__.py",
+    "failures.jpg",
+    "golden.npz",
+    "manifest.json",
+    "reliability.svg",
+}
+TOP = ("CHANGELOG.md", "CONTRIBUTING.md", "Dockerfile", "LICENSE", "MANIFEST.in", "README.md", "SECURITY.md", "mkdocs.yml",
+       "pyproject.toml", "setup.cfg")  # fmt: skip
+FOLDERS = ("benchmarks", "deepfake_detect", "docs", "notebooks", "samples", "tests", "weights")
+
+
+def kept(folder: Path) -> set[str]:
+    """Names of the files that are ours: those that Git keeps, where it does, and not whatever lies beside them."""
+    if not (ROOT / ".git").exists():
+        return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    # Whoever owns the folder.
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--", *TOP, *FOLDERS]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    return set(filter(None, listed))
 
 
 def test_archives_hold_what_they_should_and_nothing_else(tmp_path: Path) -> None:
     clean = tmp_path / "clean"
     clean.mkdir()
-    ours = ("benchmarks", "deepfake_detect", "docs", "notebooks", "samples", "tests", "weights")
-    for name in ("CHANGELOG.md", "CONTRIBUTING.md", "Dockerfile", "LICENSE", "MANIFEST.in", "README.md", "SECURITY.md",
-                 "mkdocs.yml", "pyproject.toml", "setup.cfg"):  # fmt: skip
+    for name in TOP:
         shutil.copy(ROOT / name, clean)
-    for name in ours:
-        leave = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
-        shutil.copytree(ROOT / name, clean / name, ignore=leave)
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, clean / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    held = kept(clean)
+    # What a notebook showed when it was last looked at, of anybody's face.
+    for name in ("notebooks", "docs", "weights"):
+        (clean / name / ".ipynb_checkpoints").mkdir()
+        for ending in (".ipynb", ".md", ".jpg"):
+            (clean / name / f".ipynb_checkpoints/a-checkpoint{ending}").touch()
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(clean)]
-    held = {str(path.relative_to(clean)) for path in clean.rglob("*") if path.is_file()}
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
     (wheel,) = (tmp_path / "dist").glob("*.whl")
@@ -307,7 +332,9 @@ def test_archives_hold_what_they_should_and_nothing_else(tmp_path: Path) -> None
     assert max(wheel.stat().st_size, archive.stat().st_size) < 16e6
 
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    weights = {f"deepfake_detect/{name}" for name in held if name.startswith("weights/")}
+    nets = set(re.findall(r'"file": "(.*)"', (ROOT / "weights/manifest.json").read_text(encoding="utf-8")))
+    assert len(nets) >= 5
+    weights = {f"deepfake_detect/weights/{name}" for name in WEIGHTS | nets}
     code = {name for name in held if name.startswith("deepfake_detect/") and name.endswith(".py")}
     data = {f"deepfake_detect/{name}" for name in DATA}
     assert names == code | data | weights
