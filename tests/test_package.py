@@ -339,6 +339,10 @@ def test_archives_hold_what_they_should_and_nothing_else(tmp_path: Path) -> None
     data = {f"deepfake_detect/{name}" for name in DATA}
     assert names == code | data | weights
     assert "deepfake_detect/weights/NOTICE.md" in names
+    (metadata,) = (name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA"))
+    said = zipfile.ZipFile(wheel).read(metadata).decode("utf-8").splitlines()
+    assert "License-Expression: Apache-2.0 AND MIT AND LicenseRef-Research-Weights" in said
+    assert "License-File: weights/NOTICE.md" in said
 
     with tarfile.open(archive) as sources:
         found = {member.name.partition("/")[2] for member in sources if member.isfile()}
@@ -354,6 +358,16 @@ def test_weights_of_others_ship_with_the_notice_that_their_licence_asks_for(name
     text = licence.read_text(encoding="utf-8").strip()
     assert "Copyright (c)" in text
     assert f"```text\n{text}\n```" in (ROOT / "weights/NOTICE.md").read_text(encoding="utf-8")
+
+
+def test_the_notice_says_what_the_card_says_of_the_use_of_the_weights() -> None:
+    card, notice = (
+        " ".join((ROOT / "weights" / name).read_text(encoding="utf-8").split())
+        for name in ("MODEL_CARD.md", "NOTICE.md")
+    )
+    (terms,) = re.findall(r"\*\*Treat these weights as [^.]*\.", card)
+    assert terms in notice
+    assert "`LicenseRef-Research-Weights`" in notice
 
 
 def test_the_image_is_made_by_the_lines_of_the_readme() -> None:
