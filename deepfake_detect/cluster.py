@@ -365,10 +365,9 @@ class Actor:
 
 def _connected(address: str | None) -> tuple[Any, bool]:
     """The module ray, connected, and whether that is to be undone."""
-    if address is not None and "://" in address:
-        raise OptionsError(
-            f"--ray-address {address}: expected HOST:PORT, auto or local; run the command on a machine of the cluster"
-        )
+    # Ray, too, takes the variable where no address is given, or auto.
+    given = address if address not in (None, "auto") else None
+    place = given or os.environ.get("RAY_ADDRESS", "")
     # Read when ray is imported. It would tell its maker about every cluster that is started.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if address == "local":
@@ -380,16 +379,20 @@ def _connected(address: str | None) -> tuple[Any, bool]:
         raise OptionsError(f'--on ray needs Ray ({error}); pip install "deepfake-detect[ray]"') from error
     if ray.is_initialized():
         return ray, False
+    if "://" in place:
+        found = "expected HOST:PORT, auto or local; run the command on a machine of the cluster"
+        raise OptionsError(f"{'--ray-address' if given else 'RAY_ADDRESS'} {place}: {found}")
     try:
-        _check_there(address or os.environ.get("RAY_ADDRESS", ""))
+        _check_there(place)
         ray.init(
             address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR", configure_logging=False
         )  # fmt: skip
     except (OSError, RuntimeError, ValueError) as error:
-        raise WorkerError(
-            f"there is no Ray cluster at {address or 'this machine'} ({_first_line(error)}); start one with `ray start`",
-            kind="not_started",
-        ) from error
+        where, what = place or "this machine", "start one with `ray start`"
+        if place and not given:
+            where, what = f"{place} (RAY_ADDRESS)", "start one there with `ray start`, or unset that variable"
+        found = f"there is no Ray cluster at {where} ({_first_line(error)}); {what}"
+        raise WorkerError(found, kind="not_started") from error
     return ray, True
 
 

@@ -461,10 +461,38 @@ def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest
     assert main(["scan", str(tmp_path), "--out", str(tmp_path / "out.jsonl"), "--on", "ray"]) == 2
 
 
+@pytest.fixture
+def ray_without_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray, installed; whoever has it connect anyway learns so."""
+
+    def init(**_: object) -> None:
+        raise AssertionError("was asked to connect")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False, init=init))  # type: ignore[arg-type]
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.mark.usefixtures("ray_without_cluster")
 @pytest.mark.parametrize("more", [["--on", "ray", "--ray-address", "ray://head:10001"], ["--ray-address", "auto"]])
 def test_an_address_that_makes_no_sense(more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["scan", str(tmp_path), "--out", str(tmp_path / "out.jsonl"), *more]) == 2
     assert "--ray-address" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("ray_without_cluster")
+@pytest.mark.parametrize("address", [None, "auto"])
+def test_an_address_is_told_with_the_variable_it_came_from(
+    address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    with pytest.raises(WorkerError, match=r"at 127\.0\.0\.1:9 \(RAY_ADDRESS\) \(.*\); .*, or unset that variable$"):
+        cluster._connected(address)
+    with pytest.raises(WorkerError, match=r"at 127\.0\.0\.1:8 \([^R]*\); start one with `ray start`$"):
+        cluster._connected("127.0.0.1:8")
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(OptionsError, match=r"^RAY_ADDRESS ray://head:10001: expected HOST:PORT"):
+        cluster._connected(address)
 
 
 def test_no_cluster_is_no_verdict(tmp_path: Path) -> None:
