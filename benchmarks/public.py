@@ -2,7 +2,9 @@
 
 Of 37 held-out videos nine are genuine: too few to say how often a genuine one is called manipulated. So the tool is also
 measured on what public projects show: genuine clips and stills of many people, and forgeries of many methods. The list
-says which files of which GitHub repositories, by their SHA-256; the files themselves are not ours to hand on.
+says which files of which GitHub repositories, by their SHA-256; the files themselves are not ours to hand on. Labels are
+what the projects say, looked at by eye. No picture is one of the sets that were trained on, as far as comparing them tells;
+some clips may be of those that were, as projects show themselves, and their like.
 
     git clone --depth 1 https://github.com/OWNER/NAME clones/OWNER/NAME    (each of the column `repository`)
     python benchmarks/public.py clones > runs/public.csv

@@ -34,7 +34,7 @@ from .types import Failure, ToolInfo
 from .worker import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from .content import Answer, Content
     from .worker import Judge
@@ -115,14 +115,15 @@ class Cluster:
         weights = weights_folder and folder / weights_folder
         self._new: Callable[[], Any] = lambda: kind.remote(options or Options(), weights, self.limits, prepare, folder)
         self._changed = threading.Condition()
-        self._starting: dict[Any, Any] = {}
+        # What says that one is ready: which, and since when it begins.
+        self._starting: dict[Any, tuple[Any, float]] = {}
         self._idle: list[Any] = []
         # Since when, and who of all has answered for a file.
         self._busy: dict[Any, float] = {}
         self._proved: set[Any] = set()
         self._wanted, self._next_start_s = self.workers, 0.0
-        # Starts that failed since one did not, when actors were unfit since anybody answered, and what was said of it.
-        self._unbegun, self._unfit_s = 0, deque[float](maxlen=_STARTS * self.workers)
+        # When starts failed since one did not, when actors were unfit since anybody answered, and what was said of it.
+        self._unbegun_s, self._unfit_s = (deque[float](maxlen=_STARTS * self.workers) for _ in range(2))
         self._told = set[str]()
         self._failure: DeepfakeDetectError | None = None
         self._closed = False
@@ -160,7 +161,7 @@ class Cluster:
             self._changed.notify_all()
         self._attendant.join()
         with self._changed:
-            for handle in [*self._idle, *self._busy, *self._starting.values()]:
+            for handle in [*self._idle, *self._busy, *(handle for handle, _ in self._starting.values())]:
                 self._end(handle)
             # Who asks Ray for something after its end would start it anew.
             self._changed.wait_for(lambda: not self._busy, timeout=_ENDING_S)
@@ -228,12 +229,12 @@ class Cluster:
             try:
                 while self._may_start():
                     handle = self._new()
-                    self._starting[handle.ready.remote()] = handle
+                    self._starting[handle.ready.remote()] = handle, time.monotonic()
                     with self._changed:
                         self._wanted -= 1
                 ready, _ = self._ray.wait(list(self._starting), timeout=0.2) if self._starting else ([], [])
                 for one in ready:
-                    self._welcome(one, self._starting.pop(one))
+                    self._welcome(one, self._starting.pop(one)[0])
                 if not self._starting:
                     with self._changed:
                         self._changed.wait_for(lambda: self._may_start() or self._closed, timeout=1)
@@ -268,7 +269,7 @@ class Cluster:
             self._fail(WorkerError(f"{found.node} has {other}; install the same everywhere", kind="not_started"))
         else:
             with self._changed:
-                self._unbegun = 0
+                self._unbegun_s.clear()
                 self._idle.append(handle)
                 self._changed.notify()
 
@@ -280,20 +281,23 @@ class Cluster:
     def _begun_badly(self, error: Exception) -> None:
         """Where that is all that happens, on all machines, the scan ends."""
         with self._changed:
-            self._unbegun += 1
+            self._unbegun_s.append(time.monotonic())
             self._next_start_s = time.monotonic() + _PAUSE_S
             none_there = not self._idle and not self._busy
-            self._take_down(error, hopeless=none_there and self._unbegun >= _STARTS * self.workers)
+            begun_s = [since_s for _, since_s in self._starting.values()]
+            self._take_down(error, hopeless=none_there and self._none_outlasts(self._unbegun_s, begun_s))
 
     def _found_unfit(self, error: ActorUnfitError) -> None:
         """As `_begun_badly`."""
         with self._changed:
             self._unfit_s.append(time.monotonic())
-            hopeless = len(self._unfit_s) == self._unfit_s.maxlen and not self._proved
-            # Who outlasts as many as there are actors is none of them: it may have got a long video first.
-            if hopeless and min(self._busy.values(), default=math.inf) < self._unfit_s[-self.workers]:
-                hopeless = False
+            hopeless = not self._proved and self._none_outlasts(self._unfit_s, self._busy.values())
             self._take_down(error, hopeless=hopeless)
+
+    def _none_outlasts(self, failed_s: deque[float], since_s: Collection[float]) -> bool:
+        """Whether it failed as often as it may. Who outlasts as many as there are actors is none of them: it may have got a
+        long video first, or its machine may have to be started."""
+        return len(failed_s) == failed_s.maxlen and min(since_s, default=math.inf) >= failed_s[-self.workers]
 
     def _take_down(self, error: Exception, *, hopeless: bool) -> None:
         """An actor could not be started, or none that judges; of each reason it is told once."""

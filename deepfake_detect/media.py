@@ -182,7 +182,7 @@ class _Moving(Media):
         self._reader.close()
 
     def _within(self) -> tuple[int, int]:
-        return within(self._reader.times, self._options, end_s=self._end_s, name=shown(self.info.path))
+        return within(self._reader.times, self._options, end_s=self._reader.end_s, name=shown(self.info.path))
 
 
 def open(path: str | PathLike[str], options: Options, *, left: Event | None = None) -> Media:  # noqa: A001 - media.open
@@ -337,7 +337,7 @@ def within(times: Sequence[float], options: Options, *, end_s: float, name: str)
 
     Args:
         times: Time stamps of all frames, ascending, seconds.
-        end_s: Where the media ends, seconds.
+        end_s: Where what is there of the media ends, seconds.
         name: For the message.
 
     Returns:

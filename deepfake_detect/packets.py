@@ -191,14 +191,12 @@ class _Fields:
         """Whether the next packet holds the second field of the frame that the one before it began."""
         ends: bool | None = None
         for begin in _units(packet, self._prefix):
-            if packet[begin] & 31 not in (1, 5):
+            # One that does not begin at the first block goes on with the picture of the slice before.
+            if packet[begin] & 31 not in (1, 5) or not packet[begin + 1] & 0x80:
                 continue
             try:
                 bits = _Bits(packet[begin + 1 : begin + 32])
-                if bits.number():
-                    # It goes on with the picture of the slice before.
-                    continue
-                bits.pass_numbers(2)
+                bits.pass_numbers(3)
                 number, is_field = bits.take(self._number_bits), bits.take(1)
                 is_bottom = is_field and bits.take(1)
             except ValueError:

@@ -304,6 +304,7 @@ class Animation:
                 break
             self.times.append(clock)
             clock += float(image.info.get("duration") or 0) / 1000 or _ANIMATION_FRAME_S
+        self.end_s = clock
         self._turn = _turn_of(image)
         width, height = (image if self._turn is None else image.transpose(self._turn)).size
         codec = (image.format or "").lower()

@@ -104,7 +104,7 @@ class Tracker:
             asked = self._asked_in_place(person, scene, elapsed, step_s)
             expected = person.box + person.velocity * min(elapsed, _SHORT_GAP_S)
             for i, (box, likeness) in enumerate(zip(boxes, row.tolist(), strict=True)):
-                overlap = max(iou(expected, box), iou(person.box, box))
+                overlap = max(iou(expected, box), iou(person.box, box)) if asked < math.inf else 0.0
                 # Two who have changed places between frames that lie far apart must not change their names.
                 best = float(max(row.max(), alike[:, i].max()))
                 another = best >= _SURELY_THE_SAME and likeness < best - _MORE_LIKE_ANOTHER

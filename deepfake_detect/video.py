@@ -105,6 +105,7 @@ class Video:
         info: What the file is.
         notes: What was noticed so far; grows while frames are read.
         times: Time stamps of all frames, ascending, seconds.
+        end_s: Where what is there of it ends, whatever the file says.
     """
 
     def __init__(
@@ -144,7 +145,8 @@ class Video:
             # Some files say how many packets come in a second.
             fps = (len(self.times) - 1) / (self.times[-1] - self.times[0])
         # The last frame is shown for as long as any other, or as the file says.
-        present = max(self.times[-1] + (1 / fps if fps else 0.0), self._index.end * self._base) - self.times[0]
+        self.end_s = max(self.times[-1] + (1 / fps if fps else 0.0), self._index.end * self._base)
+        present = self.end_s - self.times[0]
         if claimed and "mp4" not in container.format.name:
             # Of the others some say how long the video is, some where it ends on their clock, as Matroska and ASF do when
             # FFmpeg writes them. No loss is claimed that only one of the two would explain.

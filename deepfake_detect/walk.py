@@ -80,7 +80,8 @@ class Walk:
         try:
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
-            return True
+            # A link among those above it may lead to a drive that is missing.
+            return not any(os.path.islink(one) and not os.path.exists(one) for one in above)
         except OSError:
             return False
         return False

@@ -332,6 +332,24 @@ def test_a_list_of_files_that_are_out_of_reach_for_a_while_loses_no_verdict(
     assert remembered(out)[0] == {str(names[0])}
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links are those of Unix")
+def test_what_lies_behind_a_link_to_a_drive_that_is_away_is_not_forgotten(queue: Path, tmp_path: Path) -> None:
+    out, link = tmp_path / "out.jsonl", tmp_path / "link"
+    link.symlink_to(queue)
+    scan([link], out)
+    known = remembered(out)
+    assert len(known[0]) == 5
+    queue.rename(tmp_path / "away")
+    scan([link], out)
+    assert remembered(out) == known
+    link.unlink()
+    scan([link], out)
+    assert remembered(out)[0] == known[0]
+    link.mkdir()
+    scan([link], out)
+    assert remembered(out) == (set(), set())
+
+
 def test_a_scan_that_was_stopped_forgets_nothing_and_reads_on_where_it_was(
     queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1430,6 +1430,17 @@ def test_a_packet_that_is_cut_off_costs_no_other_its_frame(tmp_path: Path) -> No
     assert len(frames_of(path, frames=1000)) == 44
 
 
+def test_a_part_beyond_what_is_there_of_a_file_that_is_cut_off_has_no_frame(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "b.mp4", drifting(100), options={"bf": "0", "g": "25"})
+    path = remuxed(path, tmp_path / "a.mp4", options={"movflags": "faststart"})
+    end = packets_of(path)[50]
+    assert end.pos is not None
+    path.write_bytes(path.read_bytes()[: end.pos])
+    assert frames_of(path, start_s=1.99, end_s=1.999)[0].time_s == pytest.approx(1.96)
+    with pytest.raises(MediaError, match="no frame between 3 s and 3.5 s"):
+        frames_of(path, start_s=3, end_s=3.5)
+
+
 class CutShort:
     """A container whose packets end in the middle of one."""
 

@@ -1074,7 +1074,6 @@ def test_beyond_these_connections_are_closed_at_once_and_take_no_file(
 def test_serving_may_open_as_many_files_as_the_system_lets_it() -> None:
     program = """
 import resource, socket
-from deepfake_detect import draw
 from deepfake_detect.cli import main
 _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (200, most))
@@ -1403,7 +1402,6 @@ def test_serving_without_its_packages_says_what_to_install() -> None:
     program = """
 import sys
 sys.modules["fastapi"] = None
-from deepfake_detect import draw
 from deepfake_detect.cli import main
 assert main(["serve"]) == 2
 """
