@@ -81,7 +81,7 @@ class Walk:
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
             # A link among those above it may lead to a drive that is missing.
-            return not any(os.path.islink(one) and not os.path.exists(one) for one in above)
+            return not any(one.is_symlink() and not os.access(one, os.F_OK) for one in above)
         except OSError:
             return False
         return False
