@@ -290,7 +290,10 @@ def test_a_teacher_may_be_asked_of_what_was_not_blended_here_alone(drawn_data: P
     mixed = first_loss([*blends[:2], *whole[2:]], "whole")
     parts = first_loss(blends[:2], "whole"), first_loss(whole[2:], "whole")
     assert mixed == pytest.approx(sum(parts) / 2, rel=1e-4)
-    with pytest.raises(ValueError, match="taught: expected all or whole"):
+    alone = [replace(pair, family="alone") for pair in blends]
+    assert first_loss(whole, "alone") == pytest.approx(first_loss(whole, "all", teacher=False), rel=1e-4)
+    assert first_loss(alone, "alone") == pytest.approx(first_loss(alone, "all"), rel=1e-4)
+    with pytest.raises(ValueError, match="taught: expected all, whole or alone"):
         replace(settings(), taught="blends")
 
 

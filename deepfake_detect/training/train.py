@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NORMS = ("batch", "strangers", "kept")
-_TAUGHT = ("all", "whole")
+_TAUGHT = ("all", "whole", "alone")
 # Settings that are no numbers, or may be missing.
 _NAMED = ("backbone", "norms", "taught", "least_margin", "closest")
 # Of a net: its first weights, (channels, what it sees, 3, 3).
@@ -67,8 +67,9 @@ class Settings:
         whole_share: Share of pairs whose forgery is not a blend.
         alone_share: Share of pairs that are two pictures as they are, with nothing known of them: for a teacher only.
         label_weight: Of the loss of labels and masks beside what a teacher says; without a teacher there is nothing else.
-        taught: Of which pairs a teacher is asked: of `all`; or of `whole` alone, those that are not blended here. Of these
-            there are so few that labels are learned by heart; of blends, which never end, labels then say everything.
+        taught: Of which pairs a teacher is asked: of `all`; of `whole`, those that are not blended here, of which there are
+            so few that labels are learned by heart, while of blends, which never end, labels then say everything; or of
+            those that are two pictures `alone`, with nothing known of them, where the teacher knows too little of others.
         narrowest: The narrowest margin that pairs draw; 0 for that of the architecture alone.
         widest: The widest one.
         closest: The narrowest one where the inside of the face is altered throughout, -0.3 or more; None for `narrowest`.
@@ -104,7 +105,7 @@ class Settings:
         if self.norms not in _NORMS:
             raise ValueError(f"norms: expected {' or '.join(_NORMS)}, found {self.norms!r}")
         if self.taught not in _TAUGHT:
-            raise ValueError(f"taught: expected {' or '.join(_TAUGHT)}, found {self.taught!r}")
+            raise ValueError(f"taught: expected {', '.join(_TAUGHT[:-1])} or {_TAUGHT[-1]}, found {self.taught!r}")
         if self.norms == "strangers" and self.batch % 4:
             raise ValueError(f"batch: with norms 'strangers' a multiple of 4 is expected, found {self.batch}")
 
@@ -156,6 +157,11 @@ def taught(teacher: nn.Module, pairs: Sequence[Pair]) -> Tensor:
     crops = torch.from_numpy(unworn).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     maps: Tensor = teacher(crops)[0]
     return maps
+
+
+def _is_taught(family: str, of: str) -> bool:
+    """Whether a teacher is asked of pairs of this family, see `Settings.taught`."""
+    return of == "all" or family == "alone" or (of == "whole" and family not in FAMILIES)
 
 
 def load_imagenet(net: EvidenceNet) -> None:
@@ -407,9 +413,7 @@ class Learner:
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate(self.seen, settings)
         maps, logits = forward(self.net, crops, settings.norms)
-        pupils = [
-            self._teacher is not None and (settings.taught == "all" or pair.family not in FAMILIES) for pair in pairs
-        ]
+        pupils = [self._teacher is not None and _is_taught(pair.family, settings.taught) for pair in pairs]
         asked = torch.tensor(pupils).repeat_interleave(2)
         # Each kind of pair by its share, so that how many there are of it does not change what one of them counts.
         total, share = maps.new_zeros(()), float(asked.float().mean())
