@@ -74,6 +74,11 @@ class Sight:
     strength: float = 1.0
 
 
+def colour_of(person: int) -> int:
+    """Which of `COLOURS` is that of a person, by their number."""
+    return (person - 1) % len(COLOURS)
+
+
 def heat(evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Colours and opacity of evidence.
 
@@ -176,7 +181,7 @@ def paint(
     corner = (marked.shape[1], 0) if fits else (0, marked.shape[0])
     taken = [_place(canvas, marked, 0, 0), _place(canvas, beside, *corner), *spared]
     for one in sights:
-        colour = COLOURS[(one.person - 1) % len(COLOURS)]
+        colour = COLOURS[colour_of(one.person)]
         x0, y0, x1, y1 = one.box
         widest = width if len(sights) < _CROWD else min(width, max(_LABEL_PX, round(_LABEL_SHARE * (x1 - x0))))
         label = _label(one.said, 13 * unit, _INK.get(colour, colour), _BLACK, widest)
@@ -436,7 +441,7 @@ def mix(pixels: np.ndarray, colours: np.ndarray, opacity: np.ndarray) -> np.ndar
 
 
 def _outline(canvas: np.ndarray, one: Sight, unit: float) -> None:
-    colour = COLOURS[(one.person - 1) % len(COLOURS)]
+    colour = COLOURS[colour_of(one.person)]
     x0, y0, x1, y1 = (round(value) for value in one.box)
     # Not thinner, or the colour is lost where a video keeps one colour for four pixels.
     thick = max(2, round(unit * (3 if one.judged and one.looked_at else 1.5)))

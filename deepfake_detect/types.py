@@ -134,7 +134,7 @@ class Face:
 
 
 def unbroken(times_s: Sequence[float], sampled_s: Sequence[float]) -> list[slice]:
-    """Runs of views between which nobody looked: through what was looked at and not judged no line must be drawn.
+    """Runs of views between which no other frame was looked at: where one was, and was not judged, no line must lead.
 
     Args:
         times_s: Of a person's views that were judged, in order.

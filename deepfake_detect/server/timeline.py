@@ -42,7 +42,7 @@ class Line:
     @property
     def colour(self) -> int:
         """That of the person's box in the annotated copy: its place in `draw.COLOURS`, from 1."""
-        return (self.person - 1) % len(draw.COLOURS) + 1
+        return draw.colour_of(self.person) + 1
 
 
 @dataclass(frozen=True)
