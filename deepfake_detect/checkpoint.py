@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -213,8 +214,11 @@ def _file(values: dict[str, str], folder: Path) -> WeightFile:
     name = values["file"]
     # A manifest speaks of the files beside it, and of no others.
     if not name or Path(name).name != name or not name.isprintable():
-        raise ValueError(f"file must be the name of one beside the manifest, found {name!r}")
-    return WeightFile(folder / name, values["sha256"])
+        raise ValueError(f"file must be the name of one beside the manifest, found {name!r:.100}")
+    sha256 = values["sha256"]
+    if not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise ValueError(f"sha256 must be 64 hexadecimal digits, found {sha256!r:.100}")
+    return WeightFile(folder / name, sha256)
 
 
 def _entry(name: str, values: dict[str, Any], folder: Path) -> ManifestEntry:

@@ -306,6 +306,8 @@ class Verdict:
 
 # Of a crop around a face: what is cut grows with its square. Closer than this there is hardly a face.
 _CLOSEST_MARGIN, _WIDEST_MARGIN = -0.3, 4
+# With such an r log-mean-exp lies less than a hundredth of a logit below the maximum. A larger one could only overflow.
+_SHARPEST = 1000
 
 
 @dataclass(frozen=True)
@@ -342,6 +344,8 @@ class Architecture:
     def __post_init__(self) -> None:
         if len(self.mean) != 3 or len(self.std) != 3:
             raise ValueError(f"mean and std must be a value for each of 3 channels, found {self.mean}, {self.std}")
+        if not all(0 <= mean <= 255 for mean in self.mean) or not all(1 <= std <= 255 for std in self.std):
+            raise ValueError(f"mean must be 0 to 255 and std 1 to 255, found {self.mean}, {self.std}")
         if self.size > 1024 or not 1 <= self.head <= 4096:
             raise ValueError(f"size must be at most 1024 and head 1 to 4096, found {self.size} and {self.head}")
         if self.size < 64 or self.size % 16:
@@ -358,8 +362,10 @@ class Architecture:
             raise ValueError(f"residual must be 0 or 1, found {self.residual}")
         if self.stages == 7 and self.size % 32:
             raise ValueError(f"with 7 stages size must be a multiple of 32, found {self.size}")
-        if self.pooling != "log_mean_exp" or self.sharpness <= 0:
-            raise ValueError(f"unknown pooling {self.pooling!r} with sharpness {self.sharpness}")
+        if self.pooling != "log_mean_exp" or not 0 < self.sharpness <= _SHARPEST:
+            raise ValueError(
+                f"pooling must be log_mean_exp with a sharpness up to {_SHARPEST}, found {self.pooling!r}, {self.sharpness}"
+            )
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,9 @@ def test_nothing_in_nothing_out(net: EvidenceNet) -> None:
         {"stages": 6},
         {"pooling": "mean"},
         {"sharpness": 0},
+        {"sharpness": 10**400},
+        {"mean": (1.0, 2.0, 10**400)},
+        {"std": (1.0, 2.0, 0.0)},
         {"backbone": "b0"},
         {"residual": 2},
         {"stages": 7, "size": 240},
@@ -76,7 +79,7 @@ def test_nothing_in_nothing_out(net: EvidenceNet) -> None:
     ],
 )
 def test_impossible_architectures_are_refused(values: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"must be|unknown"):
+    with pytest.raises(ValueError, match="must be"):
         Architecture(**values)  # type: ignore[arg-type]
 
 
@@ -214,6 +217,21 @@ def test_a_manifest_speaks_of_no_files_elsewhere(name: str, copied: Path) -> Non
         with pytest.raises(WeightsError, match=r"manifest\.json"):
             read(folder=copied)
         holder["file"] = before
+
+
+@pytest.mark.parametrize("sha256", ["", "x" * 10_000, "A" * 64, 7, None, ["0" * 64]])
+def test_a_manifest_s_hashes_are_hashes(sha256: object, copied: Path) -> None:
+    path = copied / "manifest.json"
+    manifest = json.loads(path.read_text())
+    entry = manifest["models"][manifest["default"]]
+    for holder in (entry, entry["onnx"], manifest["mtcnn"]["pnet"]):
+        before, holder["sha256"] = holder["sha256"], sha256
+        path.write_text(json.dumps(manifest))
+        read = checkpoint.find_face_nets if holder is manifest["mtcnn"]["pnet"] else checkpoint.find
+        with pytest.raises(WeightsError, match=r"manifest\.json") as caught:
+            read(folder=copied)
+        assert len(str(caught.value)) < 600
+        holder["sha256"] = before
 
 
 @pytest.mark.parametrize(
