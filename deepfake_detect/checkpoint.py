@@ -55,15 +55,15 @@ class WeightFile:
         """
         # A device or a pipe would never end.
         if self.path.exists() and not self.path.is_file():
-            raise WeightsError(f"{self.path}: expected a file, found something else; {remedy(self.path)}")
+            raise WeightsError(f"{shown(self.path)}: expected a file, found something else; {remedy(self.path)}")
         try:
             data = self.path.read_bytes()
         except OSError as error:
-            raise WeightsError(f"{self.path}: can't be read ({error.strerror}); {remedy(self.path)}") from error
+            raise WeightsError(f"{shown(self.path)}: can't be read ({error.strerror}); {remedy(self.path)}") from error
         found = hashlib.sha256(data).hexdigest()
         if found != self.sha256:
             raise WeightsError(
-                f"{self.path}: expected SHA-256 {shown(str(self.sha256))}, found {found}; {remedy(self.path)}"
+                f"{shown(self.path)}: expected SHA-256 {shown(str(self.sha256))}, found {found}; {remedy(self.path)}"
             )
         return data
 
@@ -160,7 +160,7 @@ def find(name: str | None = None, *, folder: str | PathLike[str] | None = None) 
         return _entry(name, models[name], folder)
     except _SENSELESS as error:
         raise WeightsError(
-            f"{folder / 'manifest.json'}: entry {name!r:.100} does not fit this version ({error!r:.300})"
+            f"{shown(folder / 'manifest.json')}: entry {name!r:.100} does not fit this version ({error!r:.300})"
         ) from error
 
 
@@ -179,7 +179,7 @@ def find_face_nets(*, folder: Path | None = None) -> tuple[WeightFile, WeightFil
         pnet, rnet, onet = (_file(manifest["mtcnn"][name], folder) for name in ("pnet", "rnet", "onet"))
     except _SENSELESS as error:
         raise WeightsError(
-            f"{folder / 'manifest.json'}: its MTCNN does not fit this version ({error!r:.300})"
+            f"{shown(folder / 'manifest.json')}: its MTCNN does not fit this version ({error!r:.300})"
         ) from error
     return pnet, rnet, onet
 
@@ -199,10 +199,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise WeightsError(
-            f"{folder}: holds no manifest.json; give the folder that export or finetune wrote, such as tuned/weights"
+            f"{shown(folder)}: holds no manifest.json; give the folder that export or finetune wrote, such as tuned/weights"
         ) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: can't be read as JSON ({error}); {remedy(path)}") from error
+        raise WeightsError(f"{shown(path)}: can't be read as JSON ({error}); {remedy(path)}") from error
     return manifest
 
 

@@ -18,6 +18,7 @@ from .confine import Limits
 from .errors import DeepfakeDetectError, MediaError, OptionsError
 from .interrupt import Interrupt
 from .options import Options, ReportOptions, sampling
+from .source import shown
 from .words import Words
 
 if TYPE_CHECKING:
@@ -175,8 +176,6 @@ def _tell(report: Report, out: Console, words: Words, arguments: argparse.Namesp
         _summarise(out, report, words, verbose=arguments.verbose)
     part = arguments.start is not None or arguments.end is not None
     if part and report.media is not None and report.media.kind == "image" and not arguments.quiet:
-        from .media import shown
-
         print(f"deepfake-detect: {words('summary_no_part', name=shown(report.path))}", file=sys.stderr)
 
 
@@ -221,7 +220,7 @@ def _check_report_arguments(arguments: argparse.Namespace) -> None:
     if arguments.no_images and arguments.whole_frames:
         raise OptionsError("--no-images and --whole-frames contradict each other; leave one out")
     if arguments.report is not None and os.path.lexists(arguments.report) and not os.path.isdir(arguments.report):
-        raise OptionsError(f"--report {arguments.report}: is a file; give a folder")
+        raise OptionsError(f"--report {shown(arguments.report)}: is a file; give a folder")
 
 
 def _bear_any_name() -> None:
@@ -290,7 +289,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     except DeepfakeDetectError as error:
         return _stop(str(error), SOME_NOT_JUDGED)
     except OSError as error:
-        return _stop(f"{arguments.out}: can't be written ({error.strerror}); check the folder", SOME_NOT_JUDGED)
+        return _stop(f"{shown(arguments.out)}: can't be written ({error.strerror}); check the folder", SOME_NOT_JUDGED)
     return ALL_JUDGED
 
 
@@ -302,7 +301,9 @@ def _save(report: Report, folder: Path, contents: ReportOptions, key: Ed25519Pri
         print(f"deepfake-detect: {error}", file=sys.stderr)
         return False
     except OSError as error:
-        print(f"deepfake-detect: {folder}: can't be written ({error.strerror}); check the folder", file=sys.stderr)
+        print(
+            f"deepfake-detect: {shown(folder)}: can't be written ({error.strerror}); check the folder", file=sys.stderr
+        )
         return False
     return True
 
@@ -355,10 +356,10 @@ def _scan(arguments: argparse.Namespace) -> int:
     except DeepfakeDetectError as error:
         return _stop(str(error), SOME_NOT_JUDGED)
     except OSError as error:
-        said = f"{error.filename or arguments.out}: {error.strerror or error}; the scan can go on later"
+        said = f"{shown(str(error.filename or arguments.out))}: {error.strerror or error}; the scan can go on later"
         if error.filename2:
             # What something was to be called. Windows replaces nothing that is open elsewhere, say in a spreadsheet.
-            said = f"{error.filename2}: {error.strerror} (is it open elsewhere?); the scan can go on later"
+            said = f"{shown(str(error.filename2))}: {error.strerror} (is it open elsewhere?); the scan can go on later"
         return _stop(said, SOME_NOT_JUDGED)
     finally:
         bar.stop()
@@ -468,7 +469,6 @@ def _plain_bar(err: Console) -> Progress:
 def _summarise(out: Console, report: Report, words: Words, *, verbose: bool) -> None:
     from rich.markup import escape
 
-    from .media import shown
     from .verdict import effort, reason, seen_too_briefly, warnings
 
     verdict, info, calibration = report.verdict, report.media, report.calibration

@@ -268,7 +268,7 @@ class Comparison:
         """
         spare(path, self.suspect.path, self.original.path)
         if self.match is None:
-            raise OptionsError(f"{path}: nothing to show. {self.reason}")
+            raise OptionsError(f"{media.shown(path)}: nothing to show. {self.reason}")
         with replacing(Path(path)) as partial:
             Image.fromarray(self.picture(language=language)).save(partial, "PNG")
 
@@ -369,11 +369,11 @@ def spare(path: str | PathLike[str], *compared: str) -> None:
         OptionsError: The picture would be written over it, or `path` is a folder or no name of a PNG.
     """
     if os.path.isdir(path):
-        raise OptionsError(f"{path}: is a folder; give the name of a picture in it, such as both.png")
+        raise OptionsError(f"{media.shown(path)}: is a folder; give the name of a picture in it, such as both.png")
     if Path(path).suffix.lower() != ".png":
-        raise OptionsError(f"{path}: expected a name ending in .png, which is what is written")
+        raise OptionsError(f"{media.shown(path)}: expected a name ending in .png, which is what is written")
     if any(is_same(path, each) for each in compared if each):
-        raise OptionsError(f"{path}: is a file to be compared and would be replaced; give another name")
+        raise OptionsError(f"{media.shown(path)}: is a file to be compared and would be replaced; give another name")
 
 
 # Deciding

@@ -347,8 +347,10 @@ def _read_trust(name: str | None) -> str:
         with open(name, encoding="utf-8", errors="replace") as file:
             text = file.read()
     except (OSError, ValueError) as error:
-        raise OptionsError(f"trust: expected a file of certificates in PEM, found {name} ({error})") from error
-    return provenance.certificates(text, of=f"trust: {name}")
+        raise OptionsError(
+            f"trust: expected a file of certificates in PEM, found {media.shown(name)} ({error})"
+        ) from error
+    return provenance.certificates(text, of=f"trust: {media.shown(name)}")
 
 
 @dataclass

@@ -205,7 +205,9 @@ def _earlier_files(target: Path, path: str | PathLike[str] | None, sha256: Calla
     """
     evidence = target / "evidence"
     if evidence.is_symlink():
-        raise OptionsError(f"{target}: its folder evidence is a link and leads elsewhere; give another folder")
+        raise OptionsError(
+            f"{source.shown(target)}: its folder evidence is a link and leads elsewhere; give another folder"
+        )
     # Asked for by name, for to some file systems a Report.html is what would be replaced.
     fixed = [
         target / f"{name}{end}" for name in (*_LISTED, SUMS, SIGNATURE, PUBLIC_KEY, INCOMPLETE) for end in ("", ".part")
@@ -215,18 +217,23 @@ def _earlier_files(target: Path, path: str | PathLike[str] | None, sha256: Calla
     for each in found:
         if path is not None and is_same(each, path):
             raise OptionsError(
-                f"{each}: is the file to be examined and would be replaced; give another folder for the report"
+                f"{source.shown(each)}: is the file to be examined and would be replaced;"
+                " give another folder for the report"
             )
     if not found or os.path.lexists(target / INCOMPLETE):
         return found
     if not _is_ours(target / JSON):
-        raise OptionsError(f"{found[0]}: was not written by this program and would be replaced; give another folder")
+        raise OptionsError(
+            f"{source.shown(found[0])}: was not written by this program and would be replaced; give another folder"
+        )
     name, of = _media_of(target / JSON)
     signed = os.path.lexists(target / SIGNATURE)
     # One on a file that could not be judged holds nothing that would be lost.
     if signed or (of is not None and of != sha256()):
         what = "signed" if signed else "finished"
-        raise OptionsError(f"{target}: holds a {what} report on {name}; give another folder, or delete it")
+        raise OptionsError(
+            f"{source.shown(target)}: holds a {what} report on {name}; give another folder, or delete it"
+        )
     return found
 
 
@@ -325,12 +332,13 @@ def _unchanged(judged: Report) -> None:
     """The original must be what it was, after all has been made from it."""
     if judged.media is None or judged.pixels is not None:
         return
+    name = source.shown(judged.path)
     try:
         now = sha256_of(Path(judged.path))
     except OSError as error:
-        raise MediaError(f"{judged.path}: can't be read any more ({error.strerror})", kind="unreadable") from error
+        raise MediaError(f"{name}: can't be read any more ({error.strerror})", kind="unreadable") from error
     if now != judged.media.sha256:
-        raise MediaError(f"{judged.path}: changed since it was judged; judge it again", kind="unreadable")
+        raise MediaError(f"{name}: changed since it was judged; judge it again", kind="unreadable")
 
 
 def _record(
@@ -435,7 +443,7 @@ def read_key(path: str | PathLike[str]) -> Ed25519PrivateKey:
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
     except ImportError as error:
         raise OptionsError('signing needs the package cryptography; pip install "deepfake-detect[sign]"') from error
-    wanted = f"{path}: expected an Ed25519 private key as PEM without a password"
+    wanted = f"{source.shown(path)}: expected an Ed25519 private key as PEM without a password"
     try:
         key = load_pem_private_key(Path(path).read_bytes(), password=None)
     except OSError as error:

@@ -19,6 +19,7 @@ from .crop import look_at
 from .errors import OptionsError, WeightsError
 from .mtcnn import Mtcnn
 from .options import Options
+from .source import shown
 from .types import Face
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ class OnnxEngine:
             return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # what it raises has no common class of its own
             raise WeightsError(
-                f"{file.path}: ONNX Runtime can't read it ({_brief(error)}); {checkpoint.remedy(file.path)}"
+                f"{shown(file.path)}: ONNX Runtime can't read it ({_brief(error)}); {checkpoint.remedy(file.path)}"
             ) from error
 
 
@@ -263,7 +264,7 @@ class _Net:
         inputs = session.get_inputs()
         if len(inputs) != 1:
             raise WeightsError(
-                f"{path}: expected a graph with one input, found {len(inputs)}; {checkpoint.remedy(path)}"
+                f"{shown(path)}: expected a graph with one input, found {len(inputs)}; {checkpoint.remedy(path)}"
             )
         self._session, self._input, self.path = session, inputs[0].name, path
 
@@ -272,7 +273,7 @@ class _Net:
             return list(self._session.run(None, {self._input: values}))
         except Exception as error:  # what it raises has no common class of its own
             raise WeightsError(
-                f"{self.path}: ONNX Runtime can't run it ({_brief(error)}); {checkpoint.remedy(self.path)}"
+                f"{shown(self.path)}: ONNX Runtime can't run it ({_brief(error)}); {checkpoint.remedy(self.path)}"
             ) from error
 
 
@@ -289,7 +290,7 @@ class _EvidenceGraph:
             if found != wanted:
                 path = self._net.path
                 raise WeightsError(
-                    f"{path}: expected maps and logits {wanted}, found {found}; {checkpoint.remedy(path)}"
+                    f"{shown(path)}: expected maps and logits {wanted}, found {found}; {checkpoint.remedy(path)}"
                 )
             maps.append(batch[0])
             logits.append(batch[1])

@@ -107,9 +107,9 @@ def _check_regular(name: str, found: os.stat_result) -> None:
     raise MediaError(f"{shown(name)}: {what}", kind="not_a_file")
 
 
-def shown(name: str) -> str:
+def shown(name: str | PathLike[str]) -> str:
     """A path as it can be printed: bytes that are not text, and control characters, become escapes."""
-    readable = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    readable = os.fspath(name).encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in readable)
 
 

@@ -115,7 +115,7 @@ def verify(
     # Path's own questions raise an error where a folder must not be entered, instead of answering.
     if not os.path.isdir(folder):
         found = "a file" if os.path.lexists(folder) else "nothing"
-        raise OptionsError(f"{folder}: expected the folder of a report, found {found}")
+        raise OptionsError(f"{source.shown(folder)}: expected the folder of a report, found {found}")
     checks = [*_files(folder), *_signature(folder, key)]
     if not all(check.good for check in checks if check.name in (dossier.JSON, dossier.SUMS)):
         # Who knows what it says now.
@@ -259,7 +259,7 @@ def _signature(folder: Path, key: Path | None) -> Iterator[Check]:
         public = load_pem_public_key(key.read_bytes() if key else _read(folder, dossier.PUBLIC_KEY))
     except (MediaError, OSError, ValueError, UnsupportedAlgorithm) as error:
         if key is not None:
-            raise OptionsError(f"{key}: expected a public key as PEM ({error})") from error
+            raise OptionsError(f"{source.shown(key)}: expected a public key as PEM ({error})") from error
         yield Check(dossier.PUBLIC_KEY, False, f"changed or missing ({error})")
         return
     if not isinstance(public, Ed25519PublicKey):

@@ -560,6 +560,49 @@ def test_names_draw_no_lines_of_their_own(tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.skipif(os.name != "posix", reason="such names are those of Unix")
+def test_names_of_what_is_written_draw_no_lines_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = tmp_path / "x\nok   \x1b[2K"
+    odd.mkdir()
+    photo, in_the_way = odd / "photo.jpg", odd / "file"
+    shutil.copy(PICTURE, photo)
+    in_the_way.write_text("in the way")
+    (odd / "taken").mkdir()
+    (odd / "taken" / "report.html").write_text("somebody else's")
+    (odd / "linked").mkdir()
+    (odd / "linked" / "evidence").symlink_to(tmp_path)
+    (odd / "eaten").mkdir()
+    (odd / "eaten" / "report.html").symlink_to(photo)
+    compare, pem = ["compare", str(photo), str(photo), "--out"], str(in_the_way)
+    for status, why, arguments in (
+        (2, "is a file; give a folder", [str(photo), "--report", str(in_the_way)]),
+        (1, "can't be written", [str(photo), "--report", str(in_the_way / "below")]),
+        (2, "was not written by this program", [str(photo), "--report", str(odd / "taken")]),
+        (2, "its folder evidence is a link", [str(photo), "--report", str(odd / "linked")]),
+        (2, "is the file to be examined", [str(photo), "--report", str(odd / "eaten")]),
+        (2, "expected an Ed25519 private key", [str(photo), "--report", str(odd / "new"), "--sign", pem]),
+        (
+            2,
+            "expected a file of certificates",
+            [str(photo), "--report", str(odd / "new"), "--trust", str(odd / "none")],
+        ),
+        (2, "expected certificates in PEM", [str(photo), "--report", str(odd / "new"), "--trust", pem]),
+        (1, "holds no manifest.json", [str(photo), "--weights", str(odd)]),
+        (2, "expected the folder of a report", ["verify", str(in_the_way)]),
+        (1, "can't be written", [*compare, str(in_the_way / "below.png")]),
+        (2, "is a folder", [*compare, str(odd)]),
+        (2, "ending in .png", [*compare, str(odd / "both.jpg")]),
+    ):
+        assert main(arguments) == status
+        err = capsys.readouterr().err
+        assert f"{tmp_path}/x\\nok   \\x1b[2K" in err
+        assert why in err
+        assert "\x1b" not in err
+        assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="such names are those of Unix")
 def test_names_in_the_folder_of_a_report_forge_no_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-q", "--no-images", str(PICTURE), "--report", str(tmp_path)]) == 0
     (tmp_path / "report.html").write_text("other")

@@ -1121,6 +1121,18 @@ def test_media_changed_since_leave_an_unfinished_report(tmp_path: Path) -> None:
         assert (tmp_path / "out" / INCOMPLETE).exists()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="such names are those of Unix")
+def test_media_that_changed_or_went_are_named_as_can_be_printed(picture: Report, tmp_path: Path) -> None:
+    media = tmp_path / "a\x1b[2K\n.jpg"
+    judged = replace(picture, path=str(media))
+    shown = re.escape(f"{tmp_path}/a\\x1b[2K\\n.jpg: ")
+    for there in (False, True):
+        if there:
+            media.write_bytes((SAMPLES / "portrait_genuine.jpg").read_bytes())
+        with pytest.raises(MediaError, match=f"{shown}{'changed since' if there else 'can.t be read any more'}"):
+            save(judged, tmp_path / "out", ReportOptions(images=False))
+
+
 def test_an_array_and_a_failure_can_be_saved(detector: Detector, tmp_path: Path) -> None:
     save(detector.detect(read_rgb(PICTURE)), tmp_path / "array")
     assert not bad(verify(tmp_path / "array"))
