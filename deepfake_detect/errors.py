@@ -27,7 +27,8 @@ class MediaError(DeepfakeDetectError):
     Args:
         message: One line for people.
         kind: One of `not_found`, `not_a_file`, `unreadable`, `empty`, `unsupported`, `damaged`, `too_large`,
-            `no_video`, `no_frames`, `timed_out`.
+            `no_video`, `no_frames`; `timed_out` where it took too long to fetch, `internal` where `verify` met a fault of
+            this program.
     """
 
     def __init__(self, message: str, *, kind: str) -> None:
@@ -56,7 +57,9 @@ class WorkerError(DeepfakeDetectError):
 
     Args:
         message: One line for people.
-        kind: One of `timed_out`, `out_of_memory`, `crashed`, `killed`, `cancelled`, `not_started`.
+        kind: One of `timed_out`, `out_of_memory`, `crashed`, `killed`, `cancelled`, `not_started`. Of what was sent to a
+            server also `changed`, `report` where what comes of it can't be written, and, where it can't be read any more,
+            that of the `MediaError`.
     """
 
     def __init__(self, message: str, *, kind: str) -> None:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from deepfake_detect import errors
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -73,6 +75,22 @@ def test_modules_of_the_server_import_only_what_is_below_them(name: str) -> None
 def test_modules_import_only_what_is_below_them(name: str) -> None:
     for other in imports_of(PACKAGE / f"{name}.py"):
         assert LEVELS[other] < LEVELS[name] or (name, other) in ALLOWED_UPWARDS, f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name", ["MediaError", "WorkerError"])
+def test_every_kind_of_error_is_listed(name: str) -> None:
+    """Those that are written where the error is made; `Identity.error` makes a `MediaError`."""
+    makers = {name, "error"} if name == "MediaError" else {name}
+    kinds = {
+        keyword.value.value
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and {getattr(node.func, "id", ""), getattr(node.func, "attr", "")} & makers
+        for keyword in node.keywords
+        if keyword.arg == "kind" and isinstance(keyword.value, ast.Constant)
+    }
+    assert len(kinds) >= 5
+    assert kinds <= set(re.findall(r"`(\w+)`", str(getattr(errors, name).__doc__)))
 
 
 def test_only_training_imports_training() -> None:
