@@ -33,7 +33,7 @@ from PIL import ExifTags, Image
 from .errors import OptionsError
 from .exif import exif_of
 from .files import quietly
-from .source import open_file
+from .source import DECODER_ERRORS, open_file
 from .types import ContentCredentials, Note, PerceptualHash, Provenance
 
 if TYPE_CHECKING:
@@ -62,8 +62,7 @@ _PICTURE_FORMATS = ("JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF")
 _VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 # What Pillow, pillow-heif and the parsers raise on damaged data.
-_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError,
-           RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError)  # fmt: skip
+_DAMAGE = (*DECODER_ERRORS, AttributeError, Image.DecompressionBombError)
 
 
 def examine(

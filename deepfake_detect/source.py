@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from .options import Options
 
 # What the libraries that read pictures and videos, and those below them, raise on damaged data, beside errors of their own.
-DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError,
-                  ZeroDivisionError, RuntimeError, MemoryError, struct.error, zlib.error)  # fmt: skip
+DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError, RuntimeError,
+                  MemoryError, struct.error, zlib.error)  # fmt: skip
 # What libraries say when memory is what they lack, the last of them the system where there is no room to load one.
 _HUNGRY = (
     "allocate memory", "out of memory", "Insufficient memory", "std::bad_alloc", "can't start new thread",

@@ -9,7 +9,6 @@ import math
 import os
 import re
 import zipfile
-import zlib
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -64,17 +63,7 @@ _ARRAYS = ("evidence", "crop", "to_frame")
 # Of a cell or pixel so much must be seen for it to be compared, but for rounding.
 _WHOLE = 0.999
 # What NumPy and what it reads archives by raise on damaged data.
-_NO_MAP = (
-    OSError,
-    ValueError,
-    LookupError,
-    EOFError,
-    TypeError,
-    RuntimeError,
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+_NO_MAP = (*source.DECODER_ERRORS, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
