@@ -10,6 +10,7 @@ import base64
 import io
 import unicodedata
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from .words import Words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import jinja2
     from markupsafe import Markup
 
     from .types import Bands, FaceTrack, OtherGroups, Report, Score
@@ -101,56 +103,53 @@ def html(
         rerun: The command that checks the report's folder; empty where none was written.
         paper: Without what only appears when it is pointed at.
     """
-    import jinja2
-
     options = options or ReportOptions()
     words = Words(options.language)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
-    environment.filters["plain"] = plain
     shown = [track for track in report.tracks if options.person in (None, track.id)]
     decides = verdict.deciding(report.tracks)
     ordered = sorted(shown, key=lambda track: (track is not decides, -(track.probability or 0.0), track.id))
     people, brief = ordered[:_MOST_PEOPLE], verdict.seen_too_briefly(report.tracks)
     answer = report.verdict
     ratio = answer.likelihood_ratio if answer else None
-    rendered: str = environment.get_template(TEMPLATE).render(
-        w=words,
-        report=report,
-        name=plain(report.path if options.keep_path else Path(report.path).name or report.path),
-        reason=verdict.reason(report, words),
-        what_next=_what_next(report, words),
-        part=[words(f"note_{note.key}", **note.values) for note in report.notes if note.key == "part"],
-        interval=verdict.told_interval(answer) if answer else None,
-        support=_support(ratio, words) if ratio else "",
-        people=[
-            _person(track, report, options, words, moments=_MOMENTS // len(people), brief=track in brief)
-            for track in people
-        ],
-        more=draw.left_out(ordered[_MOST_PEOPLE:], words),
-        legend=_data_uri(_legend()),
-        hottest=draw.HOTTEST,
-        even=report.calibration.image.even if report.calibration else None,
-        width=_WIDTH,
-        height=_HEIGHT,
-        many=_many(report, words),
-        facts=_facts(report, created_utc, words),
-        warnings=_warnings(report, words),
-        notes=_notes(report, words),
-        credentials=_credentials(report, words),
-        errors=_errors(report, words),
-        odds=_odds(ratio, words) if ratio else "",
-        person=options.person,
-        priors=posteriors(ratio) if ratio else (),
-        limits=limits(report),
-        withheld=WITHHELD,
-        images=options.images,
-        judged=sum(len(track.voting) for track in shown),
-        maps=sum(len(track.heatmaps) for track in shown),
-        rerun=rerun,
-        paper=paper,
+    rendered: str = (
+        templates()
+        .get_template(TEMPLATE)
+        .render(
+            w=words,
+            report=report,
+            name=plain(report.path if options.keep_path else Path(report.path).name or report.path),
+            reason=verdict.reason(report, words),
+            what_next=_what_next(report, words),
+            part=[words(f"note_{note.key}", **note.values) for note in report.notes if note.key == "part"],
+            interval=verdict.told_interval(answer) if answer else None,
+            support=_support(ratio, words) if ratio else "",
+            people=[
+                _person(track, report, options, words, moments=_MOMENTS // len(people), brief=track in brief)
+                for track in people
+            ],
+            more=draw.left_out(ordered[_MOST_PEOPLE:], words),
+            legend=_data_uri(_legend()),
+            hottest=draw.HOTTEST,
+            even=report.calibration.image.even if report.calibration else None,
+            width=_WIDTH,
+            height=_HEIGHT,
+            many=_many(report, words),
+            facts=_facts(report, created_utc, words),
+            warnings=_warnings(report, words),
+            notes=_notes(report, words),
+            credentials=_credentials(report, words),
+            errors=_errors(report, words),
+            odds=_odds(ratio, words) if ratio else "",
+            person=options.person,
+            priors=posteriors(ratio) if ratio else (),
+            limits=limits(report),
+            withheld=WITHHELD,
+            images=options.images,
+            judged=sum(len(track.voting) for track in shown),
+            maps=sum(len(track.heatmaps) for track in shown),
+            rerun=rerun,
+            paper=paper,
+        )
     )
     return rendered
 
@@ -245,6 +244,19 @@ def limits(report: Report) -> tuple[str, ...]:
 def posteriors(ratio: float, priors: Sequence[tuple[int, int]] = PRIORS) -> tuple[tuple[str, float], ...]:
     """What a likelihood ratio makes of odds held before: (odds, probability after) for each of these."""
     return tuple((f"{a} : {b}", ratio * a / (ratio * a + b)) for a, b in priors)
+
+
+@cache
+def templates(folder: Path = Path(__file__).parent) -> jinja2.Environment:
+    """The templates of pages in a folder, which escape what is put into them, and can make it `plain`."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters["plain"] = plain
+    return environment
 
 
 def plain(text: object) -> str:

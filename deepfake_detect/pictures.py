@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from .exif import exif_of
 from .files import quietly
-from .source import DECODER_ERRORS, check_pixels, first_line, is_hunger
+from .source import DECODER_ERRORS, PICTURE_FORMATS, check_pixels, first_line, is_hunger
 from .types import Frame, MediaInfo, Note
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A JPEG of several pictures (MPO) is opened by the reader of JPEG.
-_PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF")
 _ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
 _ERRORS = (*DECODER_ERRORS, Image.DecompressionBombError)
 # By the orientation in EXIF.
@@ -87,7 +85,7 @@ def open_picture(file: io.BufferedReader, identity: Identity, options: Options) 
     with quietly():
         # The size is checked below, against our own limit; a corrupt tag in an otherwise fine picture is no one's news.
         try:
-            image = Image.open(file, formats=_PICTURE_FORMATS)
+            image = Image.open(file, formats=PICTURE_FORMATS)
         except Image.DecompressionBombError as error:
             found = f"has more pixels than can be read safely ({first_line(error)}); reduce it"
             raise identity.error(found, kind="too_large") from error
@@ -337,7 +335,7 @@ class Animation:
             # Where a frame was damaged the reader may not find back to those before; a new one does.
             try:
                 self._file.seek(0)
-                self._image = Image.open(self._file, formats=_PICTURE_FORMATS)
+                self._image = Image.open(self._file, formats=PICTURE_FORMATS)
                 return self._upright(i)
             except _ERRORS as error:
                 raise self._identity.damaged("animation", error) from error

@@ -33,7 +33,7 @@ from PIL import ExifTags, Image
 from .errors import OptionsError
 from .exif import exif_of
 from .files import quietly
-from .source import DECODER_ERRORS, open_file
+from .source import DECODER_ERRORS, PICTURE_FORMATS, VIDEO_FORMATS, open_file
 from .types import ContentCredentials, Note, PerceptualHash, Provenance
 
 if TYPE_CHECKING:
@@ -57,9 +57,6 @@ _MAX_KEPT = 20_000
 _MAX_LOOKED_AT = 2000
 _MAX_READ = 8_000_000
 _MAX_NAME = 80
-# The formats `pictures.py` and `video.py` open, but for PNG, whose chunks are read below.
-_PICTURE_FORMATS = ("JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF")
-_VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 # What Pillow, pillow-heif and the parsers raise on damaged data.
 _DAMAGE = (*DECODER_ERRORS, AttributeError, Image.DecompressionBombError)
@@ -350,7 +347,7 @@ def _read_metadata(file: BinaryIO, found: _Found) -> str:
     pillow_heif.register_heif_opener()
     with quietly():
         try:
-            image = Image.open(file, formats=_PICTURE_FORMATS)
+            image = Image.open(file, formats=PICTURE_FORMATS)
         except _DAMAGE:
             return _read_container(file, found)
         _read_picture(image, _held(image, file), found)
@@ -566,7 +563,7 @@ def _prefix(space: str) -> str:
 def _read_container(file: BinaryIO, found: _Found) -> str:
     file.seek(0)
     # `export_xmp` is MOV's and MP4's; the other formats pass over it.
-    options = {"format_whitelist": _VIDEO_FORMATS, "export_xmp": "1"}
+    options = {"format_whitelist": VIDEO_FORMATS, "export_xmp": "1"}
     try:
         container = av.open(file, mode="r", options=options, metadata_errors="replace")
     except (av.FFmpegError, *_DAMAGE) as error:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
     from .options import Options
 
+#: What is read of pictures, by Pillow's names: a JPEG of several (MPO) is opened by the reader of JPEG.
+PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "HEIF", "AVIF")
+#: And of videos, by FFmpeg's names: containers that hold their own media. What refers to other files or addresses (hls,
+#: concat, dash) is not among them, nor are raw streams, which have no time stamps and are found in almost any noise.
+VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
 # What the libraries that read pictures and videos, and those below them, raise on damaged data, beside errors of their own.
 DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError, RuntimeError,
                   MemoryError, struct.error, zlib.error)  # fmt: skip

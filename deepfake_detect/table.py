@@ -9,7 +9,6 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -17,10 +16,11 @@ from markupsafe import Markup
 from .errors import OptionsError
 from .files import replacing
 from .options import Options
-from .page import plain
+from .page import templates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from .types import ToolInfo
     from .words import Words
@@ -122,14 +122,7 @@ def write_page(
         options: With these settings.
         images: Whether crops are shown.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
-    environment.filters["plain"] = plain
-    script = environment.get_template(SCRIPT).render()
+    script = templates().get_template(SCRIPT).render()
     allowed = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     default = asdict(Options())
     changed = [f"{name} {value}" for name, value in asdict(options).items() if value != default[name]]
@@ -137,7 +130,7 @@ def write_page(
         (row, reasons.get(words.language, ""), base64.b64encode(crop if images else b"").decode("ascii"))
         for row, reasons, crop in first
     )
-    pieces = environment.get_template(TEMPLATE).generate(
+    pieces = templates().get_template(TEMPLATE).generate(
         w=words, summary=summary, tool=tool, options=", ".join(changed) or words("page_fact_none"), rows=shown,
         shown=min(summary.files, ON_PAGE), images=images, mark=Markup(_mark(summary.table)), script=Markup(script),
         allowed=allowed,

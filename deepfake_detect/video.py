@@ -23,7 +23,7 @@ from av.video.reformatter import VideoReformatter
 
 from .damage import Intact
 from .packets import CAN_LEAVE_OUT, is_spare, list_packets, prefix_of
-from .source import DECODER_ERRORS, LeftError, check_pixels, first_line, is_hunger
+from .source import DECODER_ERRORS, VIDEO_FORMATS, LeftError, check_pixels, first_line, is_hunger
 from .types import Frame, MediaInfo, Note
 
 if TYPE_CHECKING:
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Containers that hold their own media. What refers to other files or addresses (hls, concat, dash) is not among them,
-# nor are raw streams, which have no time stamps and are found in almost any noise.
-_VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
 _ERRORS = (av.FFmpegError, *DECODER_ERRORS)
 # The colour matrices that FFmpeg's converter knows, and that which means "not said": what files say is often nonsense.
 _MATRICES, _UNSAID_MATRIX = (0, 1, 2, 4, 5, 6, 7, 9), 2
@@ -95,7 +92,7 @@ def open_video(file: io.BufferedReader, identity: Identity, options: Options, le
 
 def _open_container(file: io.BufferedReader) -> av.container.InputContainer:
     file.seek(0)
-    return av.open(file, mode="r", options={"format_whitelist": _VIDEO_FORMATS}, metadata_errors="replace")
+    return av.open(file, mode="r", options={"format_whitelist": VIDEO_FORMATS}, metadata_errors="replace")
 
 
 class Video:

@@ -29,10 +29,8 @@ from deepfake_detect.cli import main
 from deepfake_detect.detector import _read_trust
 from deepfake_detect.errors import MediaError, OptionsError
 from deepfake_detect.options import Options
-from deepfake_detect.pictures import _PICTURE_FORMATS
 from deepfake_detect.provenance import MAX_CHARACTERS, MAX_ENTRIES, WITHHELD, examine, perceptual_hash
 from deepfake_detect.types import ContentCredentials, HashedMoment, Note, PerceptualHash, Provenance
-from deepfake_detect.video import _VIDEO_FORMATS
 
 HOSTILE = "<script>alert(1)</script>\r\n\0\x1b[31m\u202egpj.exe\u2066\u200f\ufeff" + "A" * 10_000
 WEBUI = "a portrait\nNegative prompt: hat\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512"
@@ -355,11 +353,6 @@ def test_all_is_read_of_a_descriptor_that_stands_at_its_end(tmp_path: Path, monk
             with media.open(name, Options()) as found:
                 assert found.info.sha256 == hashlib.sha256(content).hexdigest()
             assert examine(name, kind="image").md5 == hashlib.md5(content).hexdigest()
-
-
-def test_it_opens_what_media_opens() -> None:
-    assert provenance._VIDEO_FORMATS == _VIDEO_FORMATS
-    assert {*provenance._PICTURE_FORMATS, "PNG"} == set(_PICTURE_FORMATS)
 
 
 def test_exif_of_heic_and_avif_is_that_of_the_file(tmp_path: Path) -> None:

@@ -4,15 +4,13 @@
 
 import secrets
 from collections.abc import AsyncIterator
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-import jinja2
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response, StreamingResponse
 
-from ..page import plain
+from ..page import templates
 from ..words import LANGUAGES, Words
 from . import browser, endpoints, timeline
 from .download import COPIES, annotated_copy
@@ -123,7 +121,7 @@ def static(name: str) -> Response:
 def show(request: Request, template: str, **values: object) -> HTMLResponse:
     """A page in the reader's language."""
     service, words = service_of(request), _words_for(request)
-    text = _templates().get_template(template).render(
+    text = templates(PAGES).get_template(template).render(
         w=words, languages=LANGUAGES, path=request.url.path, said=_said, standing=service.jobs.standing,
         kept=_kept(service.jobs.keep_s, words), elsewhere=not service.lock.open,
         most_bytes=service.settings.uploads.file_bytes, width=timeline.WIDTH, height=timeline.HEIGHT, **values,
@@ -132,16 +130,6 @@ def show(request: Request, template: str, **values: object) -> HTMLResponse:
     if request.query_params.get("lang") in LANGUAGES:
         browser.remember_language(response, words.language)
     return response
-
-
-@cache
-def _templates() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
-    environment.filters["plain"] = plain
-    return environment
 
 
 def _words_for(request: Request) -> Words:
