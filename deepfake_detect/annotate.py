@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from .draw import Sight
-    from .types import Box, FaceTrack, Report, Score
+    from .types import Box, FaceTrack, Heatmap, Report, Score
 
 log = logging.getLogger(__name__)
 
@@ -484,11 +484,9 @@ class _Scene:
 
     def _scaled(self, sight: Sight) -> Sight:
         x, y = self._scale
-        to_frame = sight.to_frame
-        if to_frame is not None:
-            # Of pixel centres, which lie half a pixel from the edge in either size.
-            to_frame = to_frame * [[x], [y]] + [[0, 0, x / 2 - 0.5], [0, 0, y / 2 - 0.5]]
-        return replace(sight, box=self._scaled_box(sight.box), to_frame=to_frame)
+        # Of pixel centres, which lie half a pixel from the edge in either size.
+        heatmap = _moved(sight.heatmap, scale=(x, y), shift=(x / 2 - 0.5, y / 2 - 0.5))
+        return replace(sight, box=self._scaled_box(sight.box), heatmap=heatmap)
 
 
 class _Person:
@@ -544,16 +542,23 @@ class _Person:
     def _between(self, score: Score, box: Box, time_s: float, reach_s: float) -> Sight:
         measured = draw.sight(self._track, score, self._words)
         faded = 1 - abs(time_s - score.time_s) / max(_SAME_TIME_S, min(_FADE_S, reach_s))
-        to_frame = measured.to_frame
-        if to_frame is not None:
-            x0, y0, x1, y1 = score.face.box
-            wider, higher = (box[2] - box[0]) / (x1 - x0), (box[3] - box[1]) / (y1 - y0)
-            to_frame = to_frame * [[wider], [higher]] + [[0, 0, box[0] - x0 * wider], [0, 0, box[1] - y0 * higher]]
+        x0, y0, x1, y1 = score.face.box
+        wider, higher = (box[2] - box[0]) / (x1 - x0), (box[3] - box[1]) / (y1 - y0)
+        shift = box[0] - x0 * wider, box[1] - y0 * higher
         return replace(
             measured,
             box=box,
             said=self._words("copy_said_at", said=measured.said, time_s=score.time_s),
             looked_at=False,
-            to_frame=to_frame,
+            heatmap=_moved(measured.heatmap, scale=(wider, higher), shift=shift),
             strength=max(0.0, faded),
         )
+
+
+def _moved(heatmap: Heatmap | None, *, scale: tuple[float, float], shift: tuple[float, float]) -> Heatmap | None:
+    """The same where its frame is so much wider and higher, and then lies so many pixels further right and down."""
+    if heatmap is None:
+        return None
+    to_frame = heatmap.crop.to_frame * np.reshape(scale, (2, 1))
+    to_frame[:, 2] += shift
+    return replace(heatmap, crop=replace(heatmap.crop, to_frame=to_frame))

@@ -8,7 +8,7 @@ between two such moments with a dashed one.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 HOTTEST = 4.0
 _OPACITY = 0.65
 _MOST_PEOPLE = 40
-# A veiled picture keeps so many blobs of grey along its longer side; around a face that is shown, this share of its box.
-# Two looks at a place are compared on so many cells; a mean difference below so many grey levels is movement, not a cut.
+# Two looks at a place are taken with so many pixels a side and compared on so many cells; a mean difference below so many
+# grey levels is movement, not a cut.
 _LOOK_PX, _LOOK_CELLS, _LOOKS_ALIKE = 64, 8, 28
+# A veiled picture keeps so many blobs of grey along its longer side; around a face that is shown, this share of its box.
 _BLOBS, _AROUND = 12, 0.18
 #: One colour a person (Okabe and Ito's palette, told apart by colour-blind people too).
 COLOURS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66), (0, 114, 178), (213, 94, 0))
@@ -55,10 +56,7 @@ class Sight:
         said: What stands at the box.
         judged: Whether the face votes: one that is too small or blurred does not.
         looked_at: Whether this is a moment that was looked at; else the place is only interpolated.
-        evidence: (h, w) logits, or None where there is no map.
-        to_frame: (2, 3) affine: pixel centre of a square of `size` -> pixel centre of the picture; None likewise.
-        size: Side of that square, pixels.
-        crop: uint8 (size, size, 3): what the square showed when it was looked at; None likewise.
+        heatmap: Its crop is what was seen when it was looked at, and leads to this picture; None where there is no map.
         strength: Of the heat, 0 (none) to 1.
     """
 
@@ -67,10 +65,7 @@ class Sight:
     said: str
     judged: bool
     looked_at: bool = True
-    evidence: np.ndarray | None = None
-    to_frame: np.ndarray | None = None
-    size: int = 1
-    crop: np.ndarray | None = None
+    heatmap: Heatmap | None = None
     strength: float = 1.0
 
 
@@ -103,43 +98,29 @@ def overlay_crop(heatmap: Heatmap) -> np.ndarray:
     return mix(heatmap.crop.pixels, *heat(evidence))
 
 
-def overlay_frame(pixels: np.ndarray, heatmap: Heatmap) -> np.ndarray:
-    """A copy of the frame with the heat where the crop was cut, uint8 (H, W, 3)."""
-    canvas = pixels.copy()
-    _warm(canvas, heatmap.evidence, heatmap.crop.to_frame, heatmap.crop.pixels.shape[0], strength=1.0)
-    return canvas
-
-
-def annotate(
-    pixels: np.ndarray, people: Sequence[tuple[FaceTrack, Score]], *, words: Words, caption: str = ""
-) -> np.ndarray:
-    """A copy of the picture with heat, boxes, each person's number and evidence, the scale, the mark, and a caption.
+def annotate(pixels: np.ndarray, people: Sequence[tuple[FaceTrack, Score]], *, words: Words) -> np.ndarray:
+    """A copy of the picture with heat, boxes, each person's number and evidence, the scale, and the mark.
 
     Args:
         pixels: uint8 (H, W, 3) RGB.
         people: Who is seen in this picture, and the score of this picture.
         words: What is written comes from them.
-        caption: A line at the top left, such as the time.
     """
     canvas = pixels.copy()
     height, width = canvas.shape[:2]
     unit = unit_of(width, height)
-    legend = _legend(width, height, _font(13 * unit), unit, words)
+    legend = _legend(width, height, unit, words)
     corner = _place(canvas, legend, 0, height)
     sights = [sight(track, score, words) for track, score in people]
-    paint(canvas, sights, mark=words("copy_mark"), caption=caption, spared=(corner,))
+    paint(canvas, sights, mark=words("copy_mark"), spared=(corner,))
     _put(canvas, legend, corner)
     return canvas
 
 
 def sight(track: FaceTrack, score: Score, words: Words) -> Sight:
     """A person at a moment that was looked at."""
-    drawn = Sight(track.id, score.face.box, finding(track, score, words), judged=score.logit is not None)
-    if score.heatmap is None:
-        return drawn
-    crop = score.heatmap.crop
-    size = crop.pixels.shape[0]
-    return replace(drawn, evidence=score.heatmap.evidence, to_frame=crop.to_frame, size=size, crop=crop.pixels)
+    said = finding(track, score, words)
+    return Sight(track.id, score.face.box, said, judged=score.logit is not None, heatmap=score.heatmap)
 
 
 def finding(track: FaceTrack, score: Score, words: Words) -> str:
@@ -171,8 +152,8 @@ def paint(
     height, width = canvas.shape[:2]
     unit = unit_of(width, height)
     for one in sights:
-        if one.evidence is not None and one.to_frame is not None and one.strength > 0:
-            _warm(canvas, one.evidence, one.to_frame, one.size, strength=one.strength)
+        if one.heatmap is not None and one.strength > 0:
+            _warm(canvas, one.heatmap, strength=one.strength)
     for one in sights:
         _outline(canvas, one, unit)
     marked = _label(mark, 17 * unit, _BLACK, MARK_GROUND, width)
@@ -222,18 +203,20 @@ def still_shows(pixels: np.ndarray, one: Sight) -> bool:
     """Whether the place of a sight looks much as it did when it was looked at, so that no cut lies between.
 
     Args:
-        pixels: uint8 (H, W, 3) RGB, the frame in whose pixels `one.to_frame` is.
+        pixels: uint8 (H, W, 3) RGB, the picture that the sight is of.
     """
-    if one.crop is None or one.to_frame is None:
+    if one.heatmap is None:
         return False
-    sixteenth = one.size / _LOOK_PX
-    shrink = np.array([[sixteenth, 0, (sixteenth - 1) / 2], [0, sixteenth, (sixteenth - 1) / 2], [0, 0, 1]])
+    crop = one.heatmap.crop
+    # Pixels of the crop in one of the look.
+    step = len(crop.pixels) / _LOOK_PX
+    shrink = np.array([[step, 0, (step - 1) / 2], [0, step, (step - 1) / 2], [0, 0, 1]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     there = cv2.warpAffine(
-        pixels, one.to_frame @ shrink, (_LOOK_PX, _LOOK_PX), flags=flags, borderMode=cv2.BORDER_REPLICATE
+        pixels, crop.to_frame @ shrink, (_LOOK_PX, _LOOK_PX), flags=flags, borderMode=cv2.BORDER_REPLICATE
     )
     looks = [cv2.resize(picture, (_LOOK_CELLS, _LOOK_CELLS), interpolation=cv2.INTER_AREA).astype(float)
-             for picture in (there, one.crop)]  # fmt: skip
+             for picture in (there, crop.pixels)]  # fmt: skip
     return float(np.abs(looks[0] - looks[1]).mean()) < _LOOKS_ALIKE
 
 
@@ -241,15 +224,16 @@ def _within(value: float, side: int) -> int:
     return min(max(round(value), 0), side)
 
 
-def _warm(canvas: np.ndarray, evidence: np.ndarray, to_frame: np.ndarray, side: int, *, strength: float) -> None:
+def _warm(canvas: np.ndarray, heatmap: Heatmap, *, strength: float) -> None:
     """Heat, in the part of the picture that it reaches; in bytes, as a video has many frames."""
+    side, to_frame = len(heatmap.crop.pixels), heatmap.crop.to_frame
     corners = np.array([[-0.5, -0.5], [side - 0.5, -0.5], [-0.5, side - 0.5], [side - 0.5, side - 0.5]])
     reached = corners @ to_frame[:, :2].T + to_frame[:, 2]
     x0, y0 = np.maximum(np.floor(reached.min(0)), 0).astype(int)
     x1, y1 = np.minimum(np.ceil(reached.max(0)) + 1, canvas.shape[1::-1]).astype(int)
     if x1 <= x0 or y1 <= y0:
         return
-    large = cv2.resize(evidence, (side, side), interpolation=cv2.INTER_LINEAR)
+    large = cv2.resize(heatmap.evidence, (side, side), interpolation=cv2.INTER_LINEAR)
     share = ((large / HOTTEST).clip(0, 1) * 255 + 0.5).astype(np.uint8)
     matrix = to_frame - np.array([[0, 0, x0], [0, 0, y0]])
     placed = cv2.warpAffine(share, matrix, (int(x1 - x0), int(y1 - y0)), flags=cv2.INTER_LINEAR)
@@ -370,24 +354,21 @@ def _bar_colour(logit: float) -> Colour:
     return red, green, blue
 
 
-def contact_sheet(tracks: Sequence[FaceTrack], *, words: Words, columns: int = 6, rows_each: int = 1) -> np.ndarray:
+def contact_sheet(tracks: Sequence[FaceTrack], *, words: Words) -> np.ndarray:
     """For each person the most telling crops, each above its map; uint8 (H, W, 3).
 
     Args:
         tracks: Those without a heatmap are left out.
         words: What is written comes from them.
-        columns: Crops in a row.
-        rows_each: Rows for each person.
     """
-    tile, gap, band = 168, 8, 22
-    font = ImageFont.load_default(13)
+    columns, tile, gap, band = 6, 168, 8, 22
+    font = _font(13)
     # A crowd is cut to those with the strongest evidence, in order of appearance: a JPEG has at most 65,500 rows.
     with_maps = [track for track in tracks if track.heatmaps]
     strongest = sorted(with_maps, key=lambda track: -(track.logit or 0.0))[:_MOST_PEOPLE]
-    shown = [(track, telling(track, columns * rows_each)) for track in sorted(strongest, key=lambda track: track.id)]
+    shown = [(track, telling(track, columns)) for track in sorted(strongest, key=lambda track: track.id)]
     others = left_out([track for track in tracks if track not in strongest], words)
-    rows = sum(band + -(-len(scores) // columns) * (2 * tile + band + gap) for _, scores in shown)
-    height = rows + band * len(others) + 40
+    height = len(shown) * (band + 2 * tile + band + gap) + band * len(others) + 40
     # A picture has no time but 0.
     timed = any(score.time_s for track in tracks for score in track.scores)
     canvas = Image.new("RGB", (gap + columns * (tile + gap), max(height, 60)), (250, 250, 250))
@@ -400,22 +381,21 @@ def contact_sheet(tracks: Sequence[FaceTrack], *, words: Words, columns: int = 6
             line += f"   {words('sheet_span', start_s=track.start_s, end_s=track.end_s)}"
         pen.text((gap, y), in_plain_letters(line), (20, 20, 20), font)
         y += band
-        for start in range(0, len(scores), columns):
-            for i, score in enumerate(scores[start : start + columns]):
-                assert score.heatmap is not None
-                x = gap + i * (tile + gap)
-                for row, picture in enumerate((score.heatmap.crop.pixels, overlay_crop(score.heatmap))):
-                    small = cv2.resize(picture, (tile, tile), interpolation=cv2.INTER_AREA)
-                    canvas.paste(Image.fromarray(small), (x, y + row * tile))
-                said = words.number(score.logit or 0.0, "+.2f")
-                if timed:
-                    said = f"{words.number(score.time_s, '.2f')} s   {said}"
-                pen.text((x, y + 2 * tile + 2), said, (20, 20, 20), font)
-            y += 2 * tile + band + gap
+        for i, score in enumerate(scores):
+            assert score.heatmap is not None
+            x = gap + i * (tile + gap)
+            for row, picture in enumerate((score.heatmap.crop.pixels, overlay_crop(score.heatmap))):
+                small = cv2.resize(picture, (tile, tile), interpolation=cv2.INTER_AREA)
+                canvas.paste(Image.fromarray(small), (x, y + row * tile))
+            said = words.number(score.logit or 0.0, "+.2f")
+            if timed:
+                said = f"{words.number(score.time_s, '.2f')} s   {said}"
+            pen.text((x, y + 2 * tile + 2), said, (20, 20, 20), font)
+        y += 2 * tile + band + gap
     for said in others:
         pen.text((gap, y), in_plain_letters(said), (20, 20, 20), font)
         y += band
-    legend = _legend(canvas.width, canvas.height, font, 1.0, words)
+    legend = _legend(canvas.width, canvas.height, 1.0, words)
     canvas.paste(Image.fromarray(legend), (0, canvas.height - len(legend)))
     return np.asarray(canvas)
 
@@ -498,9 +478,7 @@ def _put(canvas: np.ndarray, picture: np.ndarray, place: Place) -> None:
     canvas[top:bottom, left:right] = picture[: bottom - top, : right - left]
 
 
-def _legend(
-    canvas_width: int, canvas_height: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, unit: float, words: Words
-) -> np.ndarray:
+def _legend(canvas_width: int, canvas_height: int, unit: float, words: Words) -> np.ndarray:
     """The fixed scale, for the lower left corner, uint8 (h, w, 3); empty where the picture has no room for it."""
     width, height, gap = round(120 * unit), round(8 * unit), round(6 * unit)
     if canvas_width < 1.5 * width or canvas_height < 6 * height:
@@ -508,7 +486,7 @@ def _legend(
     ramp = np.tile(np.linspace(0, HOTTEST, width, dtype=np.float32), (height, 1))
     colours, opacity = heat(ramp)
     bar = mix(np.full((height, width, 3), 128, np.uint8), colours, opacity)
-    text = in_plain_letters(words("copy_scale", hottest=HOTTEST))
+    text, font = in_plain_letters(words("copy_scale", hottest=HOTTEST)), _font(13 * unit)
     left, top, right, bottom = ImageDraw.Draw(Image.new("RGB", (1, 1))).textbbox((0, 0), text, font)
     below = math.ceil(bottom - top) + round(5 * unit) + 3
     legend = Image.new("RGB", (gap + math.ceil(max(width, right - left)) + 6, below + height + gap), _BLACK)

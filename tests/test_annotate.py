@@ -372,11 +372,12 @@ def test_measured_and_interpolated_do_not_look_the_same(tmp_path: Path) -> None:
     assert 0 < between.strength < 1
     assert between.said.endswith(f"at {measured:.2f} s")
     assert between.box[0] == pytest.approx(there.box[0] + 20 * 0.25 * (later - measured), abs=1e-6)
-    assert between.to_frame is not None
-    assert there.to_frame is not None
-    assert between.to_frame[0, 2] - there.to_frame[0, 2] == pytest.approx(between.box[0] - there.box[0])
+    assert between.heatmap is not None
+    assert there.heatmap is not None
+    moved = between.heatmap.crop.to_frame - there.heatmap.crop.to_frame
+    assert moved[0, 2] == pytest.approx(between.box[0] - there.box[0])
     canvases = []
-    for sight in (there, replace(between, box=there.box, to_frame=there.to_frame)):
+    for sight in (there, replace(between, box=there.box, heatmap=there.heatmap)):
         canvas = np.full((160, 200, 3), 90, np.uint8)
         draw.paint(canvas, [sight], mark="COPY")
         canvases.append(canvas[60:100, 30:110].astype(int))
