@@ -38,6 +38,8 @@ _ROWS, _COLUMNS = (plane.astype(np.float32) for plane in np.mgrid[0:SIDE, 0:SIDE
 
 # A patch lies in place when it fits best within this distance of where the smooth field puts it.
 _IN_PLACE_PX = 0.7
+# Places that are brought together lie no further apart.
+_TOLERANCE_PX = 4.0
 # Percent of the patches that must agree better than the figure stated: a swap may bring only eyes, nose and mouth.
 _AGREEING = 20
 
@@ -180,7 +182,7 @@ def match_frames(
     tried = []
     for described, points, mirrored in ((ours, grounds, False), (turned, mirrored_grounds, True)):
         a, b = _alike(theirs, at, described, points, ratio=0.75)
-        tried.append(FrameMatch(_in_agreement(a, b, tolerance_px=4.0), len(a), mirrored))
+        tried.append(FrameMatch(_in_agreement(a, b), len(a), mirrored))
     return max(tried, key=lambda match: match.features)
 
 
@@ -430,7 +432,7 @@ def _face_features(theirs: np.ndarray, ours: np.ndarray) -> int:
     a, b = _alike(described, at, *_features(ours, _inner_face()), ratio=0.8)
     # The faces lie over each other already.
     near = _lengths(a - b) < 0.3 * _EYES
-    return _in_agreement(a[near], b[near], tolerance_px=4.0)
+    return _in_agreement(a[near], b[near])
 
 
 def _features(pixels: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -457,11 +459,11 @@ def _alike(
     return at_a[pairs[:, 0]], at_b[pairs[:, 1]]
 
 
-def _in_agreement(a: np.ndarray, b: np.ndarray, *, tolerance_px: float) -> int:
+def _in_agreement(a: np.ndarray, b: np.ndarray) -> int:
     """How many pairs of places one turn, scale and shift brings together (RANSAC)."""
     if len(a) < 3:
         return 0
-    matrix, inside = cv2.estimateAffinePartial2D(a, b, method=cv2.RANSAC, ransacReprojThreshold=tolerance_px)
+    matrix, inside = cv2.estimateAffinePartial2D(a, b, method=cv2.RANSAC, ransacReprojThreshold=_TOLERANCE_PX)
     # Where nothing fits there is no map either.
     if not np.any(inside):
         return 0

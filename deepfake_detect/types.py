@@ -42,9 +42,9 @@ CredentialState = Literal["not_read", "absent", "valid", "invalid", "untrusted"]
 PYRAMID_FACTOR = 0.709
 
 
-def _check_image(pixels: np.ndarray, name: str) -> None:
+def _check_image(pixels: np.ndarray) -> None:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise ValueError(f"{name} must be uint8 (H, W, 3), found {pixels.dtype} {pixels.shape}")
+        raise ValueError(f"pixels must be uint8 (H, W, 3), found {pixels.dtype} {pixels.shape}")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Frame:
     sampled: bool = True
 
     def __post_init__(self) -> None:
-        _check_image(self.pixels, "pixels")
+        _check_image(self.pixels)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Crop:
     to_frame: np.ndarray
 
     def __post_init__(self) -> None:
-        _check_image(self.pixels, "pixels")
+        _check_image(self.pixels)
         if self.to_frame.shape != (2, 3):
             raise ValueError(f"to_frame must be (2, 3), found {self.to_frame.shape}")
 
