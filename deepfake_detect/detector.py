@@ -17,9 +17,11 @@ import numpy as np
 
 from . import checkpoint, engine, media, provenance, verdict
 from .ahead import ahead
+from .credentials import certificates
 from .errors import DeepfakeDetectError, OptionsError
 from .faces import FaceFollower, quality, sharpness
 from .options import Options
+from .pdq import perceptual_hash
 from .source import LeftError
 from .tracking import Tracker
 from .types import Crop, Effort, Face, FaceTrack, Failure, HashedMoment, Heatmap, Provenance, Report, Score
@@ -312,7 +314,7 @@ def _hashing(frames: Iterator[Frame], hashes: list[HashedMoment]) -> Generator[F
     """The sampled frames; those that begin a second leave their hash on the way."""
     for frame in frames:
         if _begins_second(frame, hashes):
-            hashes.append(HashedMoment(frame.time_s, provenance.perceptual_hash(frame.pixels)))
+            hashes.append(HashedMoment(frame.time_s, perceptual_hash(frame.pixels)))
         if frame.sampled:
             yield frame
 
@@ -350,7 +352,7 @@ def _read_trust(name: str | None) -> str:
         raise OptionsError(
             f"trust: expected a file of certificates in PEM, found {media.shown(name)} ({error})"
         ) from error
-    return provenance.certificates(text, of=f"trust: {media.shown(name)}")
+    return certificates(text, of=f"trust: {media.shown(name)}")
 
 
 @dataclass

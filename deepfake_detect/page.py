@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from . import draw, verdict
+from .metadata import WITHHELD
 from .options import Options, ReportOptions
-from .provenance import WITHHELD
 from .types import unbroken
 from .words import Words
 

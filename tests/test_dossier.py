@@ -36,7 +36,7 @@ from deepfake_detect import (
 from deepfake_detect.cli import main
 from deepfake_detect.dossier import INCOMPLETE, JSON, SUMS, read_key, read_sums, save, sha256_of, sums_text
 from deepfake_detect.engine import pooled
-from deepfake_detect.provenance import perceptual_hash
+from deepfake_detect.pdq import perceptual_hash
 from deepfake_detect.report import SCHEMA_FILE, to_dict
 from deepfake_detect.types import Failure, Frame, HashedMoment, Report
 from deepfake_detect.verify import Check, _opened, signed, verify

@@ -12,10 +12,10 @@ import pytest
 from conftest import texture
 
 from deepfake_detect import verdict
+from deepfake_detect.metadata import WITHHELD
 from deepfake_detect.options import Options, ReportOptions
 from deepfake_detect.page import html as page
 from deepfake_detect.page import in_notebook, plain, posteriors
-from deepfake_detect.provenance import WITHHELD
 from deepfake_detect.types import (
     Bands,
     Calibration,

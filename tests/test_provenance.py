@@ -24,12 +24,14 @@ import pytest
 from conftest import SAMPLES, numbered, read_rgb, texture, write_video
 from PIL import ExifTags, Image, PngImagePlugin
 
-from deepfake_detect import Detector, media, provenance
+from deepfake_detect import Detector, credentials, media
 from deepfake_detect.cli import main
 from deepfake_detect.detector import _read_trust
 from deepfake_detect.errors import MediaError, OptionsError
+from deepfake_detect.metadata import MAX_CHARACTERS, WITHHELD
 from deepfake_detect.options import Options
-from deepfake_detect.provenance import MAX_CHARACTERS, MAX_ENTRIES, WITHHELD, examine, perceptual_hash
+from deepfake_detect.pdq import perceptual_hash
+from deepfake_detect.provenance import MAX_ENTRIES, examine
 from deepfake_detect.types import ContentCredentials, HashedMoment, Note, PerceptualHash, Provenance
 
 HOSTILE = "<script>alert(1)</script>\r\n\0\x1b[31m\u202egpj.exe\u2066\u200f\ufeff" + "A" * 10_000
@@ -850,7 +852,7 @@ def test_a_time_that_no_trusted_authority_vouches_for_is_not_stated(state: str) 
             "validation_state": state,
             "validation_results": results,
         }
-        return provenance._credentials(store)
+        return credentials._credentials(store)
 
     fits, vouched, own = ({"code": f"timeStamp.{code}"} for code in ("validated", "trusted", "untrusted"))
     assert found(success=[fits], informational=[own]).time == ""
@@ -869,7 +871,7 @@ def test_what_a_vendor_s_assertion_calls_actions_need_be_none(tmp_path: Path, si
 
 
 def test_a_manifest_of_an_odd_shape_is_not_read_and_no_error(signed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provenance, "_assertions", lambda _: [("c2pa.actions", 5)])
+    monkeypatch.setattr(credentials, "_assertions", lambda _: [("c2pa.actions", 5)])
     found = examine(signed, kind="image").content_credentials
     assert found == ContentCredentials("not_read", reason="unreadable")
 
@@ -999,14 +1001,14 @@ def test_the_library_is_loaded_late_and_changes_nothing(c2pa: Any) -> None:
     program = """
 import json, os, sys, threading, warnings
 from pathlib import Path
-import deepfake_detect.provenance
+import deepfake_detect.credentials
 assert "c2pa" not in sys.modules
 tasks = Path("/proc/self/task")
 def state():
     return dict(os.environ), list(warnings.filters), threading.active_count(), tasks.exists() and len(list(tasks.iterdir()))
 before = state()
 import c2pa
-with c2pa.Context.from_dict(deepfake_detect.provenance._OFFLINE): pass
+with c2pa.Context.from_dict(deepfake_detect.credentials._OFFLINE): pass
 assert state() == before
 print(json.dumps("ok"))
 """
