@@ -22,7 +22,7 @@ import pytest
 from conftest import SAMPLES
 
 import deepfake_detect
-from deepfake_detect import checkpoint, cluster, table, verdict, verify
+from deepfake_detect import again, checkpoint, cluster, table, verdict
 from deepfake_detect import media as files
 from deepfake_detect.arguments import serve_parser
 from deepfake_detect.confine import Limits
@@ -364,12 +364,12 @@ PROMISES = [
     ("docs/howto/first-time.md", r"\((a quarter of an hour) after it was lost", visits._HEARD_S),
     ("docs/howto/judge.md", r"(16) frames are looked at", Options().looks[0]),
     ("docs/howto/judge.md", r"open, 64 or (128) are", Options().looks[-1]),
-    ("docs/howto/verify.md", r"by (2) grey levels on average", verify._GREY),
-    ("docs/howto/verify.md", r"and (6) in any patch", verify._PATCH_GREY),
-    ("docs/howto/verify.md", r"patch of (15) pixels", verify._PATCH_PX),
-    ("docs/howto/verify.md", r"logit of a view by up to (1) \(", verify._READ["logit"]),
-    ("docs/howto/verify.md", r"place of a crop by (15) % of the face", 100 * verify._READ_PLACE),
-    ("docs/howto/verify.md", r"of a perceptual hash (10) of 256 bits", verify._READ_BITS),
+    ("docs/howto/verify.md", r"by (2) grey levels on average", again._GREY),
+    ("docs/howto/verify.md", r"and (6) in any patch", again._PATCH_GREY),
+    ("docs/howto/verify.md", r"patch of (15) pixels", again._PATCH_PX),
+    ("docs/howto/verify.md", r"logit of a view by up to (1) \(", again._READ["logit"]),
+    ("docs/howto/verify.md", r"place of a crop by (15) % of the face", 100 * again._READ_PLACE),
+    ("docs/howto/verify.md", r"of a perceptual hash (10) of 256 bits", again._READ_BITS),
 ]  # fmt: skip
 
 

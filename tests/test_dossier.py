@@ -36,10 +36,11 @@ from deepfake_detect import (
 from deepfake_detect.cli import main
 from deepfake_detect.dossier import INCOMPLETE, JSON, SUMS, read_key, read_sums, save, sha256_of, sums_text
 from deepfake_detect.engine import pooled
+from deepfake_detect.folder import opened
 from deepfake_detect.pdq import perceptual_hash
 from deepfake_detect.report import SCHEMA_FILE, to_dict
 from deepfake_detect.types import Failure, Frame, HashedMoment, Report
-from deepfake_detect.verify import Check, _opened, signed, verify
+from deepfake_detect.verify import Check, signed, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -392,7 +393,7 @@ def test_a_report_of_before_videos_were_looked_at_again_is_checked_as_it_was_mad
         record["tool"]["version"] = "0.1.0"
 
     folder = save(Detector(Options(most_frames=16, provenance=True)).detect(CLIP), tmp_path / "once")
-    for module in ("verdict", "verify"):
+    for module in ("verdict", "again"):
         monkeypatch.setattr(f"deepfake_detect.{module}.is_open", lambda *_, **__: True)
     assert bad(verify(folder, media=CLIP))["verdict"] == "effort.settled: was True, is False"
     assert not bad(verify(rewritten(folder, tmp_path / "older", older), media=CLIP))
@@ -726,10 +727,10 @@ def signed_folder(clip: Report, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.mark.parametrize("name", ["/Users/x/file.npz", "C:/Users/x/file.npz", "D:file.npz", "//server/share/file.npz"])
 def test_no_name_leads_out_of_the_folder_on_windows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deepfake_detect.verify.Path", PureWindowsPath)
+    monkeypatch.setattr("deepfake_detect.folder.Path", PureWindowsPath)
     monkeypatch.setattr(os.path, "realpath", lambda path: str(PureWindowsPath(path)))
     with pytest.raises(MediaError, match="outside the folder"):
-        _opened(Path("C:\\report"), name)
+        opened(Path("C:\\report"), name)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links and pipes are those of Unix")

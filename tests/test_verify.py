@@ -22,10 +22,11 @@ import pytest
 from conftest import SAMPLES
 
 from deepfake_detect import Detector, Options, ReportOptions, checkpoint
+from deepfake_detect.again import _READ, how_read, read_there
 from deepfake_detect.dossier import SUMS, examination, read_sums, save
 from deepfake_detect.report import to_dict
 from deepfake_detect.verdict import decide, judge
-from deepfake_detect.verify import _READ, _how_read, _model, _read_there, verify
+from deepfake_detect.verify import _model, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,11 +206,11 @@ def test_a_label_may_be_another_where_the_figure_lies_that_near_to_its_limit(jud
     here = forged(replace(judged, calibration=calibration), lambda _, score: score)
     there = forged(here, lambda _, score: louder(score, -0.2))
     record = {**to_dict(there), "examination": examination(there, ReportOptions())}
-    found = _read_there(record, here, calibration)
+    found = read_there(record, here, calibration)
     assert found is not None
     assert here.verdict is not None
     assert here.verdict.label == "manipulated"
     assert found.verdict is not None
     assert found.verdict.label == record["verdict"]["label"] == "inconclusive"
-    assert "0.20 apart" in _how_read(found, here)
-    assert "the label is manipulated here, so near to its limit lies the figure" in _how_read(found, here)
+    assert "0.20 apart" in how_read(found, here)
+    assert "the label is manipulated here, so near to its limit lies the figure" in how_read(found, here)
