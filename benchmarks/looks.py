@@ -23,9 +23,10 @@ from sklearn.preprocessing import StandardScaler
 
 from deepfake_detect import Detector, Options, checkpoint, media
 from deepfake_detect.engine import Examiner, choose
+from deepfake_detect.pooling import pool
 from deepfake_detect.training.datasets import VIDEO_ENDINGS, read_dataset
 from deepfake_detect.training.metrics import group_resamples
-from deepfake_detect.verdict import deciding, pool
+from deepfake_detect.verdict import deciding
 
 if TYPE_CHECKING:
     from deepfake_detect.types import FaceTrack

@@ -17,9 +17,10 @@ from .engine import moved_onto, pooled
 from .errors import MediaError
 from .folder import NO_MAP, briefly, read_arrays
 from .options import Options, ReportOptions
+from .pooling import resting_on
 from .report import to_dict
 from .types import Crop, Face, PerceptualHash
-from .verdict import decide, is_open, judge, resting_on, warnings
+from .verdict import decide, is_open, judge, warnings
 from .words import Words
 
 if TYPE_CHECKING:

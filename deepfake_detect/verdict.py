@@ -1,4 +1,4 @@
-"""Scores -> verdict: which faces vote, pooling over a person's frames, calibration, bands. Pure functions.
+"""Scores -> verdict: which faces vote, calibration, bands, and the reason in words. Pure functions.
 
 The words follow forensic practice (ENFSI guideline for evaluative reporting, 2015): they state how strongly the finding
 supports one proposition over the other, never certainty, and never that something is "real".
@@ -14,26 +14,18 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from .pooling import LOUDEST, SHORTEST_STRETCH, as_pooled, median, pool, resting_on, warmest_part
 from .types import Bands, Calibration, Face, FaceTrack, Kind, Label, Score, Verdict
 from .words import Words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from .options import Options
     from .types import Exclusion, Note, Provenance, Report
 
 _Logits = TypeVar("_Logits", float, np.ndarray)
 
-# One frame counts no more than this, in logits: beyond it a net is not surer, only louder.
-_LOUDEST = 8.0
-# In the mean of five and more views none lies further from their median. Views of one shot lie nearer: of the 37 validation
-# videos one has any further off, and what is forged for a part of the time speaks by its stretch's median.
-_APART = 2.0
-# A stretch of a quarter of the views must be this much worse to speak for the whole, and one half as long by so much more
-# again: the worst of many stretches is always bad. Halved they are down to so many views and such a share of all.
-_STRETCH_PENALTY, _SHORTEST_OF_MANY, _SMALLEST_PART = 1.0, 8, 1 / 64
-_SHORTEST_STRETCH = 4
 # By how much a variance found from so few means counts more, so that 1.96 deviations make the 95 % of Student's t.
 _FEW_MEANS = {count: (t / 1.96) ** 2 for count, t in ((2, 12.706), (3, 4.303), (4, 3.182), (5, 2.776))}
 # Views of a stretch that are further from its median than so many times the median distance belong to what lies beside it.
@@ -71,83 +63,6 @@ def exclusion(face: Face, sharpness: float, options: Options) -> Exclusion | Non
     if sharpness < options.min_sharpness:
         return "too_blurred"
     return None
-
-
-def pool(scores: Sequence[Score]) -> float | None:
-    """One logit for a person: the quality-weighted mean of the frames, or the worst stretch if that is much worse.
-
-    From five on single frames count no further than two logits from the median of all, and a stretch is represented by its
-    median, in which poor views weigh less, so that one glitch does not convict; a quarter of the frames is enough for a
-    stretch, and of many frames a smaller part that is worse still, so that a short forged part does not drown. Three or
-    four frames are pooled by their median.
-
-    Args:
-        scores: Of one person, in order of time.
-
-    Returns:
-        The logit, or None when none of the scores votes.
-    """
-    return _pooled([score for score in scores if score.logit is not None])[0]
-
-
-def _pooled(voting: Sequence[Score]) -> tuple[float | None, Sequence[Score]]:
-    """The logit of `pool`, and the views it rests on."""
-    if not voting:
-        return None, voting
-    logits, weights = _weighed_views(voting)
-    length, penalty = max(_SHORTEST_STRETCH, math.ceil(len(logits) / 4)), _STRETCH_PENALTY
-    if 3 <= len(logits) <= length:
-        return _median(logits, weights), voting
-    mean = float((_as_averaged(logits, weights) * weights).sum() / weights.sum())
-    if length >= len(logits):
-        return mean, voting
-    best, part = mean, slice(None)
-    shortest = max(_SHORTEST_OF_MANY, _SMALLEST_PART * len(logits))
-    while True:
-        for tried in _stretches(len(logits), length):
-            if (found := _median(logits[tried], weights[tried]) - penalty) > best:
-                best, part = found, tried
-        if length // 2 < shortest:
-            return best, voting[part]
-        length, penalty = length // 2, penalty + _STRETCH_PENALTY
-
-
-def _stretches(views: int, length: int) -> Iterator[slice]:
-    """Those of so many neighbouring views that are worth trying: of long ones not every beginning, since what differs by a
-    few views is about the same."""
-    last = views - length
-    for start in (*range(0, last, max(1, length // 8)), last):
-        yield slice(start, start + length)
-
-
-def _weighed_views(voting: Sequence[Score]) -> tuple[np.ndarray, np.ndarray]:
-    """The logit of each view, as far as one counts, and its weight."""
-    logits = np.array([score.logit for score in voting], np.float64).clip(-_LOUDEST, _LOUDEST)
-    return logits, np.array([max(score.quality, 0.05) for score in voting], np.float64)
-
-
-def _as_pooled(voting: Sequence[Score]) -> tuple[np.ndarray, np.ndarray, bool]:
-    """The logits of the views that a person's own rests on, as that takes them; their weights; whether of a stretch."""
-    views = _pooled(voting)[1]
-    logits, weights = _weighed_views(views)
-    of_stretch = len(views) < len(voting)
-    return logits if of_stretch else _as_averaged(logits, weights), weights, of_stretch
-
-
-def _as_averaged(logits: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The logits of all of a person's views as their mean takes them; a stretch's median takes them as they are."""
-    if len(logits) <= _SHORTEST_STRETCH:
-        return logits
-    middle = _median(logits, weights)
-    return middle + (logits - middle).clip(-_APART, _APART)
-
-
-def _median(values: np.ndarray, weights: np.ndarray) -> float:
-    """The value in the middle of the weight; the mean of two between which it is halved."""
-    order = np.argsort(values, kind="stable")
-    share = np.cumsum(weights[order]) / weights.sum()
-    low, high = (int(np.searchsorted(share, 0.5 + sign * 1e-9)) for sign in (-1, 1))
-    return float((values[order[low]] + values[order[min(high, len(values) - 1)]]) / 2)
 
 
 def weighed(logit: _Logits, quality: _Logits, *, slope: float, offset: float, quality_loss: float) -> _Logits:
@@ -221,12 +136,12 @@ def interval_of_all(tracks: Sequence[FaceTrack], bands: Bands, *, kind: Kind = "
 
 def _spreads(track: FaceTrack, logit: float, bands: Bands, kind: Kind) -> tuple[float, float]:
     """Standard deviations of a person's log odds: by what is uncertain of this person alone, and by slope and offset."""
-    logits, weights, of_stretch = _as_pooled(track.voting)
+    logits, weights, of_stretch = as_pooled(track.voting)
     if of_stretch:
         # It reaches into what lies beside it, of which its median says nothing.
-        middle = _median(logits, weights)
+        middle = median(logits, weights)
         apart = np.abs(logits - middle)
-        logits = np.where(apart > _ELSEWHERE * _median(apart, weights), middle, logits)
+        logits = np.where(apart > _ELSEWHERE * median(apart, weights), middle, logits)
     count = len(logits) if len(logits) < 4 else min(5, len(logits) // 2)
     parts = [part.mean() for part in np.array_split(logits, count)]
     if len(parts) > 1:
@@ -286,12 +201,12 @@ def _sampling_sd(track: FaceTrack) -> float:
     samples taken at equal distances (Wolter, Journal of the American Statistical Association 1984): what changes slowly is
     seen by any such sample, and adds nothing. Few differences say little: what frames usually differ by stands beside them.
     """
-    logits, _, of_stretch = _as_pooled(track.voting)
+    logits, _, of_stretch = as_pooled(track.voting)
     steps = np.diff(logits)
     usual = _USUAL_STEPS * _ONE_FRAME_SD**2
     variance = (float((steps**2).sum()) / 2 + usual) / (len(steps) + _USUAL_STEPS) / len(logits)
     # Of few views, and of a stretch, the median is taken, which varies more than the mean.
-    if of_stretch or len(logits) <= _SHORTEST_STRETCH:
+    if of_stretch or len(logits) <= SHORTEST_STRETCH:
         variance *= math.pi / 2
     return math.sqrt(variance)
 
@@ -355,7 +270,7 @@ def too_many_for_one(bands: Bands) -> int | None:
     """Of how many people who decide one, as loud as a view counts, no longer makes media manipulated where each of the
     others alone would be called "no manipulation found", see `finding`; None where no number is too many, or one who is
     alone is not called manipulated either."""
-    loud, calm = (_LOUDEST, 1.0), (-_LOUDEST, 1.0)
+    loud, calm = (LOUDEST, 1.0), (-LOUDEST, 1.0)
     if label_of(*loud[:1], bands, quality=loud[1]) != "manipulated":
         return None
     numbers = range(2, _MOST_PEOPLE + 1)
@@ -442,7 +357,10 @@ def _views_of_a_part(tracks: Sequence[FaceTrack]) -> float:
 def shown_in_part(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
     """What does not decide and shows for a good part of the time: who is `seen_in_part`, all `together` who do not decide,
     and of each who decides in more views than that the warmest such part, as if someone else had been seen in it."""
-    parts = (together(tracks), *(_warmest_part(track) for track in seen_enough(tracks)))
+    able = seen_enough(tracks)
+    # Of their own views as many as someone must be seen in to be `seen_in_part`.
+    lengths = (max(_FEW_FRAMES, math.ceil(_GLIMPSE_SHARE * len(track.voting))) for track in able)
+    parts = (together(tracks), *map(warmest_part, able, lengths))
     return [*seen_in_part(tracks), *(part for part in parts if part is not None)]
 
 
@@ -455,19 +373,6 @@ def together(tracks: Sequence[FaceTrack]) -> FaceTrack | None:
     if len(brief) < 2 or len(views) < _views_of_a_part(tracks):
         return None
     return FaceTrack(0, tuple(views), logit=pool(views))
-
-
-def _warmest_part(track: FaceTrack) -> FaceTrack | None:
-    """The neighbouring views of a person, as many as someone must be seen in to be `seen_in_part`, whose median is highest;
-    None where there are no more than these."""
-    voting = track.voting
-    length = max(_FEW_FRAMES, math.ceil(_GLIMPSE_SHARE * len(voting)))
-    if length >= len(voting):
-        return None
-    logits, weights = _weighed_views(voting)
-    warmest = max(_stretches(len(voting), length), key=lambda tried: _median(logits[tried], weights[tried]))
-    part = voting[warmest]
-    return replace(track, scores=part, logit=pool(part), probability=None, interval=None)
 
 
 def seen_too_briefly(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
@@ -525,11 +430,6 @@ def _alone(track: FaceTrack, bands: Bands) -> Label | None:
 def strongest_moment(track: FaceTrack) -> Score | None:
     """The frame that speaks most for manipulation, of those on which the person's logit rests."""
     return max(resting_on(track), key=lambda score: -math.inf if score.logit is None else score.logit, default=None)
-
-
-def resting_on(track: FaceTrack) -> Sequence[Score]:
-    """The views on which a person's logit rests: all that vote, or those of a stretch."""
-    return _pooled(track.voting)[1]
 
 
 def wilson(found: float, of: float) -> tuple[float, float]:

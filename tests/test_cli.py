@@ -26,11 +26,11 @@ from deepfake_detect.cli import _Bar, _folders, _name_on_windows, _person, _Scan
 from deepfake_detect.confine import Limits
 from deepfake_detect.files import write_atomically
 from deepfake_detect.options import Options, ReportOptions
+from deepfake_detect.pooling import pool, resting_on
 from deepfake_detect.report import SCHEMA_FILE
 from deepfake_detect.server.guard import LOOPBACK
 from deepfake_detect.source import open_file
 from deepfake_detect.types import Face, FaceTrack, Score, Verdict
-from deepfake_detect.verdict import pool, resting_on
 from deepfake_detect.words import LANGUAGES, Words
 
 if TYPE_CHECKING:

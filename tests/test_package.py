@@ -28,10 +28,10 @@ PACKAGE = ROOT / "deepfake_detect"
 LEVELS = {
     "errors": 0, "words": 0, "files": 0, "completion": 0, "interrupt": 0, "watch": 0, "ahead": 1, "damage": 0, "packets": 0,
     "exif": 0, "options": 1, "confine": 1, "types": 2, "arguments": 2, "source": 2, "pictures": 3, "video": 3, "media": 4,
-    "faces": 3, "tracking": 3, "crop": 3, "model": 3, "checkpoint": 3, "verdict": 3, "draw": 3, "pdq": 3, "metadata": 3,
-    "alignment": 3, "mtcnn": 3, "folder": 3, "credentials": 4, "engine": 4, "provenance": 5, "remote": 5, "report": 5,
-    "page": 5, "annotate": 5, "plots": 5, "compare": 5, "detector": 6, "dossier": 6, "walk": 6, "table": 6, "worker": 7,
-    "again": 7, "verify": 8, "content": 8, "journal": 9, "cluster": 9, "batch": 10, "server": 14, "cli": 15,
+    "faces": 3, "tracking": 3, "crop": 3, "model": 3, "checkpoint": 3, "pooling": 3, "draw": 3, "pdq": 3, "metadata": 3,
+    "alignment": 3, "mtcnn": 3, "folder": 3, "credentials": 4, "engine": 4, "verdict": 4, "provenance": 5, "remote": 5,
+    "report": 5, "page": 5, "annotate": 5, "plots": 5, "compare": 5, "detector": 6, "dossier": 6, "walk": 6, "table": 6,
+    "worker": 7, "again": 7, "verify": 8, "content": 8, "journal": 9, "cluster": 9, "batch": 10, "server": 14, "cli": 15,
     "__main__": 16, "training": 17,
 }  # fmt: skip
 SERVER_LEVELS = {

@@ -12,6 +12,7 @@ import pytest
 
 from deepfake_detect import checkpoint
 from deepfake_detect.options import Options
+from deepfake_detect.pooling import pool
 from deepfake_detect.types import (
     Bands,
     Calibration,
@@ -36,7 +37,6 @@ from deepfake_detect.verdict import (
     label_of,
     likelihood_ratio,
     limited,
-    pool,
     probability,
     strength,
     strongest_moment,
