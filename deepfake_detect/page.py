@@ -111,45 +111,42 @@ def html(
     people, brief = ordered[:_MOST_PEOPLE], verdict.seen_too_briefly(report.tracks)
     answer = report.verdict
     ratio = answer.likelihood_ratio if answer else None
-    rendered: str = (
-        templates()
-        .get_template(TEMPLATE)
-        .render(
-            w=words,
-            report=report,
-            name=plain(report.path if options.keep_path else Path(report.path).name or report.path),
-            reason=verdict.reason(report, words),
-            what_next=_what_next(report, words),
-            part=[words(f"note_{note.key}", **note.values) for note in report.notes if note.key == "part"],
-            interval=verdict.told_interval(answer) if answer else None,
-            support=_support(ratio, words) if ratio else "",
-            people=[
-                _person(track, report, options, words, moments=_MOMENTS // len(people), brief=track in brief)
-                for track in people
-            ],
-            more=draw.left_out(ordered[_MOST_PEOPLE:], words),
-            legend=_data_uri(_legend()),
-            hottest=draw.HOTTEST,
-            even=report.calibration.image.even if report.calibration else None,
-            width=_WIDTH,
-            height=_HEIGHT,
-            many=_many(report, words),
-            facts=_facts(report, created_utc, words),
-            warnings=_warnings(report, words),
-            notes=_notes(report, words),
-            credentials=_credentials(report, words),
-            errors=_errors(report, words),
-            odds=_odds(ratio, words) if ratio else "",
-            person=options.person,
-            priors=posteriors(ratio) if ratio else (),
-            limits=limits(report),
-            withheld=WITHHELD,
-            images=options.images,
-            judged=sum(len(track.voting) for track in shown),
-            maps=sum(len(track.heatmaps) for track in shown),
-            rerun=rerun,
-            paper=paper,
-        )
+    page = templates().get_template(TEMPLATE)
+    rendered: str = page.render(
+        w=words,
+        report=report,
+        name=plain(report.path if options.keep_path else Path(report.path).name or report.path),
+        reason=verdict.reason(report, words),
+        what_next=_what_next(report, words),
+        part=[words(f"note_{note.key}", **note.values) for note in report.notes if note.key == "part"],
+        interval=verdict.told_interval(answer) if answer else None,
+        support=_support(ratio, words) if ratio else "",
+        people=[
+            _person(track, report, options, words, moments=_MOMENTS // len(people), brief=track in brief)
+            for track in people
+        ],
+        more=draw.left_out(ordered[_MOST_PEOPLE:], words),
+        legend=_data_uri(_legend()),
+        hottest=draw.HOTTEST,
+        even=report.calibration.image.even if report.calibration else None,
+        width=_WIDTH,
+        height=_HEIGHT,
+        many=_many(report, words),
+        facts=_facts(report, created_utc, words),
+        warnings=_warnings(report, words),
+        notes=_notes(report, words),
+        credentials=_credentials(report, words),
+        errors=_errors(report, words),
+        odds=_odds(ratio, words) if ratio else "",
+        person=options.person,
+        priors=posteriors(ratio) if ratio else (),
+        limits=limits(report),
+        withheld=WITHHELD,
+        images=options.images,
+        judged=sum(len(track.voting) for track in shown),
+        maps=sum(len(track.heatmaps) for track in shown),
+        rerun=rerun,
+        paper=paper,
     )
     return rendered
 
