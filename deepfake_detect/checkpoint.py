@@ -212,8 +212,8 @@ def _refuse(constant: str) -> None:
 
 def _file(values: dict[str, str], folder: Path) -> WeightFile:
     name = values["file"]
-    # A manifest speaks of the files beside it, and of no others.
-    if not name or Path(name).name != name or not name.isprintable():
+    # A manifest speaks of the files beside it, and of no others; no file system has longer names.
+    if not name.isprintable() or Path(name).name != name or not 0 < len(name.encode()) <= 255:
         raise ValueError(f"file must be the name of one beside the manifest, found {name!r:.100}")
     sha256 = values["sha256"]
     if not re.fullmatch("[0-9a-f]{64}", sha256):
