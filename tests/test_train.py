@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import errno
 import json
 import math
+import os
 import pickle
 import re
 import sys
@@ -30,6 +32,8 @@ from deepfake_detect.training.pairs import IGNORE, Pair, PairMaker
 from deepfake_detect.training.train import (
     Learner,
     Settings,
+    _keep_settings,
+    _save_weights,
     apart,
     collate,
     forward,
@@ -90,6 +94,37 @@ def test_a_run_that_can_t_begin_says_why(drawn_data: Path, tmp_path: Path) -> No
         with pytest.raises(SystemExit, match=said):
             train(tmp_path / "run", [data], restored, settings(), TINY, leave_out=frozenset(left_out), measured_pairs=0)
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_do_not_fit_begin_no_run(drawn_data: Path, tmp_path: Path) -> None:
+    """Which the right command would be refused to go on with."""
+    start = tmp_path / "start.safetensors"
+    save_file(EvidenceNet(TINY).state_dict(), start)
+    with pytest.raises(ValueError, match="does not fit the architecture"):
+        train(tmp_path / "run", [drawn_data], None, settings(), replace(TINY, head=16), start=start, measured_pairs=0)
+    assert not (tmp_path / "run").exists()
+    assert run(tmp_path / "run", drawn_data, start=start, stop_after=32).exists()
+
+
+def test_a_disk_that_fills_up_costs_a_run_nothing_that_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space is left")
+
+    learner = Learner(settings(), TINY, None)
+    writes = {
+        "state.pt": learner.save,
+        "average.safetensors": lambda path: _save_weights(learner.average.module, path),
+        "settings.json": lambda path: _keep_settings(path.parent, settings(), TINY, frozenset(), None, None),
+    }
+    for name, write in writes.items():
+        write(tmp_path / name)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert before.keys() == writes.keys()
+    monkeypatch.setattr(os, "fsync", refuse)
+    for name, write in writes.items():
+        with pytest.raises(OSError, match="no space is left"):
+            write(tmp_path / name)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("error", [MediaError("7.png: damaged", kind="damaged"), WorkerError("gone", kind="killed")])

@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..files import replacing, write_atomically
 from ..model import EvidenceNet
 from ..types import Architecture
 from .blend import FAMILIES, IGNORE
@@ -440,8 +441,8 @@ class Learner:
             "optimiser": self._optimiser.state_dict(),
             "seen": self.seen,
         }
-        torch.save(state, path.with_suffix(".part"))
-        os.replace(path.with_suffix(".part"), path)
+        with replacing(path) as partial:
+            torch.save(state, partial)
 
     def go_on(self, path: Path) -> None:
         """Take up what `save` wrote."""
@@ -504,13 +505,14 @@ def train(
         held_back = PairMaker(*arguments, **options, held_back=True) if measured_pairs else None
     except ValueError as error:
         raise SystemExit(f"train: {error}") from error
+    # Before there is a run: weights that do not fit are corrected by settings that are not those it would be begun with.
+    learner = Learner(settings, architecture, start, teacher)
     _keep_settings(run, settings, architecture, leave_out, start, teacher)
     # A forked worker may hang when its parent already has threads, and torch and OpenCV have: they are spawned.
     context = multiprocessing.get_context("spawn")
     with _own_allocator(context, workers, (arguments, options | {"alone_share": settings.alone_share})) as pool:
         measured = [held_back.make(seed) for seed in range(measured_pairs)] if held_back else []
-        learner, state = Learner(settings, architecture, start, teacher), run / "state.pt"
-        if state.exists():
+        if (state := run / "state.pt").exists():
             learner.go_on(state)
         began, since, next_row = time.monotonic(), learner.seen, (learner.seen // every + 1) * every
         steps: list[tuple[float, float]] = []
@@ -555,7 +557,7 @@ def _keep_settings(
     kept = run / "settings.json"
     if kept.exists() and _completed(json.loads(kept.read_text())) != json.loads(json.dumps(record)):
         raise SystemExit(f"{run} holds a run with other settings ({kept}); give another folder, or the settings it has")
-    kept.write_text(json.dumps(record, indent=1))
+    write_atomically(kept, json.dumps(record, indent=1).encode())
 
 
 def _completed(record: dict[str, Any]) -> dict[str, Any]:
@@ -567,9 +569,7 @@ def _completed(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _save_weights(net: nn.Module, path: Path) -> None:
-    tensors = {name: value.contiguous() for name, value in net.state_dict().items()}
-    save_file(tensors, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
+    write_atomically(path, save({name: value.contiguous() for name, value in net.state_dict().items()}))
 
 
 def _append(path: Path, row: dict[str, float]) -> None:
