@@ -431,7 +431,8 @@ class _Ready:
 
 @dataclass(frozen=True)
 class _Unable:
-    """Nothing can be judged there. No exception, since those are made anew from their arguments, and ours have others."""
+    """Nothing can be judged there, and why. It is returned, since what an actor raises stands, as Ray hands it on, for a
+    bug."""
 
     kind: str
     message: str

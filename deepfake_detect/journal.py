@@ -204,7 +204,7 @@ class Journal:
             return True
 
     def release(self, sha256: str) -> None:
-        """Nothing came of the claim."""
+        """The claim is over, whatever came of it."""
         with self._lock:
             self._claimed.discard(sha256)
 

@@ -133,9 +133,9 @@ def export_graph(folder: Path, name: str) -> None:
 
 
 def export_face_nets(folder: Path) -> None:
-    """Write the graphs of MTCNN's three nets, as facenet-pytorch brings them, and enter them in the manifest.
+    """Write the graphs of MTCNN's three nets, by facenet-pytorch's weights, and enter them in the manifest.
 
-    Only the folder that ships needs them: other weights are used with its face detector.
+    They are used from the folder that ships alone, with the nets of other folders, too.
     """
     graphs = {stage: _write_graph(folder / f"mtcnn-{stage}.onnx", graph) for stage, graph in _face_graphs().items()}
     manifest = read_manifest(folder)
