@@ -42,8 +42,8 @@ _LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
-class Found:
-    """Something elsewhere.
+class Entry:
+    """Something elsewhere, as its storage lists it.
 
     Attributes:
         url: Without credentials.
@@ -67,7 +67,7 @@ def in_one_spelling(url: str) -> str:
     return f"{protocol.lower()}{mark}{rest}"
 
 
-def find(url: str) -> Iterator[Found]:
+def find(url: str) -> Iterator[Entry]:
     """What there is at a URL, in one spelling: a file, all that is below a folder, or what fits a pattern.
 
     Raises:
@@ -79,21 +79,21 @@ def find(url: str) -> Iterator[Found]:
         others = ", ".join(f"{name}://" for name in PROTOCOLS)
         # There a query may be a key whatever it is called, and what is behind # one that decrypts.
         clean = re.split("[?#]", clean)[0]
-        yield Found(clean, failure=Failure("refused", f"no place that is read from; those are {others}"))
+        yield Entry(clean, failure=Failure("refused", f"no place that is read from; those are {others}"))
         return
     if clean != url:
         found = "holds a key or a signature, which others can see here; give it to the storage's package instead"
-        yield Found(clean, failure=Failure("refused", found))
+        yield Entry(clean, failure=Failure("refused", found))
         return
     storage = _storage(protocol)
     try:
         for known in _entries(storage, rest):
-            yield Found(f"{protocol}://{known['name'].lstrip('/')}", _stamp(known))
+            yield Entry(f"{protocol}://{known['name'].lstrip('/')}", _stamp(known))
     except FileNotFoundError:
         what = "nothing matches this pattern" if glob.has_magic(rest) else "no such file; check the URL"
-        yield Found(url, failure=Failure("not_found", what))
+        yield Entry(url, failure=Failure("not_found", what))
     except Exception as error:  # each storage has errors of its own
-        yield Found(url, failure=Failure("unreadable", f"can't be listed ({_reason(error)}); check the permissions"))
+        yield Entry(url, failure=Failure("unreadable", f"can't be listed ({_reason(error)}); check the permissions"))
 
 
 @contextmanager
