@@ -418,6 +418,7 @@ class _Stub:
 
     tool = ToolInfo("0.0", "net", "0" * 64, "calibration", "0" * 64)
     limits = Limits()
+    workers = 1
 
     def cancel(self, _: Job) -> bool:
         """Too late, always."""

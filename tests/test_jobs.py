@@ -42,6 +42,7 @@ class StubPool:
 
     tool = ToolInfo("0.0", "net", "0" * 64, "calibration", "0" * 64)
     limits = Limits()
+    workers = 1
 
     def __init__(self) -> None:
         self.judged: list[str] = []

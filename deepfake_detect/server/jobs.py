@@ -83,8 +83,7 @@ class Jobs:
 
     Args:
         folder: Where they lie; made when missing, for its owner alone.
-        pool: Judges them.
-        workers: How many at a time.
+        pool: Judges them, as many at a time as it has workers.
         keep_s: How long what is done is kept, seconds, over a restart too; None to keep nothing longer than needed, and
             nothing once this is closed. What an earlier server was to keep longer stays as long as that.
         most_waiting: Of all that wait, so many are taken.
@@ -97,11 +96,9 @@ class Jobs:
             be kept while nothing is to be.
     """
 
-    def __init__(
-        self, folder: Path, pool: Pool, *, workers: int = 1, keep_s: float | None = None, most_waiting: int = 100
-    ) -> None:
+    def __init__(self, folder: Path, pool: Pool, *, keep_s: float | None = None, most_waiting: int = 100) -> None:
         self.folder, self.keep_s = folder, keep_s
-        self._pool, self._workers, self._most_waiting = pool, max(1, workers), most_waiting
+        self._pool, self._most_waiting = pool, most_waiting
         # One lock for everything that changes. What waits for something is told: that a job came, that a worker is rid of
         # one, that all ends.
         self._lock = threading.RLock()
@@ -133,7 +130,7 @@ class Jobs:
             self._clear_unknown()
             self._opened_until_closed = opened.pop_all()
         self._threads = [
-            threading.Thread(target=self._work, name="jobs", daemon=True) for _ in range(self._workers + _READY)
+            threading.Thread(target=self._work, name="jobs", daemon=True) for _ in range(pool.workers + _READY)
         ]
         self._threads.append(threading.Thread(target=self._sweep, name="sweep", daemon=True))
 
@@ -156,7 +153,7 @@ class Jobs:
         with self._lock:
             if self._ledger.queued() + len(self._reserved) >= self._most_waiting:
                 # When what waits now will be done: asking in vain costs time, and others fill the queue meanwhile.
-                all_s = self._pace.mean_s * self._most_waiting / self._workers
+                all_s = self._pace.mean_s * self._most_waiting / self._pool.workers
                 raise FullError(max(1, min(60, math.ceil(all_s))))
             self._reserved.add(name)
         try:
@@ -268,7 +265,7 @@ class Jobs:
             live = self._live.get(ticket.id)
             if live is not None and live.taken_s is not None:
                 return self._pace.running(live, time.monotonic())
-            return self._pace.waiting(self._ledger.queued(before=ticket.number), self._workers)
+            return self._pace.waiting(self._ledger.queued(before=ticket.number), self._pool.workers)
 
     @property
     def changes(self) -> int:

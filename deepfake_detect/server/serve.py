@@ -94,7 +94,7 @@ def serve(place: Place, settings: Settings, *, ready: Callable[[str], None], bro
         door,
         pool,
         _quick_turns(),
-        Jobs(data, pool, workers=place.workers, keep_s=place.keep_s, most_waiting=place.most_waiting) as jobs,
+        Jobs(data, pool, keep_s=place.keep_s, most_waiting=place.most_waiting) as jobs,
     ):
         jobs.start()
         listen(jobs, settings, tell).run(sockets=[door])
