@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.requests import Request
+    from starlette.responses import JSONResponse
 
     from .jobs import Jobs
 
@@ -60,40 +60,38 @@ class _App(FastAPI):
 
 async def _refused(request: Request, error: RefusedError) -> JSONResponse:
     service_of(request).monitor.count_refusal(error.kind)
-    read = await drain(request.receive)
-    return JSONResponse(error.body, error.status, error.headers(read=read))
+    return error.answer(read=await drain(request.receive))
 
 
 async def _gone(request: Request, _: ClientDisconnect) -> JSONResponse:
     # Nobody hears it; without, it would be taken for a bug.
     service_of(request).monitor.count_refusal("gone")
-    return _answer(400, "gone", "the request ended before its end")
+    return RefusedError(400, "gone", "the request ended before its end").answer()
 
 
 async def _not_there(request: Request, error: HTTPException) -> JSONResponse:
     kind = {404: "not_found", 405: "method"}.get(error.status_code, "request")
-    headers = dict(error.headers or {})
+    answer = RefusedError(error.status_code, kind, str(error.detail).lower()).answer()
+    answer.headers.update(error.headers or {})
     if error.status_code == 405:
-        headers["Allow"] = ", ".join(_methods_at(request))
-    return _answer(error.status_code, kind, str(error.detail).lower(), headers)
+        answer.headers["Allow"] = ", ".join(_methods_at(request))
+    return answer
 
 
 async def _senseless(_: Request, error: RequestValidationError) -> JSONResponse:
     said = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
-    return _answer(422, "request", said)
+    return RefusedError(422, "request", said).answer()
 
 
 async def _unwritten(request: Request, error: sqlite3.Error) -> JSONResponse:
     service_of(request).monitor.count_refusal("disk")
-    return _answer(507, "disk", f"the list of jobs can't be written ({error}); free some space and try again")
+    said = f"the list of jobs can't be written ({error}); free some space and try again"
+    return RefusedError(507, "disk", said).answer()
 
 
 async def _internal(_: Request, error: Exception) -> JSONResponse:
-    return _answer(500, "internal", f"internal error ({type(error).__name__}); please report it")
-
-
-def _answer(status: int, kind: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse(RefusedError(status, kind, message).body, status, headers)
+    said = f"internal error ({type(error).__name__}); please report it"
+    return RefusedError(500, "internal", said).answer()
 
 
 def _methods_at(request: Request) -> list[str]:

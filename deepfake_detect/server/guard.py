@@ -12,13 +12,13 @@ import asyncio
 import contextlib
 import hmac
 import ipaddress
-import json
 import re
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import cookie_parser
+from starlette.responses import JSONResponse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -65,21 +65,18 @@ class RefusedError(Exception):
         super().__init__(message)
         self.status, self.kind, self.message, self.retry_after_s = status, kind, message, retry_after_s
 
-    @property
-    def body(self) -> dict[str, Any]:
-        """What is answered."""
-        return {"error": {"kind": self.kind, "message": self.message}}
-
-    def headers(self, *, read: bool) -> dict[str, str]:
-        """Sent with it.
+    def answer(self, *, read: bool = True) -> JSONResponse:
+        """What is sent.
 
         Args:
             read: Whether all of the request was. What is still being sent is not waited for.
         """
-        found = {} if read else {"Connection": "close"}
+        headers = {} if read else {"Connection": "close"}
         if self.retry_after_s is not None:
-            found["Retry-After"] = str(self.retry_after_s)
-        return found | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})
+            headers["Retry-After"] = str(self.retry_after_s)
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return JSONResponse({"error": {"kind": self.kind, "message": self.message}}, self.status, headers)
 
 
 class Rate:
@@ -173,7 +170,10 @@ class Guard:
             self._check(scope)
         except RefusedError as error:
             self._refused(error.kind)
-            await refuse(error, receive, guarded, login=error.status == 401 and _asks_for_page(scope))
+            answer = error.answer(read=await drain(receive))
+            if error.status == 401 and _asks_for_page(scope):
+                answer.status_code, answer.headers["Location"] = 303, "/login"
+            await answer(scope, receive, guarded)
             return
         await self._app(scope, receive, guarded)
 
@@ -270,18 +270,3 @@ async def drain(receive: Receive) -> bool:
             if not message.get("more_body", False):
                 return True
     return False
-
-
-async def refuse(error: RefusedError, receive: Receive, send: Send, *, login: bool = False) -> None:
-    """Answer with the reason.
-
-    Args:
-        login: Lead to the page that asks for the token.
-    """
-    read = await drain(receive)
-    body = json.dumps(error.body).encode("ascii")
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers += [(name.lower().encode(), value.encode()) for name, value in error.headers(read=read).items()]
-    headers += [(b"location", b"/login")] if login else []
-    await send({"type": "http.response.start", "status": 303 if login else error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
