@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
@@ -18,12 +18,14 @@ from .restore import restored_path
 from .retouch import retouch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from numpy.random import Generator
 
     from ..types import Architecture
+
+    _Pools = dict[str, dict[str, list[TrainingFace]]]
 
 # How often each source of genuine faces is drawn. Soft sources less often than their count, sharp ones more, yet none so
 # often that its few faces are learned by heart.
@@ -160,33 +162,21 @@ class PairMaker:
         self._closest, self._unworn, self._alone_share = closest, unworn, alone_share
         known = [replace(face, source=f"{_OWN}{face.source}") if folder == own else face
                  for folder in data for face in read_faces(folder, leave_out=leave_out)]  # fmt: skip
-        self._alone: dict[str, dict[str, list[TrainingFace]]] = {}
-        for face in known:
-            if face.held_back == held_back:
-                self._alone.setdefault(face.source, {}).setdefault(face.group, []).append(face)
-        faces = [face for face in known if face.mesh is not None]
-        # By source and group: a clip of eighty frames is no more often seen than a picture.
-        self._real: dict[str, dict[str, list[TrainingFace]]] = {}
-        self._fake: dict[str, dict[str, list[TrainingFace]]] = {}
-        for face in faces:
-            if face.held_back == held_back:
-                source = (self._real if face.label == "real" else self._fake).setdefault(face.source, {})
-                source.setdefault(face.group, []).append(face)
+        asked = [face for face in known if face.held_back == held_back]
+        self._alone = _pooled(asked)
+        self._real = _pooled(face for face in asked if face.mesh is not None and face.label == "real")
+        self._fake = _pooled(face for face in asked if face.mesh is not None and face.label != "real")
         if not self._real:
-            kept = sum(face.held_back for face in faces if face.label == "real")
-            others = sum(face.label == "real" for face in faces) - kept
+            genuine = [face for face in known if face.mesh is not None and face.label == "real"]
+            kept = sum(face.held_back for face in genuine)
+            others = len(genuine) - kept
             wanted = "held-back genuine faces to measure on" if held_back else "genuine faces to train on"
             raise ValueError(
                 f"{', '.join(map(str, data))}: expected {wanted}, found none; of the genuine faces with landmarks {kept}"
                 f" are held back, by their groups' names, and {others} are not"
             )
-        self._published: dict[str, dict[str, list[TrainingFace]]] = {}
-        for groups in self._real.values():
-            for group, some in groups.items():
-                for face in some:
-                    if face.publication:
-                        self._published.setdefault(face.publication, {}).setdefault(group, []).append(face)
         self._everyone = [face for groups in self._real.values() for some in groups.values() for face in some]
+        self._published = _pooled((face for face in self._everyone if face.publication), by="publication")
         self._generated, self._forged = (
             [some for source in sources for some in self._fake.get(source, {}).values()]
             for sources in (_GENERATED, _FORGED)
@@ -445,7 +435,15 @@ def ciplab_mask(fake: TrainingFace, size: tuple[int, int] = (340, 340)) -> np.nd
     return mask
 
 
-def _choose(pools: dict[str, dict[str, list[TrainingFace]]], weights: dict[str, float], rng: Generator) -> TrainingFace:
+def _pooled(faces: Iterable[TrainingFace], *, by: Literal["source", "publication"] = "source") -> _Pools:
+    """Faces by source or publication, and by group: a clip of eighty frames is no more often seen than a picture."""
+    pools: _Pools = {}
+    for face in faces:
+        pools.setdefault(getattr(face, by), {}).setdefault(face.group, []).append(face)
+    return pools
+
+
+def _choose(pools: _Pools, weights: dict[str, float], rng: Generator) -> TrainingFace:
     """A source by its weight, one of its groups, one of the group's faces; one's own beside others by `_OWN_SHARE`."""
     names = sorted(pools)
     shares = np.array([weights.get(name, _UNKNOWN_WEIGHT) for name in names])
