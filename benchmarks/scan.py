@@ -134,7 +134,7 @@ def _judged(files: list[str]) -> float:
     """Seconds that these files took, from when all processes had loaded their nets."""
     from deepfake_detect import Options
     from deepfake_detect.errors import DeepfakeDetectError
-    from deepfake_detect.worker import load
+    from deepfake_detect.process import load
 
     judge = load(Options(), None)
     _together.wait()

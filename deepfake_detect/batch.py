@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from .cluster import Actor
     from .confine import Limits
+    from .process import Judge
     from .walk import Sighting
-    from .worker import Judge
 
 log = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from .content import Answer, Content
-    from .worker import Judge
+    from .process import Judge
 
 log = logging.getLogger(__name__)
 

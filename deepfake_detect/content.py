@@ -10,14 +10,14 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from . import remote, source
 from .errors import MediaError
+from .job import Job
 from .watch import time_over
-from .worker import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .confine import Limits
-    from .worker import Outcome
+    from .job import Outcome
 
 _CHUNK = 2**20
 # SQLite has no larger numbers, and dates beyond the year 2262 are.

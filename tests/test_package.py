@@ -28,11 +28,11 @@ PACKAGE = ROOT / "deepfake_detect"
 LEVELS = {
     "errors": 0, "words": 0, "files": 0, "completion": 0, "interrupt": 0, "watch": 0, "ahead": 1, "damage": 0, "packets": 0,
     "exif": 0, "options": 1, "confine": 1, "types": 2, "arguments": 2, "source": 2, "pictures": 3, "video": 3, "media": 4,
-    "faces": 3, "tracking": 3, "crop": 3, "model": 3, "checkpoint": 3, "pooling": 3, "draw": 3, "pdq": 3, "metadata": 3,
-    "alignment": 3, "mtcnn": 3, "folder": 3, "credentials": 4, "engine": 4, "verdict": 4, "provenance": 5, "remote": 5,
-    "report": 5, "page": 5, "annotate": 5, "plots": 5, "compare": 5, "detector": 6, "dossier": 6, "walk": 6, "table": 6,
-    "worker": 7, "again": 7, "verify": 8, "content": 8, "journal": 9, "cluster": 9, "batch": 10, "server": 14, "cli": 15,
-    "__main__": 16, "training": 17,
+    "job": 3, "faces": 3, "tracking": 3, "crop": 3, "model": 3, "checkpoint": 3, "pooling": 3, "draw": 3, "pdq": 3,
+    "metadata": 3, "alignment": 3, "mtcnn": 3, "folder": 3, "credentials": 4, "engine": 4, "verdict": 4, "provenance": 5,
+    "remote": 5, "report": 5, "page": 5, "annotate": 5, "plots": 5, "compare": 5, "detector": 6, "dossier": 6, "walk": 6,
+    "table": 6, "answer": 7, "process": 7, "again": 7, "worker": 8, "verify": 8, "content": 9, "journal": 10,
+    "cluster": 10, "batch": 11, "server": 14, "cli": 15, "__main__": 16, "training": 17,
 }  # fmt: skip
 SERVER_LEVELS = {
     "guard": 0, "removal": 0, "timeline": 0, "upload": 1, "browser": 1, "listener": 1, "visits": 1, "ledger": 3,

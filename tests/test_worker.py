@@ -32,11 +32,12 @@ import pytest
 from conftest import SAMPLES, texture
 from PIL import Image
 
-from deepfake_detect import worker
+from deepfake_detect import answer, worker
 from deepfake_detect.compare import compare
 from deepfake_detect.confine import Limits
 from deepfake_detect.errors import MediaError, OptionsError, WeightsError, WorkerError
 from deepfake_detect.options import Options
+from deepfake_detect.process import _answer
 from deepfake_detect.report import SCHEMA_FILE, to_dict
 from deepfake_detect.types import Effort, Face, FaceTrack, MediaInfo, Report, Score, ToolInfo, Verdict
 from deepfake_detect.words import LANGUAGES
@@ -767,7 +768,7 @@ def pictured() -> Report:
 
 def understood(record: object, **changed: object) -> Outcome:
     message = {"record": record, "reasons": dict.fromkeys(LANGUAGES, "So it is."), "crop": "", **changed}
-    found = worker._understood(json.loads(json.dumps(message)), Job("clip.mp4"), "rlimits")
+    found = answer.understood(json.loads(json.dumps(message)), Job("clip.mp4"), "rlimits")
     assert isinstance(found, Outcome)
     return found
 
@@ -809,7 +810,7 @@ def test_a_comparison_comes_through_as_it_was_and_no_nonsense_in_it(tmp_path: Pa
 
     def heard(record: object) -> object:
         message = {"record": record, "reasons": dict.fromkeys(LANGUAGES, ""), "crop": ""}
-        return worker._understood(json.loads(json.dumps(message)), job, "")
+        return answer.understood(json.loads(json.dumps(message)), job, "")
 
     assert heard(known) == Outcome(known, "", dict.fromkeys(LANGUAGES, ""))
     assert heard({**known, "extra": 1, "error_rates": "none"}) == heard(known)
@@ -831,5 +832,5 @@ def test_a_report_that_no_thread_could_be_started_for_lacked_memory(lacking: OSE
         raise lacking
 
     job = {"path": "clip.mp4", "original": None, "report": "folder"}
-    answer = worker._answer(judge, job, ["clip.mp4"], lambda stage, done: None)
-    assert json.loads(answer)["error"][0] == kind
+    said = _answer(judge, job, ["clip.mp4"], lambda stage, done: None)
+    assert json.loads(said)["error"][0] == kind

@@ -30,10 +30,10 @@ from typing import TYPE_CHECKING
 from .. import source
 from ..errors import DeepfakeDetectError, MediaError, OptionsError, WorkerError
 from ..files import write_atomically
+from ..job import Job, Original, Outcome
 from ..options import ReportOptions
 from ..report import to_dict
 from ..types import Failure, Report
-from ..worker import Job, Original, Outcome
 from .download import FOLDER
 from .ledger import BRIEF, OVER, REASONS, WHOLE, Contents, Ledger, Status, Ticket
 from .pace import Live, Pace, Standing
@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     import io
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-    from ..worker import Pool, Progress
+    from ..job import Progress
+    from ..worker import Pool
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..worker import Job
+    from ..job import Job
 
 # Shorter jobs teach nothing about how long writing a report takes.
 _TELLING_S = 3.0
@@ -36,7 +36,7 @@ class Live:
     Attributes:
         job: What the worker is given.
         writes: It makes a report.
-        stage, done: As `worker.Progress`.
+        stage, done: As `job.Progress`.
         taken_s: When a worker had it; None while none has.
         began_s: When its stages began.
     """
