@@ -48,7 +48,7 @@ def identity(entry: dict[str, Any], looks: dict[str, Sequence[Look]], found: che
         f"SHA-256 `{entry['sha256']}`, {entry['date']}. {entry['parameters']:,} parameters in half precision"
         f" ({size:.1f} MB). Crops of {entry['architecture']['size']} pixels; {'; '.join(seen)}. Margins are on each side,"
         " as a share of the longer side of the face's box."
-        f"{softness(found.softness)}{pooling(found.hottest)}"
+        f"{softness(found.softness)}{pooling(found)}"
     )
 
 
@@ -61,8 +61,11 @@ def softness(found: Softness | None) -> str:
     )
 
 
-def pooling(hottest: float | None) -> str:
-    return f" A face's logit is the mean of the hottest {hottest:.0%} of its cells." if hottest else ""
+def pooling(found: checkpoint.ManifestEntry) -> str:
+    """How the logit of a face is made of its map, in pictures and in videos."""
+    said = [f"in a {name} {' and '.join(f'the hottest {share:.0%}' for share in shares)} of its cells"
+            for name, kind in (("picture", "image"), ("video", "video")) if (shares := found.hottest(kind))]  # fmt: skip
+    return f" A face's logit is the mean of {', '.join(said)}, each averaged first." if said else ""
 
 
 def _times(looks: Sequence[Look]) -> str:

@@ -255,8 +255,8 @@ def _logit(
     mirrored = torch.tensor([look.mirrored for look in entry.image_looks]).view(-1, 1, 1)
     maps = net(torch.where(mirrored[..., None], crops.flip(-1), crops))[0]
     cells = (onto @ torch.where(mirrored, maps.flip(-1), maps).flatten(1)[..., None]).sum(0)[:, 0]
-    if entry.hottest is not None:
-        return cells.topk(max(1, round(entry.hottest * len(cells)))).values.mean()
+    if shares := entry.hottest("image"):
+        return torch.stack([cells.topk(max(1, round(share * len(cells)))).values.mean() for share in shares]).mean()
     sharpness = entry.architecture.sharpness
     return (torch.logsumexp(cells * sharpness, 0) - math.log(len(cells))) / sharpness
 

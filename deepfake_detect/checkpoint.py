@@ -82,8 +82,10 @@ class ManifestEntry:
         video_looks: How one in a frame of a video is.
         graph: The same net for ONNX Runtime; None where it was exported without.
         softness: What is taken off its evidence for want of sharpness; None for nothing.
-        hottest: The share of a map's cells, the hottest, whose mean is the logit of a face, above 0 to 1; None for the
-            pooling of the architecture, which the net was trained with.
+        image_hottest: Shares of a map's cells, above 0 to 1: of each its hottest so many are averaged, and the mean of
+            these means is the logit of a face in a picture. None at all for the pooling of the architecture, which the net
+            was trained with.
+        video_hottest: The same for a face in a frame of a video.
     """
 
     name: str
@@ -95,11 +97,13 @@ class ManifestEntry:
     video_looks: tuple[Look, ...]
     graph: WeightFile | None = None
     softness: Softness | None = None
-    hottest: float | None = None
+    image_hottest: tuple[float, ...] = ()
+    video_hottest: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.hottest is not None and not 0 < self.hottest <= 1:
-            raise ValueError(f"hottest must be above 0 to 1, found {self.hottest}")
+        for share in (*self.image_hottest, *self.video_hottest):
+            if not 0 < share <= 1:
+                raise ValueError(f"hottest must be above 0 to 1, found {share}")
         for looks in (self.image_looks, self.video_looks):
             if not 1 <= len(looks) <= _MOST_LOOKS:
                 raise ValueError(f"expected 1 to {_MOST_LOOKS} looks at each kind of media, found {len(looks)}")
@@ -108,10 +112,15 @@ class ManifestEntry:
         """How a face in media of this kind is looked at."""
         return self.video_looks if kind == "video" else self.image_looks
 
+    def hottest(self, kind: str) -> tuple[float, ...]:
+        """The shares of its map that make the logit of a face in media of this kind."""
+        return self.video_hottest if kind == "video" else self.image_hottest
+
     @property
     def evidence_sha256(self) -> str:
         """SHA-256 of all that its logits come from: weights, architecture, looks, softness and pooling."""
-        return _digest(self.sha256, self.architecture, self.image_looks, self.video_looks, self.softness, self.hottest)
+        looks, hottest = (self.image_looks, self.video_looks), (self.image_hottest, self.video_hottest)
+        return _digest(self.sha256, self.architecture, *looks, self.softness, *hottest)
 
     @property
     def entry_sha256(self) -> str:
@@ -235,6 +244,11 @@ def _entry(name: str, values: dict[str, Any], folder: Path) -> ManifestEntry:
     image_looks, video_looks = (
         tuple(_checked(Look(**look)) for look in values.get("looks", {}).get(kind, own)) for kind in ("image", "video")
     )
+    # Before videos were pooled in a way of their own, one number stood for both.
+    shares = values.get("hottest", {})
+    if not isinstance(shares, dict):
+        shares = {"image": [shares], "video": [shares]}
+    image_hottest, video_hottest = (tuple(map(_number, shares.get(kind, ()))) for kind in ("image", "video"))
     weights = _file(values, folder)
     return ManifestEntry(
         name=name,
@@ -246,7 +260,8 @@ def _entry(name: str, values: dict[str, Any], folder: Path) -> ManifestEntry:
         video_looks=video_looks,
         graph=_file(values["onnx"], folder) if "onnx" in values else None,
         softness=_checked(Softness(**values["softness"])) if "softness" in values else None,
-        hottest=_number(values["hottest"]) if "hottest" in values else None,
+        image_hottest=image_hottest,
+        video_hottest=video_hottest,
     )
 
 

@@ -144,19 +144,21 @@ class Examiner:
             shares[j] += np.float32(look.weight) * seen
         maps /= shares
         maps -= np.array([self.warmth(view) for view in views], np.float32).reshape(-1, 1, 1)
-        return maps, pooled(maps, self._entry)
+        return maps, pooled(maps, self._entry, kind=kind)
 
 
-def pooled(maps: np.ndarray, entry: checkpoint.ManifestEntry) -> np.ndarray:
+def pooled(maps: np.ndarray, entry: checkpoint.ManifestEntry, *, kind: str) -> np.ndarray:
     """Logits (N,) of maps (N, h, w): what is drawn is what was decided on, also where a map is the mean of several.
 
     Where looks are averaged their single hottest cells seldom agree, and in `model.pool`, as a net is trained, these would
-    decide. So an entry may say that a share of the cells is averaged instead.
+    decide. So an entry may say that shares of the cells are averaged instead: a small one for what was cut out and pasted,
+    which shows in few cells and is what compression leaves best, a large one for what a net drew, which shows in many.
     """
     cells = maps.reshape(len(maps), maps.shape[1] * maps.shape[2]).astype(np.float64)
-    if entry.hottest is not None:
-        count = max(1, round(entry.hottest * cells.shape[1]))
-        return np.asarray(np.sort(cells, 1)[:, -count:].mean(1), np.float32)
+    if shares := entry.hottest(kind):
+        ordered = np.sort(cells, 1)
+        means = [ordered[:, -max(1, round(share * cells.shape[1])) :].mean(1) for share in shares]
+        return np.asarray(np.mean(means, 0), np.float32)
     cells *= entry.architecture.sharpness
     most = cells.max(1, keepdims=True)
     mean = most[:, 0] + np.log(np.exp(cells - most).mean(1))

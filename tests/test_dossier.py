@@ -114,7 +114,7 @@ def test_the_record_keeps_the_contract_and_adds_what_one_needs_to_check_it(clip:
             assert kept["evidence"].shape == (28, 28)
             assert kept["crop"].shape == (224, 224, 3)
             # What is drawn is what was decided on: the stored map gives the stated logit.
-            (logit,) = pooled(kept["evidence"][None].astype(np.float32), checkpoint.find())
+            (logit,) = pooled(kept["evidence"][None].astype(np.float32), checkpoint.find(), kind="video")
         assert logit == pytest.approx(face["logit"], abs=1e-3)
 
 

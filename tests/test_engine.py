@@ -16,7 +16,7 @@ from conftest import SAMPLES, read_rgb, texture
 from onnx import TensorProto, helper
 
 from deepfake_detect import Detector, Options, OptionsError, WeightsError, checkpoint
-from deepfake_detect.engine import Examiner, OnnxEngine, TorchEngine, choose, face_finder
+from deepfake_detect.engine import Examiner, OnnxEngine, TorchEngine, choose, face_finder, pooled
 from deepfake_detect.faces import sharpness
 from deepfake_detect.model import pool
 from deepfake_detect.mtcnn import _Sums
@@ -97,7 +97,7 @@ class _StubEngine:
 
 def examiner(*looks: Look) -> Examiner:
     entry = checkpoint.find()
-    return Examiner(_StubEngine(), replace(entry, image_looks=looks, softness=None, hottest=None))  # type: ignore[arg-type]
+    return Examiner(_StubEngine(), replace(entry, image_looks=looks, softness=None, image_hottest=()))  # type: ignore[arg-type]
 
 
 FACE = Face((80.0, 90.0, 180.0, 190.0), ((0.0, 0.0),) * 5, 1.0)
@@ -157,14 +157,23 @@ def test_what_softness_explains_is_taken_off_map_and_logit() -> None:
 
 def test_the_hottest_cells_of_the_mean_of_looks_are_averaged() -> None:
     some = examiner(Look(0.1), Look(0.5))
-    some._entry = replace(some._entry, hottest=0.1)
+    some._entry = replace(some._entry, image_hottest=(0.1,))
     views = [some.cut(Frame(texture(300, 280, seed)), FACE, kind="image") for seed in (1, 2)]
     maps, logits = some.score(views, kind="image")
     assert logits == pytest.approx([sorted(one.ravel())[-78:] @ np.full(78, 1 / 78) for one in maps], abs=1e-3)
-    some._entry = replace(some._entry, hottest=1.0)
+    some._entry = replace(some._entry, image_hottest=(1.0,))
     assert some.score(views, kind="image")[1] == pytest.approx(maps.mean((1, 2)), abs=1e-3)
-    some._entry = replace(some._entry, hottest=1e-9)
+    some._entry = replace(some._entry, image_hottest=(1e-9,))
     assert some.score(views, kind="image")[1] == pytest.approx(maps.max((1, 2)), abs=1e-3)
+    some._entry = replace(some._entry, image_hottest=(1e-9, 1.0))
+    assert some.score(views, kind="image")[1] == pytest.approx((maps.max((1, 2)) + maps.mean((1, 2))) / 2, abs=1e-3)
+
+
+def test_pictures_and_videos_are_pooled_in_their_own_ways() -> None:
+    entry = replace(checkpoint.find(), image_hottest=(1e-9,), video_hottest=(1.0,))
+    maps = np.arange(784, dtype=np.float32).reshape(1, 28, 28)
+    assert pooled(maps, entry, kind="image") == [783]
+    assert pooled(maps, entry, kind="video") == [391.5]
 
 
 def test_an_examiner_judges_nothing_in_nothing() -> None:

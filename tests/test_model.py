@@ -253,6 +253,10 @@ def test_a_manifest_s_hashes_are_hashes(sha256: object, copied: Path) -> None:
         {"hottest": 1.5},
         {"hottest": "0.1"},
         {"hottest": True},
+        {"hottest": {"image": [0.1], "video": [0]}},
+        {"hottest": {"image": 0.1}},
+        {"hottest": {"video": ["0.1"]}},
+        {"hottest": [0.1]},
     ],
 )
 def test_a_manifest_s_numbers_are_numbers(copied: Path, change: dict[str, object]) -> None:

@@ -45,7 +45,7 @@ def export(
     trained_on: str,
     looks: dict[str, list[dict[str, Any]]] | None = None,
     softness: dict[str, float] | None = None,
-    hottest: float | None = None,
+    hottest: dict[str, list[float]] | None = None,
 ) -> dict[str, Any]:
     """Write a net and its entry, and make it the default.
 
@@ -56,7 +56,8 @@ def export(
         trained_on: In words, for the manifest.
         looks: For `image` and `video` the fields of each `types.Look`; None for the crop it was trained on alone.
         softness: The fields of a `types.Softness`, which `softness.py` measures; None to take nothing off.
-        hottest: See `ManifestEntry`; None to pool as in training.
+        hottest: For `image` and `video` the shares of a map that are pooled, see `ManifestEntry`; None to pool as in
+            training.
 
     Returns:
         The entry.
@@ -336,17 +337,21 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("weights"), help="(%(default)s)")
     parser.add_argument("--trained-on", help="the training data in words")
     parser.add_argument("--looks", type=Path, help="JSON: for image and video the fields of each look, see types.Look")
-    parser.add_argument("--hottest", type=float, help="share of a map's cells whose mean is the logit (as trained)")
+    parser.add_argument("--hottest", type=float, nargs="+", metavar="SHARE",
+                        help="shares of a map's cells, the mean of whose means is the logit (as trained)")  # fmt: skip
+    parser.add_argument("--hottest-video", type=float, nargs="+", metavar="SHARE",
+                        help="the same for faces in videos (as --hottest)")  # fmt: skip
     parser.add_argument("--graphs", action="store_true", help="only the graphs, of the manifest's default or of --name")
     arguments = parser.parse_args()
     if arguments.graphs:
         export_graph(arguments.folder, arguments.name or read_manifest(arguments.folder)["default"])
     elif arguments.source and arguments.name and arguments.trained_on:
-        if arguments.hottest is not None and not 0 < arguments.hottest <= 1:
+        shares = {"image": arguments.hottest or [], "video": arguments.hottest_video or arguments.hottest or []}
+        if not all(0 < share <= 1 for each in shares.values() for share in each):
             parser.error("expected --hottest above 0 to 1")
         looks = _read_looks(arguments.looks) if arguments.looks else None
         entry = export(arguments.source, arguments.folder, arguments.name, trained_on=arguments.trained_on, looks=looks,
-                       hottest=arguments.hottest)  # fmt: skip
+                       hottest=shares if any(shares.values()) else None)  # fmt: skip
         print(json.dumps(entry, indent=1))
     else:
         parser.error("give the averaged weights, --name and --trained-on")

@@ -101,7 +101,7 @@ def add(
     sharp = np.array([sharpness(crop.pixels) for crop in crops])
     some = sharp > 0
     group = np.array([f"{face.source}/{face.group}" for _, face in made])
-    logits = pooled(maps, entry)
+    logits = pooled(maps, entry, kind="image")
     found, interval = fit(sharp[some], logits[some]), slopes(sharp[some], logits[some], group[some])
     if interval[0] <= 0:
         found = dataclasses.replace(found, slope=0.0)
