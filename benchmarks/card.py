@@ -63,9 +63,12 @@ def softness(found: Softness | None) -> str:
 
 def pooling(found: checkpoint.ManifestEntry) -> str:
     """How the logit of a face is made of its map, in pictures and in videos."""
-    said = [f"in a {name} {' and '.join(f'the hottest {share:.0%}' for share in shares)} of its cells"
-            for name, kind in (("picture", "image"), ("video", "video")) if (shares := found.hottest(kind))]  # fmt: skip
-    return f" A face's logit is the mean of {', '.join(said)}, each averaged first." if said else ""
+    said = []
+    for name, kind in (("picture", "image"), ("video", "video")):
+        if shares := [f"{share:.0%}" for share in found.hottest(kind)]:
+            mean = "the mean" if len(shares) == 1 else "the mean of the means"
+            said.append(f"in a {name} {mean} of the hottest {' and '.join(shares)}")
+    return f" A face's logit is {', '.join(said)} of its cells." if said else ""
 
 
 def _times(looks: Sequence[Look]) -> str:
