@@ -21,8 +21,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
 from deepfake_detect.training.calibrate import RIDGE, arrays, chances, fit, source_weights
-from deepfake_detect.training.evaluate import Item, read_scores
 from deepfake_detect.training.metrics import calibration_error
+from deepfake_detect.training.scores import Item, read_scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

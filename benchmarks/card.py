@@ -18,22 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from deepfake_detect import checkpoint
 from deepfake_detect.training.calibrate import by_kind, fit
-from deepfake_detect.training.evaluate import (
-    add_together,
-    check_together,
-    markdown,
-    read_frames,
-    read_scores,
-    relabelled,
-    scored,
-    table,
-)
+from deepfake_detect.training.evaluate import add_together, check_together, markdown, scored, table
 from deepfake_detect.training.evaluation_page import reliability_plot, svg
+from deepfake_detect.training.scores import read_frames, read_scores, relabelled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from deepfake_detect.training.evaluate import Item
+    from deepfake_detect.training.scores import Item
     from deepfake_detect.types import Calibration, Look, Softness
 
 WEIGHTS = Path(__file__).parent.parent / "weights"

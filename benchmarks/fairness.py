@@ -21,8 +21,8 @@ from sklearn.metrics import roc_auc_score
 from deepfake_detect import checkpoint
 from deepfake_detect.engine import Examiner, choose
 from deepfake_detect.training.data import read_faces
-from deepfake_detect.training.evaluate import read_scores, relabelled
 from deepfake_detect.training.metrics import effective_groups
+from deepfake_detect.training.scores import read_scores, relabelled
 from deepfake_detect.verdict import wilson
 
 if TYPE_CHECKING:

@@ -34,8 +34,8 @@ from deepfake_detect.errors import MediaError
 from deepfake_detect.files import NAMES
 from deepfake_detect.options import sampling
 from deepfake_detect.training.datasets import VIDEO_ENDINGS, Labelled, read_dataset
-from deepfake_detect.training.evaluate import Item, judge, read_scores, relabelled
 from deepfake_detect.training.metrics import few_groups, group_resamples
+from deepfake_detect.training.scores import Item, judge, read_scores, relabelled
 from deepfake_detect.verdict import deciding
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from conftest import SAMPLES, read_rgb, write_video
 
 from deepfake_detect import Detector, checkpoint
 from deepfake_detect.engine import Examiner, choose, load_net
-from deepfake_detect.training import calibrate, evaluate
+from deepfake_detect.training import calibrate, scores
 from deepfake_detect.training.datasets import Labelled
 from deepfake_detect.training.export import read_manifest
 from deepfake_detect.types import Frame, Kind, Look
@@ -263,7 +263,7 @@ def test_ways_to_calibrate_are_held_by_one_penalty(monkeypatch: pytest.MonkeyPat
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     from calibrations import WAYS
 
-    few = [evaluate.Item(f"{i}", label, "made", "", f"{i}", logit=level + i / 10)
+    few = [scores.Item(f"{i}", label, "made", "", f"{i}", logit=level + i / 10)
            for label, level in (("real", -2.0), ("fake", 1.0)) for i in range(12)]  # fmt: skip
     logits, ones, fake = calibrate.arrays(few)
     slope, offset, _ = calibrate._platt(logits, ones, fake, calibrate.source_weights(few))
@@ -281,7 +281,7 @@ def test_the_model_card_is_filled_and_keeps_what_was_written_by_hand(tmp_path: P
     program = shutil.copy(BENCHMARKS / "card.py", tmp_path / "benchmarks")
     table(tmp_path / "scores.csv", judged(10))
     (tmp_path / "measured.md").write_text("As measured.\n")
-    calibrate.calibrate(evaluate.read_scores(tmp_path / "scores.csv"), weights, data="made")
+    calibrate.calibrate(scores.read_scores(tmp_path / "scores.csv"), weights, data="made")
     before, part = (weights / "MODEL_CARD.md").read_text(), re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.S)
     run(program, str(tmp_path), f"robustness={tmp_path / 'measured.md'}")
     card = (weights / "MODEL_CARD.md").read_text()

@@ -1,4 +1,4 @@
-"""training.train, evaluate, calibrate, export: small runs whose outcome is known."""
+"""training.train, scores, evaluate, calibrate, export: small runs whose outcome is known."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from safetensors.torch import load_file, save_file
 from deepfake_detect import Detector, Options, checkpoint
 from deepfake_detect.errors import MediaError, WorkerError
 from deepfake_detect.model import EvidenceNet
-from deepfake_detect.training import calibrate, evaluate, finetune, softness
+from deepfake_detect.training import calibrate, evaluate, finetune, scores, softness
 from deepfake_detect.training import export as export_module
 from deepfake_detect.training.datasets import Dataset, Labelled, read_dataset
-from deepfake_detect.training.evaluate import Item, read_scores, table
+from deepfake_detect.training.evaluate import table
 from deepfake_detect.training.export import enter, export, read_manifest, write_manifest
 from deepfake_detect.training.pairs import IGNORE, Pair, PairMaker
+from deepfake_detect.training.scores import Item, read_scores
 from deepfake_detect.training.train import (
     Learner,
     Settings,
@@ -443,7 +444,7 @@ def test_no_group_kept_apart_is_trained_on(tmp_path: Path, monkeypatch: pytest.M
     own = [Labelled(f"{label}{i}.jpg", label, "s", "", f"g{i}") for label in ("real", "fake") for i in range(60)]
     told: list[frozenset[str]] = []
 
-    def judged(_: Path, some: list[Labelled], *__: object) -> tuple[list[Item], list[evaluate.FrameScore]]:
+    def judged(_: Path, some: list[Labelled], *__: object) -> tuple[list[Item], list[scores.FrameScore]]:
         return [Item(**vars(item), kind="image", logit=0.0) for item in some], []
 
     def prepared(_: object, __: Path, faces: Path, *___: object, **____: object) -> int:
@@ -576,10 +577,7 @@ def test_the_table_counts() -> None:
 def test_frames_have_an_interval_and_the_unjudged_a_class() -> None:
     some = [*items([-1.0, -0.5, 0.5, -2.0], [1.0, -0.7, 2.0]), replace(items([], [0.0])[0], path="x", logit=None)]
     frames = [
-        evaluate.FrameScore(item.path, time, item.logit)
-        for item in some
-        for time in (0.0, 1.0)
-        if item.logit is not None
+        scores.FrameScore(item.path, time, item.logit) for item in some for time in (0.0, 1.0) if item.logit is not None
     ]
     (row,) = table(some, frames, resamples=50)
     # A video that was looked at again counts no more than one that was clear at once.
@@ -605,7 +603,7 @@ def test_files_are_ordered_by_what_is_said_of_them_and_not_by_their_worst_person
     alone, crowd, poor = items([], [2.0, 3.0, 2.5])
     crowd, poor = replace(crowd, others=" ".join(["-4.0:1.0"] * 9)), replace(poor, quality=0.0)
     calibration = Calibration("c", "", "", LINE, LINE)
-    said = [evaluate.relabelled(item, calibration) for item in (alone, crowd, poor)]
+    said = [scores.relabelled(item, calibration) for item in (alone, crowd, poor)]
     assert [item.log_odds for item in said] == pytest.approx(
         [2.0, math.log((math.exp(3.0) + 9 * math.exp(-4.0)) / 10), 1.25]
     )
@@ -622,7 +620,7 @@ def test_files_are_ordered_by_what_is_said_of_them_and_not_by_their_worst_person
     old = read_scores(tmp_path / "scores.csv")
     assert evaluate.scored(old).evidence.tolist() == [2.0, 3.0, 2.5]
     assert evaluate.scored([*old, *said]).evidence.tolist() == [2.0, 3.0, 2.5] * 2
-    assert [evaluate.relabelled(item, calibration) for item in old] == said
+    assert [scores.relabelled(item, calibration) for item in old] == said
 
 
 def test_the_rates_of_the_bands_are_those_of_what_is_said() -> None:
@@ -635,7 +633,7 @@ def test_the_rates_of_the_bands_are_those_of_what_is_said() -> None:
              for item in items([], [-4.0] * 3)]  # fmt: skip
     mixed = [*alone, *crowds, *brief]
     bands = calibrate.fit(mixed)
-    said = [evaluate.relabelled(item, Calibration("c", "", "", bands, bands)).verdict for item in mixed]
+    said = [scores.relabelled(item, Calibration("c", "", "", bands, bands)).verdict for item in mixed]
     alarms = [verdict == "manipulated" for item, verdict in zip(mixed, said, strict=True) if item.label == "real"]
     misses = [
         verdict == "no_manipulation_found" for item, verdict in zip(mixed, said, strict=True) if item.label == "fake"
@@ -710,13 +708,13 @@ def portraits(few_media: Path) -> list[Labelled]:
 
 def test_a_narrower_run_loses_no_scores(few_media: Path, portraits: list[Labelled], detector: Detector) -> None:
     out = few_media / "out"
-    first, _ = evaluate.run(few_media, portraits, out, detector)
-    narrower, frames = evaluate.run(few_media, portraits[:1], out, detector)
+    first, _ = scores.run(few_media, portraits, out, detector)
+    narrower, frames = scores.run(few_media, portraits[:1], out, detector)
     assert read_scores(out / "scores.csv") == narrower == first[:1]
     assert {frame.path for frame in frames} == {portraits[0].path}
     for item in portraits:
         (few_media / item.path).unlink()  # Whoever judges them anew finds an error.
-    again, frames = evaluate.run(few_media, portraits, out, detector)
+    again, frames = scores.run(few_media, portraits, out, detector)
     assert again == first
     assert len(frames) == 2
     assert read_scores(out / "other_scores.csv") == []
@@ -726,13 +724,13 @@ def test_a_row_that_was_torn_costs_that_file_alone(
     few_media: Path, portraits: list[Labelled], detector: Detector, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = few_media / "out"
-    first, frames = evaluate.run(few_media, portraits, out, detector)
+    first, frames = scores.run(few_media, portraits, out, detector)
     for name in ("scores.csv", "frames.csv"):
         whole = (out / name).read_bytes()
         header, _, rows = whole.partition(b"\n")
         # In the middle what a power cut may leave, and the last row as far as it came.
         (out / name).write_bytes(header + b"\nfake/portrait\r\n" + rows[:-4])
-    again, frames_again = evaluate.run(few_media, portraits, out, detector)
+    again, frames_again = scores.run(few_media, portraits, out, detector)
     assert [(item.path, item.label, item.verdict) for item in again] == [
         (item.path, item.label, item.verdict) for item in first
     ]
@@ -746,9 +744,9 @@ def test_a_file_that_was_replaced_is_judged_anew(
     few_media: Path, portraits: list[Labelled], detector: Detector
 ) -> None:
     forged, genuine = portraits
-    first, _ = evaluate.run(few_media, portraits, few_media / "out", detector)
+    first, _ = scores.run(few_media, portraits, few_media / "out", detector)
     (few_media / forged.path).write_bytes((few_media / genuine.path).read_bytes())
-    again, frames = evaluate.run(few_media, portraits, few_media / "out", detector)
+    again, frames = scores.run(few_media, portraits, few_media / "out", detector)
     assert again[0].logit == pytest.approx(first[1].logit)
     assert again[0].logit != pytest.approx(first[0].logit)
     assert again[1] == first[1]
@@ -826,8 +824,8 @@ def test_evaluation_goes_on_where_it_stopped(
     found = read_dataset(few_media).items
     assert [item.label for item in found] == ["fake", "fake", "fake", "real"]
     out = few_media / "out"
-    first, _ = evaluate.run(few_media, found[-1:], out, detector)
-    everything, frames = evaluate.run(few_media, found, out, detector)
+    first, _ = scores.run(few_media, found[-1:], out, detector)
+    everything, frames = scores.run(few_media, found, out, detector)
     assert everything[-1].logit == pytest.approx(first[0].logit)
     assert everything[-1].probability == pytest.approx(first[0].probability)
     assert {item.path: item.verdict for item in everything}["fake/broken.jpg"] == "error"
@@ -844,27 +842,27 @@ def test_results_of_other_options_or_versions_are_not_mixed(
     few_media: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = read_dataset(few_media).items
-    evaluate.run(few_media, found[-1:], few_media / "out", detector)
+    scores.run(few_media, found[-1:], few_media / "out", detector)
     with pytest.raises(SystemExit, match="other media, weights or options"):
-        evaluate.run(few_media, found, few_media / "out", Detector(Options(frames=3)))
+        scores.run(few_media, found, few_media / "out", Detector(Options(frames=3)))
     with monkeypatch.context() as changed:
-        changed.setattr(evaluate, "__version__", "9.9")
+        changed.setattr(scores, "__version__", "9.9")
         with pytest.raises(SystemExit, match=r"holds results of version \d\S*, this is 9\.9; remove"):
-            evaluate.run(few_media, found, few_media / "out", detector)
+            scores.run(few_media, found, few_media / "out", detector)
     corrected = [replace(found[-1], label="fake", method="blend")]
-    (item,), _ = evaluate.run(few_media, corrected, few_media / "out", detector)
+    (item,), _ = scores.run(few_media, corrected, few_media / "out", detector)
     assert (item.label, item.method) == ("fake", "blend")
     kept = few_media / "out" / "run.json"
     kept.write_text(
         json.dumps({name: value for name, value in json.loads(kept.read_text()).items() if name != "version"})
     )
     with pytest.raises(SystemExit, match="holds results of version unknown, this is"):
-        evaluate.run(few_media, corrected, few_media / "out", detector)
+        scores.run(few_media, corrected, few_media / "out", detector)
 
 
 def test_the_results_are_written_for_programs_and_for_people(few_media: Path, detector: Detector) -> None:
     dataset = read_dataset(few_media)
-    items, frames = evaluate.run(few_media, dataset.items, few_media / "out", detector)
+    items, frames = scores.run(few_media, dataset.items, few_media / "out", detector)
     sources = sorted({item.source for item in items})
     text = evaluate.write(few_media / "out", items, frames, detector, name="<few> & small", layout=dataset.layout,
                           together=[sources])  # fmt: skip

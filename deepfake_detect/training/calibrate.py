@@ -30,9 +30,9 @@ from .. import checkpoint
 from ..files import NAMES
 from ..types import Bands
 from ..verdict import LEAST_SUPPORT, weighed
-from .evaluate import Item, read_scores, said_of, unlimited
 from .export import read_manifest, write_manifest
 from .metrics import calibration_error, calibration_error_by_chance, effective_groups, group_resamples
+from .scores import Item, read_scores, said_of, unlimited
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from .evaluate import Item
+    from .scores import Item
 
 _TEMPLATE = Path(__file__).parent / "evaluation.html.j2"
 

@@ -27,9 +27,10 @@ from ..files import NAMES, write_atomically
 from ..media import shown
 from .calibrate import FEWEST_GROUPS, calibrate, fewest_groups
 from .datasets import read_dataset
-from .evaluate import relabelled, run, write
+from .evaluate import write
 from .export import check_name, export, read_manifest
 from .prepare import Wanted, prepare
+from .scores import relabelled, run
 from .train import Settings, train
 
 if TYPE_CHECKING:
