@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -157,6 +159,20 @@ def test_decoders_fill_the_folder_of_redrawn_faces(drawn_data: Path, tmp_path: P
     assert 10 <= len(made) <= 12
     with pytest.raises(SystemExit, match="run `train` first"):
         redraw.apply_all([drawn_data], tmp_path, tmp_path / "redrawn", copies=1)
+
+
+def test_a_disk_that_fills_up_leaves_no_half_of_a_decoder(
+    drawn_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which `apply` could not read."""
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space is left")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="no space is left"):
+        redraw.train_all([drawn_data], tmp_path / "decoders", minutes=0.3 / 60)
+    assert not list((tmp_path / "decoders").iterdir())
 
 
 def test_every_look_at_a_pair_sees_the_face_where_it_is(

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -180,7 +180,8 @@ def train_all(data: Sequence[Path], out: Path, *, minutes: float) -> None:
         torch.manual_seed(i)
         net = Autoencoder(upsampling, halvings=halvings, latent=latent)
         for stage, weights in train_autoencoder(net, faces, minutes=minutes, seed=i).items():
-            save_file(weights, out / f"decoder_{upsampling}_{halvings}_{latent}_{round(stage * 100)}.safetensors")
+            name = f"decoder_{upsampling}_{halvings}_{latent}_{round(stage * 100)}.safetensors"
+            write_atomically(out / name, save(weights))
 
 
 def apply_all(data: Sequence[Path], decoders: Path, out: Path, *, copies: int, seed: int = 0) -> None:
