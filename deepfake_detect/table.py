@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from . import source
 from .errors import OptionsError
 from .files import replacing
 from .options import Options
@@ -69,29 +70,29 @@ def check_way(out: Path, page: Path, journal: Path) -> None:
     """
     if out.suffix not in FORMATS:
         raise OptionsError(
-            f"{out.name}: expected a name that ends in {', '.join(FORMATS)}, found {out.suffix or 'none'!r}"
+            f"{source.shown(out.name)}: expected a name that ends in {', '.join(FORMATS)}, found {out.suffix or 'none'!r}"
         )
     if out.suffix == ".parquet":
         _pyarrow()
     if not out.parent.is_dir():
-        raise OptionsError(f"{out.parent}: is not a folder; make it first")
+        raise OptionsError(f"{source.shown(out.parent)}: is not a folder; make it first")
     if out.is_dir():
-        raise OptionsError(f"{out}: is a folder; give the name of a file")
+        raise OptionsError(f"{source.shown(out)}: is a folder; give the name of a file")
     if os.path.lexists(page):
         with page.open("rb") as file:
             if _mark(out).encode() not in file.read(1000):
                 raise OptionsError(
-                    f"{page}: is not of an earlier scan into {out.name} and would be replaced; move it elsewhere, or give"
-                    " another folder"
+                    f"{source.shown(page)}: is not of an earlier scan into {source.shown(out.name)} and would be replaced;"
+                    " move it elsewhere, or give another folder"
                 )
     elif os.path.lexists(out) and not os.path.lexists(journal):
-        raise OptionsError(f"{out}: is not of an earlier scan and would be replaced; give another name")
+        raise OptionsError(f"{source.shown(out)}: is not of an earlier scan and would be replaced; give another name")
     if not os.path.lexists(journal):
         # There will be its page, which it has not written yet.
         for other in (path.with_suffix("") for path in out.parent.glob("*.journal")):
             if other.suffix in FORMATS and not os.path.lexists(other):
-                found = f"a scan into {other.name} was begun there and has not ended"
-                raise OptionsError(f"{out.parent}: {found}; end it, or give another folder")
+                found = f"a scan into {source.shown(other.name)} was begun there and has not ended"
+                raise OptionsError(f"{source.shown(out.parent)}: {found}; end it, or give another folder")
 
 
 def as_row(known: dict[str, Any]) -> dict[str, Any]:

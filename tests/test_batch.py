@@ -478,6 +478,28 @@ def test_two_scans_that_were_begun_at_once_do_not_replace_each_others_page(
     assert len(InProcess.judged) == judged
 
 
+@pytest.mark.skipif(os.name != "posix", reason="such names are those of Unix")
+def test_refusals_name_tables_as_can_be_printed(tmp_path: Path) -> None:
+    odd = tmp_path / "x\nok   \x1b[2K"
+    for out, why in ((odd, "expected a name that ends in"), (odd / "a.csv", "is not a folder")):
+        with pytest.raises(OptionsError, match=rf"x\\nok   \\x1b\[2K: {why}"):
+            table.check_way(out, tmp_path / PAGE, tmp_path / "a.journal")
+    odd.mkdir()
+    (odd / "a.csv").mkdir()
+    (odd / "b.csv").write_text("years of work")
+    (odd / PAGE).write_text("years of work")
+    for name, page, why in (
+        ("a.csv", "none.html", r"a\.csv: is a folder"),
+        ("b.csv", "none.html", r"b\.csv: is not of an earlier scan and"),
+        ("c.csv", PAGE, r"index\.html: is not of an earlier scan into c\.csv"),
+    ):
+        with pytest.raises(OptionsError, match=rf"x\\nok   \\x1b\[2K/{why}"):
+            table.check_way(odd / name, odd / page, odd / "a.journal")
+    (odd / "d\n.csv.journal").touch()
+    with pytest.raises(OptionsError, match=r"x\\nok   \\x1b\[2K: a scan into d\\n\.csv was begun"):
+        table.check_way(odd / "c.csv", odd / "none.html", odd / "c.csv.journal")
+
+
 def test_a_table_of_another_origin_is_not_replaced(queue: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine.csv"
     out.write_text("years of work")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zlib
 from dataclasses import replace
@@ -576,6 +577,14 @@ def test_a_damaged_picture_is_named(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "copy.png").write_bytes(data)
     with pytest.raises(MediaError, match=r"copy\.png: expected a picture"):
         read_picture(tmp_path / "copy.png")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="such names are those of Unix")
+def test_a_damaged_picture_is_named_as_can_be_printed(tmp_path: Path) -> None:
+    odd = tmp_path / "x\nok   \x1b[2K.png"
+    odd.touch()
+    with pytest.raises(MediaError, match=r"x\\nok   \\x1b\[2K\.png: expected a picture"):
+        read_picture(odd)
 
 
 @pytest.mark.parametrize(("digits", "eyes", "mouth"), [("1100", 1.0, 0.0), ("0001", 0.0, 1.0), ("0100", IGNORE, 0.0)])

@@ -761,6 +761,16 @@ def test_scores_that_are_not_there_are_not_none(tmp_path: Path, monkeypatch: pyt
         calibrate.main()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="such names are those of Unix")
+def test_refused_scores_are_named_as_can_be_printed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    odd = tmp_path / "x\nok   \x1b[2K"
+    with pytest.raises(SystemExit, match=r"x\\nok   \\x1b\[2K: expected the scores\.csv"):
+        read_scores(odd)
+    odd.write_text("path,label\na\n")
+    assert read_scores(odd) == []
+    assert r"x\nok   \x1b[2K: 1 rows can't be read" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import MediaError
 from ..files import NAMES
+from ..source import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,7 +83,7 @@ def read_picture(path: Path) -> np.ndarray:
     encoded = np.frombuffer(path.read_bytes(), np.uint8)
     pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
     if pixels is None:
-        raise MediaError(f"{path}: expected a picture OpenCV can read; check the file", kind="damaged")
+        raise MediaError(f"{shown(path)}: expected a picture OpenCV can read; check the file", kind="damaged")
     return np.ascontiguousarray(pixels[..., ::-1])
 
 
@@ -99,7 +100,9 @@ def read_faces(root: Path, *, split: str = "train", leave_out: frozenset[str] = 
     """
     for name in ("index.csv", "landmarks.npz"):
         if not (root / name).is_file():
-            raise SystemExit(f"{root}: expected {name}, found none; run `python -m deepfake_detect.training.prepare`")
+            raise SystemExit(
+                f"{shown(root)}: expected {name}, found none; run `python -m deepfake_detect.training.prepare`"
+            )
     with (root / "index.csv").open("r", -1, *NAMES, newline="") as lines:
         rows = {row["path"]: row for row in csv.DictReader(lines) if row["split"] == split}
     faces = []

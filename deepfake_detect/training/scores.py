@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import __version__
 from ..files import NAMES, write_atomically
+from ..source import shown
 from ..verdict import deciding, evidence, finding, log_odds, probability, seen_enough, shown_in_part
 from .datasets import Labelled
 
@@ -131,7 +132,7 @@ def run(
         what = (
             "other media, weights or options" if version == __version__ else f"version {version}, this is {__version__}"
         )
-        raise SystemExit(f"{out} holds results of {what}; remove it, give another folder, or `evaluate` --again")
+        raise SystemExit(f"{shown(out)} holds results of {what}; remove it, give another folder, or `evaluate` --again")
     write_atomically(kept, json.dumps(made_with, indent=1).encode())
     for rows_so_far in (scores, frames):
         _cut_torn_row(rows_so_far)
@@ -226,7 +227,7 @@ def _people(item: Item) -> list[tuple[float, float]]:
         ValueError: Nobody could be judged.
     """
     if item.logit is None:
-        raise ValueError(f"{item.path}: expected a judged file")
+        raise ValueError(f"{shown(item.path)}: expected a judged file")
     return [(item.logit, 1.0 if item.quality is None else item.quality), *_read(item.others)]
 
 
@@ -237,7 +238,7 @@ def read_scores(path: Path) -> list[Item]:
         SystemExit: There is no such file.
     """
     if not path.is_file():
-        raise SystemExit(f"{path}: expected the scores.csv that an evaluation wrote, found no such file")
+        raise SystemExit(f"{shown(path)}: expected the scores.csv that an evaluation wrote, found no such file")
     return _read_rows(path, _item)
 
 
@@ -271,5 +272,5 @@ def _read_rows(path: Path, read: Callable[[dict[str, str]], _Row]) -> list[_Row]
             except (KeyError, ValueError):
                 broken += 1
     if broken:
-        log.warning("%s: %d rows can't be read and are passed over", path, broken)
+        log.warning("%s: %d rows can't be read and are passed over", shown(path), broken)
     return rows
