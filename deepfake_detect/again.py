@@ -7,7 +7,6 @@ import math
 import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -25,7 +24,7 @@ from .verdict import decide, is_open, judge, warnings
 from .words import Words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from . import checkpoint
@@ -338,15 +337,13 @@ def _compare_maps(
         compared.differences.append(f"examination.report_options.person: was {person}, who was not seen")
     # Of more views than maps are kept, rounding may choose others.
     few = sum(len(track.heatmaps) for track in report.tracks) < report.options.max_heatmaps
-    kind = report.media.kind if report.media else "image"
-    read_as = None if read_by is None else partial(pooled, entry=read_by, kind=kind)
     others = 0
     for i, (known, track) in enumerate(zip(record["tracks"], report.tracks, strict=False)):
         for j, (face, score) in enumerate(zip(known["faces"], track.scores, strict=False)):
             heatmap = score.heatmap if person in (None, track.id) else None
             if "evidence" in face and heatmap is not None:
                 file = face["evidence"]["file"]
-                differences = list(_other_map(folder, file, score, heatmap, with_crop=with_crops, read_as=read_as))
+                differences = list(_other_map(folder, file, score, heatmap, with_crop=with_crops, read_by=read_by))
                 compared.differences += differences
                 compared.same += not differences
             elif "evidence" in face or heatmap is not None:
@@ -365,16 +362,9 @@ def _compare_maps(
 
 
 def _other_map(
-    folder: Path,
-    name: str,
-    score: Score,
-    own: Heatmap,
-    *,
-    with_crop: bool,
-    read_as: Callable[[np.ndarray], np.ndarray] | None,
+    folder: Path, name: str, score: Score, own: Heatmap, *, with_crop: bool, read_by: checkpoint.ManifestEntry | None
 ) -> Iterator[str]:
-    """How what was kept of a view differs from what the net and the detector give; `read_as` makes logits of maps, where
-    another kind of processor read the media."""
+    """How what was kept of a view differs from what the net and the detector give."""
     most, place = _MAP, _PLACE
     try:
         kept = read_arrays(folder, name)
@@ -383,14 +373,14 @@ def _other_map(
     except (MediaError, *NO_MAP) as error:
         yield f"the map in {name} can't be read ({briefly(error)})"
         return
-    if read_as is not None:
+    if read_by is not None:
         most, place = _READ_MAP, _READ_PLACE * score.face.size_px
     alike = evidence.shape == own.evidence.shape and evidence.dtype.kind == "f"
     placed = _same_place(to_frame, own.crop.to_frame, side=len(own.crop.pixels), most=place)
-    if read_as is not None and alike and placed:
-        # Whoever made the folder may have put in any figures.
+    if read_by is not None and alike and placed:
+        # Only videos are read otherwise. Whoever made the folder may have put in any figures.
         with np.errstate(all="ignore"):
-            (logit,) = read_as(evidence[None].astype(np.float32))
+            (logit,) = pooled(evidence[None].astype(np.float32), read_by, kind="video")
         if score.logit is None or not abs(logit - score.logit) <= _TOLERATED["logit"]:
             yield f"the map in {name} is not that of its logit"
         evidence = _map_laid_onto(own, evidence, to_frame)

@@ -1,4 +1,7 @@
-"""What a worker says of a file -> what is taken from it: it may have been taken over, so that nothing goes on unchecked."""
+"""What a worker says of a file -> what is taken from it: it may have been taken over, so that nothing goes on unchecked.
+
+That it is JSON, an object, and without numbers that are none, `worker` sees as it arrives.
+"""
 
 from __future__ import annotations
 

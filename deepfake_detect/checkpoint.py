@@ -30,7 +30,7 @@ _Made = TypeVar("_Made", Architecture, Bands, Look, OtherGroups, Softness)
 # What a manifest raises that says something else than was expected.
 _SENSELESS = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 # Each takes as long as the first.
-_MOST_LOOKS = 16
+_MOST_LOOKS, _MOST_SHARES = 16, 16
 # In an installed package the folder lies inside it, in a checkout beside it.
 _FOLDERS = (Path(__file__).parent / "weights", Path(__file__).parent.parent / "weights")
 
@@ -101,9 +101,9 @@ class ManifestEntry:
     video_hottest: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        for share in (*self.image_hottest, *self.video_hottest):
-            if not 0 < share <= 1:
-                raise ValueError(f"hottest must be above 0 to 1, found {share}")
+        for shares in (self.image_hottest, self.video_hottest):
+            if len(shares) > _MOST_SHARES or not all(0 < share <= 1 for share in shares):
+                raise ValueError(f"hottest must be up to {_MOST_SHARES} shares above 0 to 1, found {shares!r:.100}")
         for looks in (self.image_looks, self.video_looks):
             if not 1 <= len(looks) <= _MOST_LOOKS:
                 raise ValueError(f"expected 1 to {_MOST_LOOKS} looks at each kind of media, found {len(looks)}")
@@ -119,8 +119,10 @@ class ManifestEntry:
     @property
     def evidence_sha256(self) -> str:
         """SHA-256 of all that its logits come from: weights, architecture, looks, softness and pooling."""
-        looks, hottest = (self.image_looks, self.video_looks), (self.image_hottest, self.video_hottest)
-        return _digest(self.sha256, self.architecture, *looks, self.softness, *hottest)
+        image, video = self.image_hottest, self.video_hottest
+        # As it was when one number, or none, stood for both: what needs no more must not look like another net.
+        hottest = (image[0] if image else None,) if image == video and len(image) < 2 else (image, video)
+        return _digest(self.sha256, self.architecture, self.image_looks, self.video_looks, self.softness, *hottest)
 
     @property
     def entry_sha256(self) -> str:
@@ -248,6 +250,8 @@ def _entry(name: str, values: dict[str, Any], folder: Path) -> ManifestEntry:
     shares = values.get("hottest", {})
     if not isinstance(shares, dict):
         shares = {"image": [shares], "video": [shares]}
+    if not shares.keys() <= {"image", "video"}:
+        raise ValueError(f"hottest must be for image and video, found {list(shares)!r:.100}")
     image_hottest, video_hottest = (tuple(map(_number, shares.get(kind, ()))) for kind in ("image", "video"))
     weights = _file(values, folder)
     return ManifestEntry(

@@ -79,9 +79,11 @@ class Journal:
                 self._open({"layout": _LAYOUT, **settings}, restart=restart)
                 undo.pop_all()
         except sqlite3.OperationalError as error:
-            raise OptionsError(f"{path}: is in use by another scan, or can't be written ({error})") from error
+            raise OptionsError(
+                f"{source.shown(path)}: is in use by another scan, or can't be written ({error})"
+            ) from error
         except sqlite3.DatabaseError as error:
-            found = f"{path}: is not a journal of this program ({error}); give another name for the table"
+            found = f"{source.shown(path)}: is not a journal of this program ({error}); give another name for the table"
             raise OptionsError(found) from error
 
     def __enter__(self) -> Journal:

@@ -137,8 +137,9 @@ _PRIVATE = frozenset({
     "filepath", "hostcomputer", "hostname", "path", "webstatement", "usageterms",
     "city", "provincestate", "state", "sublocation", "xyz", "lat", "lon", "long", "lng",
 })  # fmt: skip
-# What people write, and fields in which a program names itself.
+# What people write.
 FREE_TEXT = frozenset({"comment", "source", "credit", "make", "model"})
+# Fields in which a program names itself. In others the same word may be what the picture shows.
 SOFTWARE_FIELDS = frozenset({
     "software", "processingsoftware", "creatortool", "softwareagent", "encoder", "encodedby", "encodingtool", "tool",
     "comapplequicktimesoftware", "handlername", "program", "originatingprogram", "writingapp", "muxingapp", "comment",

@@ -178,7 +178,7 @@ def _signature(folder: Path, key: Path | None) -> Iterator[Check]:
     if not isinstance(public, Ed25519PublicKey):
         yield Check("signature", False, f"{key or dossier.PUBLIC_KEY} is not an Ed25519 key")
         return
-    fingerprint = public.public_bytes_raw().hex()
+    public_hex = public.public_bytes_raw().hex()
     if key is not None:
         # Who knows the right key vouches for the folder to whoever goes by the one in it.
         try:
@@ -191,10 +191,10 @@ def _signature(folder: Path, key: Path | None) -> Iterator[Check]:
     try:
         public.verify(read_file(folder, dossier.SIGNATURE), read_file(folder, dossier.SUMS))
     except (InvalidSignature, MediaError, OSError):
-        yield Check("signature", False, f"not made over this {dossier.SUMS} by the key {fingerprint}")
+        yield Check("signature", False, f"not made over this {dossier.SUMS} by the key {public_hex}")
         return
     known = "the key given" if key else "a key that lies beside it: compare it with one you know"
-    yield Check("signature", True, f"made by {known}, {fingerprint}")
+    yield Check("signature", True, f"made by {known}, {public_hex}")
 
 
 def _inner_files(folder: Path, record: dict[str, Any], *, told: set[str]) -> Iterator[Check]:

@@ -574,6 +574,7 @@ def test_names_of_what_is_written_draw_no_lines_of_their_own(
     (odd / "linked" / "evidence").symlink_to(tmp_path)
     (odd / "eaten").mkdir()
     (odd / "eaten" / "report.html").symlink_to(photo)
+    (odd / "table.csv.journal").write_text("somebody else's, and longer than the head of a database is " * 9)
     compare, pem = ["compare", str(photo), str(photo), "--out"], str(in_the_way)
     for status, why, arguments in (
         (2, "is a file; give a folder", [str(photo), "--report", str(in_the_way)]),
@@ -593,6 +594,7 @@ def test_names_of_what_is_written_draw_no_lines_of_their_own(
         (1, "can't be written", [*compare, str(in_the_way / "below.png")]),
         (2, "is a folder", [*compare, str(odd)]),
         (2, "ending in .png", [*compare, str(odd / "both.jpg")]),
+        (2, "is not a journal", ["scan", str(photo), "--out", str(odd / "table.csv")]),
     ):
         assert main(arguments) == status
         err = capsys.readouterr().err

@@ -257,6 +257,8 @@ def test_a_manifest_s_hashes_are_hashes(sha256: object, copied: Path) -> None:
         {"hottest": {"image": 0.1}},
         {"hottest": {"video": ["0.1"]}},
         {"hottest": [0.1]},
+        {"hottest": {"images": [0.1]}},
+        {"hottest": {"image": [0.1] * 17}},
     ],
 )
 def test_a_manifest_s_numbers_are_numbers(copied: Path, change: dict[str, object]) -> None:
@@ -266,6 +268,22 @@ def test_a_manifest_s_numbers_are_numbers(copied: Path, change: dict[str, object
     path.write_text(json.dumps(manifest))
     with pytest.raises(WeightsError, match="does not fit this version"):
         checkpoint.find(folder=copied)
+
+
+def test_one_number_that_pools_both_kinds_of_media_makes_the_net_it_always_was(copied: Path) -> None:
+    path = copied / "manifest.json"
+    manifest = json.loads(path.read_text())
+    named = manifest["models"][manifest["default"]]
+    found = []
+    for hottest in (0.08, {"image": [0.08], "video": [0.08]}):
+        named["hottest"] = hottest
+        path.write_text(json.dumps(manifest))
+        found.append(checkpoint.find(folder=copied))
+    before = checkpoint._digest(
+        found[0].sha256, found[0].architecture, found[0].image_looks, found[0].video_looks, found[0].softness, 0.08
+    )
+    assert [one.evidence_sha256 for one in found] == [before, before]
+    assert checkpoint.find().evidence_sha256 != before
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes are those of Unix")

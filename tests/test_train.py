@@ -101,10 +101,14 @@ def test_weights_that_do_not_fit_begin_no_run(drawn_data: Path, tmp_path: Path) 
     """Which the right command would be refused to go on with."""
     start = tmp_path / "start.safetensors"
     save_file(EvidenceNet(TINY).state_dict(), start)
-    with pytest.raises(ValueError, match="does not fit the architecture"):
-        train(tmp_path / "run", [drawn_data], None, settings(), replace(TINY, head=16), start=start, measured_pairs=0)
-    assert not (tmp_path / "run").exists()
+    wider = replace(TINY, head=16)
+    for wrong, why in ((start, "does not fit the architecture"), (tmp_path / "no.safetensors", "no.safetensors")):
+        with pytest.raises(SystemExit, match=why):
+            train(tmp_path / "run", [drawn_data], None, settings(), wider, start=wrong, measured_pairs=0)
+        assert not (tmp_path / "run").exists()
     assert run(tmp_path / "run", drawn_data, start=start, stop_after=32).exists()
+    with pytest.raises(SystemExit, match="holds a run with other settings"):
+        train(tmp_path / "run", [drawn_data], None, settings(), wider, start=start, measured_pairs=0)
 
 
 def test_a_disk_that_fills_up_costs_a_run_nothing_that_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +119,7 @@ def test_a_disk_that_fills_up_costs_a_run_nothing_that_it_had(tmp_path: Path, mo
     writes = {
         "state.pt": learner.save,
         "average.safetensors": lambda path: _save_weights(learner.average.module, path),
-        "settings.json": lambda path: _keep_settings(path.parent, settings(), TINY, frozenset(), None, None),
+        "settings.json": lambda path: _keep_settings(path.parent, {"start": "imagenet"}),
     }
     for name, write in writes.items():
         write(tmp_path / name)

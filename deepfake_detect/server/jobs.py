@@ -725,16 +725,16 @@ def _make_private(folder: Path, places: Iterable[Path]) -> None:
         if hasattr(os, "getuid"):
             # A place that everyone may write to, such as /tmp: somebody else may have been there first.
             if known.st_uid != os.getuid() or not folder.is_dir() or folder.is_symlink():
-                raise OptionsError(f"{folder}: is not a folder of your own; give another --data")
+                raise OptionsError(f"{source.shown(folder)}: is not a folder of your own; give another --data")
             folder.chmod(0o700)
         # Where a start got no further, as on a full disk, some of our own folders are there, with nothing in them.
         folders = [place for place in places if place.is_dir() and not place.is_symlink()]
         begun = {place for place in folders if not any(place.iterdir())}
         if not (folder / _DATABASE).exists() and set(folder.iterdir()) - begun:
-            raise OptionsError(f"{folder}: holds other files; give an empty or a new folder as --data")
+            raise OptionsError(f"{source.shown(folder)}: holds other files; give an empty or a new folder as --data")
         _make(places)
     except OSError as error:
-        raise OptionsError(f"{folder}: can't be used ({error.strerror}); give another --data") from error
+        raise OptionsError(f"{source.shown(folder)}: can't be used ({error.strerror}); give another --data") from error
 
 
 def _make(places: Iterable[Path]) -> None:

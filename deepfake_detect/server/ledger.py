@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
+from .. import source
 from ..errors import OptionsError
 from ..types import Failure
 
@@ -148,10 +149,10 @@ class Ledger:
                 self._take_up()
                 undo.pop_all()
         except sqlite3.OperationalError as error:
-            found = f"{path.parent}: is in use by another server, or can't be written ({error}); give another --data"
-            raise OptionsError(found) from error
+            found = f"is in use by another server, or can't be written ({error}); give another --data"
+            raise OptionsError(f"{source.shown(path.parent)}: {found}") from error
         except sqlite3.DatabaseError as error:
-            raise OptionsError(f"{path}: can't be used ({error}); give another --data") from error
+            raise OptionsError(f"{source.shown(path)}: can't be used ({error}); give another --data") from error
 
     def _open(self) -> None:
         # Before WAL, which then needs no shared memory; and nobody else can have it.

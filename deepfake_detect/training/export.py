@@ -348,7 +348,7 @@ def main() -> None:
     elif arguments.source and arguments.name and arguments.trained_on:
         shares = {"image": arguments.hottest or [], "video": arguments.hottest_video or arguments.hottest or []}
         if not all(0 < share <= 1 for each in shares.values() for share in each):
-            parser.error("expected --hottest above 0 to 1")
+            parser.error("expected shares above 0 to 1")
         looks = _read_looks(arguments.looks) if arguments.looks else None
         entry = export(arguments.source, arguments.folder, arguments.name, trained_on=arguments.trained_on, looks=looks,
                        hottest=shares if any(shares.values()) else None)  # fmt: skip

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
@@ -45,9 +46,10 @@ _NORMS = ("batch", "strangers", "kept")
 _TAUGHT = ("all", "whole", "alone")
 # Settings that are no numbers, or may be missing.
 _NAMED = ("backbone", "norms", "taught", "least_margin", "closest")
+_SETTINGS = "settings.json"
 # Of a net: its first weights, (channels, what it sees, 3, 3).
 _STEM = "stem.1.weight"
-# Of a map's cells, those whose mean a student is asked for beside the map: the share that the manifest pools.
+# Of a map's cells, those whose mean a student is asked for beside the map: the share that the manifest pools of pictures.
 _HOTTEST = 0.08
 
 _maker: PairMaker
@@ -146,7 +148,7 @@ def likeness(maps: Tensor, wanted: Tensor, *, map_weight: float) -> Tensor:
 
 
 def _hottest(maps: Tensor) -> Tensor:
-    """The mean of the hottest cells of maps (N, h, w), as the logit is taken in use; (N,)."""
+    """The mean of the hottest cells of maps (N, h, w), as the logit of a picture is taken in use; (N,)."""
     cells = maps.flatten(1)
     return cells.topk(round(_HOTTEST * cells.shape[1]), dim=1).values.mean(1)
 
@@ -488,7 +490,8 @@ def train(
         The averaged weights, safetensors.
 
     Raises:
-        SystemExit: The folder holds a run with other settings, or no pairs can be made of the data.
+        SystemExit: The folder holds a run with other settings, no pairs can be made of the data, or the weights to start
+            from, or the teacher's, can't be read or do not fit.
     """
     arguments = (data, restored, architecture)
     margins = (settings.narrowest, settings.widest) if settings.widest else None
@@ -503,11 +506,14 @@ def train(
         # A pool whose workers can't make theirs starts others for ever.
         PairMaker(*arguments, **options, alone_share=settings.alone_share)
         held_back = PairMaker(*arguments, **options, held_back=True) if measured_pairs else None
-    except ValueError as error:
+        record = _record(settings, architecture, leave_out, start, teacher)
+        _check_settings(run, record)
+        # Before there is a run: weights that do not fit are corrected by settings that it would not have been begun with.
+        learner = Learner(settings, architecture, start, teacher)
+    except (OSError, ValueError, SafetensorError) as error:
         raise SystemExit(f"train: {error}") from error
-    # Before there is a run: weights that do not fit are corrected by settings that are not those it would be begun with.
-    learner = Learner(settings, architecture, start, teacher)
-    _keep_settings(run, settings, architecture, leave_out, start, teacher)
+    run.mkdir(parents=True, exist_ok=True)
+    _keep_settings(run, record)
     # A forked worker may hang when its parent already has threads, and torch and OpenCV have: they are spawned.
     context = multiprocessing.get_context("spawn")
     with _own_allocator(context, workers, (arguments, options | {"alone_share": settings.alone_share})) as pool:
@@ -540,24 +546,31 @@ def train(
     return run / "average.safetensors"
 
 
-def _keep_settings(
-    run: Path,
+def _record(
     settings: Settings,
     architecture: Architecture,
     leave_out: frozenset[str],
     start: Path | None,
     teacher: Path | None,
-) -> None:
-    """Make the run's folder, or see that it holds a run with these settings."""
-    run.mkdir(parents=True, exist_ok=True)
+) -> dict[str, Any]:
+    """What makes a run the one it is, as JSON."""
     record = {"settings": dataclasses.asdict(settings), "architecture": dataclasses.asdict(architecture),
               "leave_out": sorted(leave_out), "start": start.name if start else "imagenet"}  # fmt: skip
-    if teacher is not None:
-        record["teacher"] = teacher.name
-    kept = run / "settings.json"
+    return record if teacher is None else record | {"teacher": teacher.name}
+
+
+def _check_settings(run: Path, record: dict[str, Any]) -> None:
+    """
+    Raises:
+        SystemExit: The folder holds a run with other settings.
+    """
+    kept = run / _SETTINGS
     if kept.exists() and _completed(json.loads(kept.read_text())) != json.loads(json.dumps(record)):
         raise SystemExit(f"{run} holds a run with other settings ({kept}); give another folder, or the settings it has")
-    write_atomically(kept, json.dumps(record, indent=1).encode())
+
+
+def _keep_settings(run: Path, record: dict[str, Any]) -> None:
+    write_atomically(run / _SETTINGS, json.dumps(record, indent=1).encode())
 
 
 def _completed(record: dict[str, Any]) -> dict[str, Any]:
