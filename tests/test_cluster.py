@@ -158,6 +158,8 @@ class Here:
     starting_s: ClassVar[float] = 0.0
     # How many actors were begun, and what becomes of them all, or of all but the first.
     begun: ClassVar[int] = 0
+    # Actors whose process would be gone, with what it had open.
+    killed: ClassVar[list[object]] = []
     all_fail: ClassVar[Exception | None] = None
     others_fail: ClassVar[Exception | None] = None
     exceptions = SimpleNamespace(RayError=RayError, RayTaskError=type("RayTaskError", (RayError,), {}))
@@ -181,6 +183,7 @@ class Here:
         return reference.value
 
     def kill(self, handle: Asked) -> None:
+        self.killed.append(handle._asked)
         handle._asked._open.close()
 
 
@@ -200,6 +203,9 @@ class Asked:
         if self._asked.__self__ in Here.lost:
             return Reference(Here.exceptions.RayError("the machine is gone"))
         found = self._asked(*given, **named)
+        if (actor := self._asked.__self__) in Here.killed:
+            # It was killed while it did this.
+            actor._open.close()
         if isinstance(found, GeneratorType):
             return (Reference(each) for each in found)
         return Reference(found)
@@ -238,6 +244,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Machines, "tool", checkpoint.find().tool, raising=False)
     monkeypatch.setattr(Machines, "made", 0)
     monkeypatch.setattr(Here, "begun", 0)
+    monkeypatch.setattr(Here, "killed", [])
 
 
 class Bereft(cluster.Cluster):
