@@ -95,14 +95,14 @@ def work(connection: Connection, prepare: Callable[[], Judge], limits: Limits) -
                 os.lseek(descriptor, 0, os.SEEK_SET)
             sources = [f"/dev/fd/{descriptor}" for descriptor in descriptors]
         start_clock(limits)
-        answer = _answer(judge, job, sources, _teller(connection))
+        answer = _said(judge, job, sources, _teller(connection))
         stop_clock()
         for descriptor in descriptors:
             os.close(descriptor)
         connection.send_bytes(answer)
 
 
-def _answer(judge: Judge, job: dict[str, Any], sources: list[str], tell: Callable[[str, float], None]) -> bytes:
+def _said(judge: Judge, job: dict[str, Any], sources: list[str], tell: Callable[[str, float], None]) -> bytes:
     path = job["path"]
     try:
         tell("judging", 0.0)

@@ -1,4 +1,6 @@
-"""Hashes against known values, metadata as plain text whatever is in it, C2PA signed here with the library's own tools."""
+"""provenance, pdq, metadata, credentials: hashes against known values, metadata as plain text whatever is in it, C2PA
+signed here with the library's own tools.
+"""
 
 from __future__ import annotations
 

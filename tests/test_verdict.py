@@ -1,4 +1,4 @@
-"""verdict: exact facts about pure functions."""
+"""verdict and pooling: exact facts about pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""verify: a single bit that is flipped in what is large is named; and the page as PDF is part of what is vouched for."""
+"""verify, again, folder: a flipped bit in what is large is named; and the page as PDF is part of what is vouched for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""worker and confine: what a decoder's bug costs, and what it can't do. The judges here do as the file says."""
+"""worker, job, process, answer, confine: what a decoder's bug costs, and what it can't do. Judges do as files say."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from deepfake_detect.compare import compare
 from deepfake_detect.confine import Limits
 from deepfake_detect.errors import MediaError, OptionsError, WeightsError, WorkerError
 from deepfake_detect.options import Options
-from deepfake_detect.process import _answer
+from deepfake_detect.process import _said
 from deepfake_detect.report import SCHEMA_FILE, to_dict
 from deepfake_detect.types import Effort, Face, FaceTrack, MediaInfo, Report, Score, ToolInfo, Verdict
 from deepfake_detect.words import LANGUAGES
@@ -832,5 +832,5 @@ def test_a_report_that_no_thread_could_be_started_for_lacked_memory(lacking: OSE
         raise lacking
 
     job = {"path": "clip.mp4", "original": None, "report": "folder"}
-    said = _answer(judge, job, ["clip.mp4"], lambda stage, done: None)
+    said = _said(judge, job, ["clip.mp4"], lambda stage, done: None)
     assert json.loads(said)["error"][0] == kind
