@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import io
 import json
+import logging
 import math
 import os
 import re
@@ -1132,6 +1133,33 @@ def test_a_body_that_was_answered_before_its_end_holds_no_connection(
         assert answer.startswith(b"HTTP/1.1 200")
         connection.sendall(b"x")
         assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_body_that_makes_no_sense_is_no_fault_of_the_server(answered: bool, served: Served) -> None:
+    faults: list[logging.LogRecord] = []
+    listening = logging.Handler(logging.ERROR)
+    listening.emit = faults.append  # type: ignore[method-assign]
+    loggers = [logging.getLogger(name) for name in ("uvicorn.error", "asyncio")]
+    for logger in loggers:
+        logger.addHandler(listening)
+    try:
+        with socket.create_connection(("127.0.0.1", served.port), timeout=5) as connection:
+            chunked = b" HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+            if answered:
+                connection.sendall(b"GET /healthz" + chunked)
+                assert connection.recv(100).startswith(b"HTTP/1.1 200")
+                connection.sendall(b"none\r\n")
+            else:
+                connection.sendall(b"HEAD /" + chunked + b"none\r\n")
+            with contextlib.suppress(ConnectionResetError):
+                while connection.recv(10_000):
+                    pass
+        assert served.client.get("/healthz").status_code == 200
+    finally:
+        for logger in loggers:
+            logger.removeHandler(listening)
+    assert [fault.getMessage() for fault in faults] == []
 
 
 def test_half_a_file_leaves_nothing(served: Served) -> None:
