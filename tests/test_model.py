@@ -205,33 +205,31 @@ def test_a_broken_manifest_is_a_weights_error(copied: Path, text: str) -> None:
         checkpoint.find(folder=copied)
 
 
-@pytest.mark.parametrize("name", ["/dev/zero", "../outside", "a/b", "a\0b", "", ".", "x" * 300])
-def test_a_manifest_speaks_of_no_files_elsewhere(name: str, copied: Path) -> None:
+def refused(copied: Path, field: str, value: object) -> list[str]:
+    """What is said where a file of the manifest, each in turn, has this in a field."""
     path = copied / "manifest.json"
     manifest = json.loads(path.read_text())
     entry = manifest["models"][manifest["default"]]
+    said = []
     for holder in (entry, entry["onnx"], manifest["mtcnn"]["pnet"]):
-        before, holder["file"] = holder["file"], name
-        path.write_text(json.dumps(manifest))
-        read = checkpoint.find_face_nets if holder is manifest["mtcnn"]["pnet"] else checkpoint.find
-        with pytest.raises(WeightsError, match=r"manifest\.json"):
-            read(folder=copied)
-        holder["file"] = before
-
-
-@pytest.mark.parametrize("sha256", ["", "x" * 10_000, "A" * 64, 7, None, ["0" * 64]])
-def test_a_manifest_s_hashes_are_hashes(sha256: object, copied: Path) -> None:
-    path = copied / "manifest.json"
-    manifest = json.loads(path.read_text())
-    entry = manifest["models"][manifest["default"]]
-    for holder in (entry, entry["onnx"], manifest["mtcnn"]["pnet"]):
-        before, holder["sha256"] = holder["sha256"], sha256
+        before, holder[field] = holder[field], value
         path.write_text(json.dumps(manifest))
         read = checkpoint.find_face_nets if holder is manifest["mtcnn"]["pnet"] else checkpoint.find
         with pytest.raises(WeightsError, match=r"manifest\.json") as caught:
             read(folder=copied)
-        assert len(str(caught.value)) < 600
-        holder["sha256"] = before
+        said.append(str(caught.value))
+        holder[field] = before
+    return said
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../outside", "a/b", "a\0b", "", ".", "x" * 300])
+def test_a_manifest_speaks_of_no_files_elsewhere(name: str, copied: Path) -> None:
+    assert len(refused(copied, "file", name)) == 3
+
+
+@pytest.mark.parametrize("sha256", ["", "x" * 10_000, "A" * 64, 7, None, ["0" * 64]])
+def test_a_manifest_s_hashes_are_hashes(sha256: object, copied: Path) -> None:
+    assert max(map(len, refused(copied, "sha256", sha256))) < 600
 
 
 @pytest.mark.parametrize(
